@@ -1,0 +1,90 @@
+//! What a long request says while it works: one JSON object a line.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImageView, KernelView, VmView};
+use crate::Problem;
+
+/// A stage of work, in the order in which they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Stage {
+    /// Getting the kernel.
+    Kernel,
+    /// Getting the image.
+    Image,
+    /// Making the writable disk.
+    Disk,
+    /// Starting the VMM and waiting for the agent's call.
+    Boot,
+    /// Telling the guest its configuration.
+    Configure,
+    /// Bringing the workspace in.
+    Workspace,
+    /// Waiting for the image's own init, when asked.
+    System,
+}
+
+/// One line of a progress stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Event {
+    /// The request was accepted and planned; `spec` is the line to show.
+    Planned {
+        /// The VM as it will be.
+        vm: Box<VmView>,
+        /// `4 vcpu | 8192 MiB | 8G disk | qemu (…)`.
+        spec: String,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+    },
+    /// A stage ended well.
+    StageFinished {
+        /// Which.
+        stage: Stage,
+        /// How long it took.
+        millis: u64,
+    },
+    /// Work inside a stage.
+    Progress {
+        /// What is being done, a fragment.
+        label: String,
+        /// How much is done.
+        done: u64,
+        /// Of how much, when known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// Something the user should know.
+    Notice {
+        /// A sentence.
+        text: String,
+    },
+    /// End: the VM is ready.
+    VmReady {
+        /// The VM as it is.
+        vm: Box<VmView>,
+        /// From the request to readiness.
+        millis: u64,
+    },
+    /// End: the image is there.
+    ImageReady {
+        /// The image.
+        image: ImageView,
+    },
+    /// End: the kernel is there.
+    KernelReady {
+        /// The kernel.
+        kernel: KernelView,
+    },
+    /// End: it failed.
+    Failed {
+        /// Why.
+        problem: Problem,
+    },
+}

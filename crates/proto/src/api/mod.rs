@@ -1,0 +1,47 @@
+//! The daemon's HTTP interface: JSON under `/v1` on a unix socket.
+//!
+//! | call | body → answer |
+//! |---|---|
+//! | `GET /v1/daemon` | – → [`DaemonStatus`] |
+//! | `POST /v1/daemon/stop` | – → `{}`; VMs keep running |
+//! | `GET /v1/doctor` | – → [`DoctorReport`] |
+//! | `GET /v1/vms` | – → [`VmList`] |
+//! | `POST /v1/vms` | [`CreateVm`] → [`Event`] lines, the last `vm_ready` or `failed` |
+//! | `GET /v1/vms/{vm}` | – → [`VmView`] |
+//! | `DELETE /v1/vms/{vm}` | – → [`VmView`] as it was |
+//! | `POST /v1/vms/{vm}/start` | [`StartVm`] → [`Event`] lines |
+//! | `POST /v1/vms/{vm}/stop` | [`StopVm`] → [`VmView`] |
+//! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
+//! | `POST /v1/vms/{vm}/exec` | [`ExecRequest`](crate::guest::ExecRequest), `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
+//! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
+//! | `GET /v1/kernels` · `POST /v1/kernels/pull` | – · [`ObtainKernel`] → [`KernelList`] · [`Event`] lines |
+//! | `GET /v1/openapi.json` | – → the description of all this |
+//!
+//! `{vm}` is a name, an id or an unambiguous prefix of an id. Every answer carries
+//! [`VERSION_HEADER`] and [`OP_ID_HEADER`]; a request that carries another [`VERSION_HEADER`]
+//! is refused with `bad_version`. Errors are a [`Problem`](crate::Problem) with a fitting HTTP
+//! status. A request whose client goes away is cancelled and undone.
+
+mod daemon;
+mod doctor;
+mod event;
+mod image;
+mod kernel;
+mod vm;
+
+pub use daemon::DaemonStatus;
+pub use doctor::{CheckResult, CheckStatus, DoctorReport};
+pub use event::{Event, Stage};
+pub use image::{ImageList, ImageView, ObtainImage};
+pub use kernel::{KernelList, KernelView, ObtainKernel};
+pub use vm::{
+    Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,
+    VmWorkspace, WaitFor, WorkspaceSource,
+};
+
+/// Header with the version of the interface, a decimal number.
+pub const VERSION_HEADER: &str = "banger-api-version";
+/// Header with the id of the operation.
+pub const OP_ID_HEADER: &str = "banger-op-id";
+/// Value of the `Upgrade` header of an exec call.
+pub const UPGRADE_FRAMES: &str = "banger-frames";

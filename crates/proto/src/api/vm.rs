@@ -1,0 +1,229 @@
+//! VMs: what is asked, what is shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::guest::{InitKind, InitState};
+use crate::{ByteSize, VmId, VmName};
+
+/// Asks for a VM. Absent values are resolved from configuration, host and built-in defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateVm {
+    /// Name; absent for a generated one.
+    #[serde(default)]
+    pub name: Option<VmName>,
+    /// Image name.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Kernel name.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// Virtual processors.
+    #[serde(default)]
+    pub vcpu: Option<u32>,
+    /// Memory in bytes, whole MiB.
+    #[serde(default)]
+    pub memory: Option<ByteSize>,
+    /// Size of the writable disk in bytes.
+    #[serde(default)]
+    pub disk_size: Option<ByteSize>,
+    /// Environment of every command.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Repository to bring in.
+    #[serde(default)]
+    pub workspace: Option<WorkspaceSource>,
+    /// Delete the VM when the connection of this request ends. The stream then stays open after
+    /// `vm_ready`, and closing it is what ends the VM. A VM that never became ready is kept.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// What ready means.
+    #[serde(default)]
+    pub wait: WaitFor,
+}
+
+/// A git repository on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkspaceSource {
+    /// Absolute path of the repository or of a directory in it.
+    pub path: String,
+    /// Bring files that git neither tracks nor ignores, too.
+    #[serde(default)]
+    pub include_untracked: bool,
+}
+
+/// Which readiness to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum WaitFor {
+    /// Commands run in the final root.
+    #[default]
+    Agent,
+    /// The image's own init says it has finished.
+    System,
+}
+
+/// Asks for a stopped VM to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StartVm {
+    /// What ready means.
+    #[serde(default)]
+    pub wait: WaitFor,
+}
+
+/// Asks for a VM to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StopVm {
+    /// Seconds the guest gets to power off by itself before it is killed; absent for 30. Zero
+    /// kills at once.
+    #[serde(default)]
+    pub grace_seconds: Option<u32>,
+}
+
+/// State of a VM as one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum StateName {
+    /// Recorded, nothing made yet.
+    Created,
+    /// Image, kernel or disk are being made.
+    Preparing,
+    /// The VMM runs, the agent has not taken its configuration yet.
+    Booting,
+    /// Commands run.
+    Running,
+    /// On its way down.
+    Stopping,
+    /// Down; its disk is kept.
+    Stopped,
+    /// Something failed; `problem` says what.
+    Error,
+}
+
+impl StateName {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Preparing => "preparing",
+            Self::Booting => "booting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// How a VM came to be down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum EndReason {
+    /// The guest powered off.
+    PoweredOff,
+    /// It was killed on request.
+    Killed,
+    /// The VMM ended by itself; the text says how.
+    Failed(String),
+    /// Nobody saw it end (the host went down, the supervisor was killed).
+    Lost,
+}
+
+/// What runs the VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Backend {
+    /// `qemu` or `firecracker`.
+    pub vmm: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+}
+
+/// The guest as its agent tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GuestView {
+    /// Who is process 1.
+    pub init: InitKind,
+    /// How far it is.
+    pub state: InitState,
+    /// The kernel's boot id.
+    pub boot_id: String,
+}
+
+/// The workspace of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VmWorkspace {
+    /// Top of the repository on the host.
+    pub host_path: String,
+    /// Where it is in the guest.
+    pub guest_path: String,
+    /// Commit it was taken from; absent for a repository without commits.
+    pub head: Option<String>,
+    /// Branch that was checked out; absent when none was.
+    pub branch: Option<String>,
+}
+
+/// A VM as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VmView {
+    /// Identity.
+    pub id: VmId,
+    /// Name.
+    pub name: VmName,
+    /// State.
+    pub state: StateName,
+    /// Image name.
+    pub image: String,
+    /// Kernel name.
+    pub kernel: String,
+    /// Virtual processors.
+    pub vcpu: u32,
+    /// Memory in bytes.
+    pub memory: ByteSize,
+    /// Size of the writable disk in bytes.
+    pub disk_size: ByteSize,
+    /// Bytes the writable disk takes on the host.
+    pub disk_used: ByteSize,
+    /// What runs it.
+    pub backend: Backend,
+    /// Whether it goes when the request that made it ends.
+    pub ephemeral: bool,
+    /// The workspace, when it has one.
+    pub workspace: Option<VmWorkspace>,
+    /// The guest, while it runs.
+    pub guest: Option<GuestView>,
+    /// How it came to be down, when it is.
+    pub ended: Option<EndReason>,
+    /// Why its state is `error`.
+    pub problem: Option<crate::Problem>,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it became ready last, RFC 3339.
+    pub started_at: Option<String>,
+    /// Path of its console log on the host.
+    pub console_log: String,
+}
+
+/// All VMs, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VmList {
+    /// The VMs.
+    pub vms: Vec<VmView>,
+}

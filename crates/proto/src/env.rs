@@ -1,0 +1,52 @@
+//! Every environment variable the programs read, in one place. They are read once, where a
+//! program starts, and handed down as values.
+
+/// One variable and what it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for, a fragment.
+    pub purpose: &'static str,
+}
+
+/// Directory of configuration files; default `~/.config`.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Directory of state; default `~/.local/state`.
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+/// Directory of images and kernels; default `~/.local/share`.
+pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+/// Directory of what can be made again; default `~/.cache`.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Directory of sockets; default a private directory in `/tmp`.
+pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// The user's home.
+pub const HOME: &str = "HOME";
+/// Search path for host programs.
+pub const PATH: &str = "PATH";
+/// The agent to boot with, instead of the one beside the executable.
+pub const BANGER_AGENT_BIN: &str = "BANGER_AGENT_BIN";
+/// Firecracker, instead of the one on the search path.
+pub const BANGER_FIRECRACKER_BIN: &str = "BANGER_FIRECRACKER_BIN";
+/// Log level of daemon and supervisors, before the configuration's.
+pub const BANGER_LOG: &str = "BANGER_LOG";
+/// No colour when set to anything.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// Terminal type, handed to interactive guest commands.
+pub const TERM: &str = "TERM";
+
+/// The table of them all.
+pub const TABLE: &[Variable] = &[
+    Variable { name: XDG_CONFIG_HOME, purpose: "directory of configuration files" },
+    Variable { name: XDG_STATE_HOME, purpose: "directory of the database and VM disks" },
+    Variable { name: XDG_DATA_HOME, purpose: "directory of images and kernels" },
+    Variable { name: XDG_CACHE_HOME, purpose: "directory of what can be made again" },
+    Variable { name: XDG_RUNTIME_DIR, purpose: "directory of sockets" },
+    Variable { name: HOME, purpose: "home directory the defaults above are under" },
+    Variable { name: PATH, purpose: "search path for host programs" },
+    Variable { name: BANGER_AGENT_BIN, purpose: "agent to boot VMs with" },
+    Variable { name: BANGER_FIRECRACKER_BIN, purpose: "Firecracker program" },
+    Variable { name: BANGER_LOG, purpose: "log level of the daemon" },
+    Variable { name: NO_COLOR, purpose: "no colour in output" },
+    Variable { name: TERM, purpose: "terminal type for interactive guest commands" },
+];

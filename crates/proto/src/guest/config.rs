@@ -1,0 +1,55 @@
+//! What the host tells the guest at every boot.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::InitKind;
+
+/// Which program becomes the guest's init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitChoice {
+    /// systemd where the image has it, else the agent.
+    #[default]
+    Auto,
+    /// The agent stays process 1, whatever the image has.
+    Agent,
+}
+
+/// Configuration of one boot. Everything the image leaves open and everything that must differ
+/// between two VMs of one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestConfig {
+    /// The VM's name; also its host name.
+    pub hostname: String,
+    /// 32 hexadecimal digits for `/etc/machine-id`, unique per VM.
+    pub machine_id: String,
+    /// Wall clock of the host: nanoseconds since 1970 UTC.
+    pub clock_unix_nanos: i64,
+    /// Hexadecimal digits of fresh random bytes (64 of them), mixed into the guest's pool.
+    pub random_seed: String,
+    /// Environment of every command: image defaults under the VM's own.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Lines for `/etc/hosts` beyond localhost and the guest itself.
+    #[serde(default)]
+    pub extra_hosts: Vec<String>,
+    /// Which init to start.
+    #[serde(default)]
+    pub init: InitChoice,
+    /// Block device serial of the image's read-only file system.
+    pub base_serial: String,
+    /// Block device serial of the VM's own writable file system.
+    pub writable_serial: String,
+}
+
+/// What configuring led to: commands now run in the final root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// The init that was started.
+    pub init: InitKind,
+    /// Things that did not work but do not stop the boot, for the user to read.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}

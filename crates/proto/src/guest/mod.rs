@@ -1,0 +1,98 @@
+//! The guest protocol: what host and agent say to each other on one stream of the guest link.
+//!
+//! A stream carries frames ([`frame`]). The opener, always the host today, sends one
+//! [`Kind::Open`](frame::Kind::Open) frame naming a [`Service`]; the agent answers
+//! [`Kind::Accepted`](frame::Kind::Accepted) with that service's reply or
+//! [`Kind::Refused`](frame::Kind::Refused) with a [`Problem`](crate::Problem). What follows
+//! depends on the service:
+//!
+//! | service | request | reply | then |
+//! |---|---|---|---|
+//! | hello | [`Hello`] | [`AgentHello`] | end |
+//! | configure | [`GuestConfig`] | [`Configured`] | end |
+//! | health | – | [`Health`] | end |
+//! | watch | – | [`Health`] | one `Event` frame with a [`Health`] at every change |
+//! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin, stdout, stderr … [`ExecExit`] |
+//! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
+//! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
+//!
+//! A failure after `Accepted` is a `Refused` frame, the last of its stream. Both sides ignore
+//! unknown fields, so that an older peer can be spoken to; unknown services are refused with
+//! `unknown_method`.
+
+mod config;
+mod exec;
+pub mod frame;
+mod health;
+mod unpack;
+
+use serde::{Deserialize, Serialize};
+
+pub use config::{Configured, GuestConfig, InitChoice};
+pub use exec::{ExecExit, ExecRequest, ExecStarted, TerminalSize};
+pub use health::{Health, InitKind, InitState};
+pub use unpack::{UnpackRequest, Unpacked};
+
+/// What a stream is opened for; the JSON of an `Open` frame, tagged by `service`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "service", content = "request", rename_all = "snake_case")]
+pub enum Service {
+    /// First contact: generations and identity.
+    Hello(Hello),
+    /// The configuration of this boot; accepted once per boot.
+    Configure(Box<GuestConfig>),
+    /// How the guest is.
+    Health,
+    /// How the guest is, now and at every change.
+    Watch,
+    /// Run a command.
+    Exec(Box<ExecRequest>),
+    /// Write a tree of files.
+    Unpack(UnpackRequest),
+    /// Power off or reboot, cleanly.
+    Shutdown(ShutdownRequest),
+}
+
+impl Service {
+    /// The service's name on the wire, for messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Configure(_) => "configure",
+            Self::Health => "health",
+            Self::Watch => "watch",
+            Self::Exec(_) => "exec",
+            Self::Unpack(_) => "unpack",
+            Self::Shutdown(_) => "shutdown",
+        }
+    }
+}
+
+/// What the host says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Newest protocol generation the host speaks.
+    pub generation: u32,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// Generation both will use: the older of the two newest.
+    pub generation: u32,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The kernel's boot id (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Whether this boot has been configured already (the host reconnected).
+    pub configured: bool,
+}
+
+/// How to end the VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShutdownRequest {
+    /// Boot again instead of powering off.
+    #[serde(default)]
+    pub reboot: bool,
+}

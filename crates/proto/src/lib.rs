@@ -1,0 +1,38 @@
+//! Every contract that crosses a process boundary: the HTTP interface's types, the guest
+//! protocol, error codes, exit codes and the environment table.
+//!
+//! No I/O happens here and nothing waits; a type in this crate is either on a wire, in a file
+//! that another process reads, or the parser of one.
+//!
+//! | module | crosses |
+//! |---|---|
+//! | [`api`] | CLI and other clients ↔ daemon (HTTP over a unix socket) |
+//! | [`guest`] | daemon ↔ agent (frames on streams of the guest link) |
+//! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
+//! | [`problem`], [`exit_code`] | what every failure looks like |
+//! | [`id`], [`name`], [`size`] | the words all of them share |
+//! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
+
+pub mod api;
+pub mod env;
+pub mod exit_code;
+pub mod guest;
+pub mod id;
+pub mod name;
+pub mod paths;
+pub mod problem;
+pub mod size;
+pub mod supervisor;
+
+pub use id::{OpId, VmId};
+pub use name::VmName;
+pub use paths::Paths;
+pub use problem::{Code, Problem};
+pub use size::ByteSize;
+
+/// Version of the HTTP interface. A client and a daemon must agree on it; it grows when a
+/// request or a response changes its meaning.
+pub const API_VERSION: u32 = 1;
+
+/// Generation of the guest protocol that this build speaks. The host adapts to older agents.
+pub const GUEST_GENERATION: u32 = 1;

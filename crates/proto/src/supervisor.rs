@@ -1,0 +1,110 @@
+//! Daemon ↔ per-VM supervisor.
+//!
+//! The daemon writes a [`LaunchSpec`] to `launch.json` in the VM's runtime directory and starts
+//! the supervisor with that path. The supervisor owns the VMM and these files beside it:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`STATE_FILE`] | [`SupervisorState`], replaced atomically at every change |
+//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill` and `power_button` with a state line once done |
+//! | [`LINK_SOCKET`] | each connection is one new stream to the agent, byte for byte; a connection made before the agent called waits; it is closed when the VMM ends |
+//!
+//! The supervisor ends after its VMM has ended and the last state is written; the sockets are
+//! removed then, the state file stays for the daemon to read and remove.
+
+use serde::{Deserialize, Serialize};
+
+use crate::VmId;
+
+/// Name of the launch file.
+pub const LAUNCH_FILE: &str = "launch.json";
+/// Name of the state file.
+pub const STATE_FILE: &str = "supervisor.json";
+/// Name of the control socket.
+pub const CONTROL_SOCKET: &str = "supervisor.sock";
+/// Name of the socket that gives streams to the agent.
+pub const LINK_SOCKET: &str = "link.sock";
+
+/// How the host's end of the guest link is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkTransport {
+    /// The VMM listens on this unix socket (QEMU's chardev); the supervisor connects.
+    Connect(String),
+}
+
+/// How the VMM is asked to press the power button.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmmControl {
+    /// QMP on this unix socket.
+    Qmp(String),
+}
+
+/// Everything a supervisor needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// The VM.
+    pub vm: VmId,
+    /// Program and arguments of the VMM. Its standard output is the guest's console.
+    pub vmm: Vec<String>,
+    /// Where the guest link is.
+    pub link: LinkTransport,
+    /// How the VMM is controlled.
+    pub control: VmmControl,
+    /// The link's marker magic, 32 hexadecimal digits.
+    pub link_magic: String,
+    /// Console log; rotated to the same name with `.1` when it reaches `console_limit` bytes.
+    pub console_log: String,
+    /// Bytes of console kept in the current file at most.
+    pub console_limit: u64,
+    /// The supervisor's own log.
+    pub log: String,
+}
+
+/// What a supervisor knows; also its state file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorState {
+    /// The VM.
+    pub vm: VmId,
+    /// The supervisor's process id.
+    pub supervisor_pid: u32,
+    /// Start time of that process in clock ticks after boot (field 22 of `/proc/PID/stat`), so
+    /// that a reused pid is not taken for it.
+    pub supervisor_start: u64,
+    /// The VMM's process id, once started.
+    pub vmm_pid: Option<u32>,
+    /// Start time of the VMM, likewise.
+    pub vmm_start: Option<u64>,
+    /// Whether the agent has called and the link is up now.
+    pub link_up: bool,
+    /// How the VMM ended, once it has.
+    pub exit: Option<VmmExit>,
+}
+
+/// How a VMM ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmmExit {
+    /// Its exit code, when it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it, when one did.
+    pub signal: Option<i32>,
+    /// Whether the supervisor was asked to kill it.
+    pub killed: bool,
+    /// Last bytes of its standard error (1 KiB at most), lossily decoded.
+    pub stderr: String,
+}
+
+/// What a client asks of a supervisor: one JSON line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Tell the state.
+    Status,
+    /// Tell the state now and at every change.
+    Watch,
+    /// Press the guest's power button.
+    PowerButton,
+    /// Kill the VMM; answered when it is gone.
+    Kill,
+}
