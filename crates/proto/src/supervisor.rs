@@ -1,12 +1,18 @@
 //! Daemon ↔ per-VM supervisor.
 //!
 //! The daemon writes a [`LaunchSpec`] to `launch.json` in the VM's runtime directory and starts
-//! the supervisor with that path. The supervisor owns the VMM and these files beside it:
+//! the supervisor with that path as its argument and one end of a socket pair, the *launch
+//! channel*, as its standard input. On it the supervisor writes one [`LaunchReport`] line; the
+//! daemon answers [`KEEP`]. Until that has arrived the launch is not kept: when the channel ends
+//! before it, the supervisor ends the VMM and itself and leaves nothing.
+//!
+//! The supervisor owns the VMM and these files beside the launch file:
 //!
 //! | file | what |
 //! |---|---|
 //! | [`STATE_FILE`] | [`SupervisorState`], replaced atomically at every change |
-//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill` and `power_button` with a state line once done |
+//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill` and `power_button` with a state line once done; what cannot be done is answered with [`Reply::Failed`] |
+//! | [`LOCK_FILE`] | locked (`flock`) by the supervisor while it owns the VM |
 //! | [`LINK_SOCKET`] | each connection is one new stream to the agent, byte for byte; a connection made before the agent called waits; it is closed when the VMM ends |
 //!
 //! The supervisor ends after its VMM has ended and the last state is written; the sockets are
@@ -25,20 +31,32 @@ pub const CONTROL_SOCKET: &str = "supervisor.sock";
 /// Name of the socket that gives streams to the agent.
 pub const LINK_SOCKET: &str = "link.sock";
 
+/// Name of the lock file.
+pub const LOCK_FILE: &str = "supervisor.lock";
+
+/// What the daemon writes on the launch channel when it takes the VM over.
+pub const KEEP: &[u8] = b"keep\n";
+
+/// Descriptor in the VMM of one end of the guest link: a connected unix stream socket.
+pub const LINK_FD: i32 = 8;
+/// Descriptor in the VMM of one end of its control connection, likewise.
+pub const CONTROL_FD: i32 = 9;
+
 /// How the host's end of the guest link is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkTransport {
-    /// The VMM listens on this unix socket (QEMU's chardev); the supervisor connects.
-    Connect(String),
+    /// The VMM finds its end connected, as descriptor [`LINK_FD`]: nothing to listen on, nothing
+    /// to wait for, and nobody else can connect.
+    Inherited,
 }
 
 /// How the VMM is asked to press the power button.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VmmControl {
-    /// QMP on this unix socket.
-    Qmp(String),
+    /// QMP on the socket that the VMM finds as descriptor [`CONTROL_FD`].
+    Qmp,
 }
 
 /// Everything a supervisor needs.
@@ -107,4 +125,29 @@ pub enum Command {
     PowerButton,
     /// Kill the VMM; answered when it is gone.
     Kill,
+}
+
+/// How a control connection is answered: one JSON line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// The state; where something was asked for, it is done.
+    State(SupervisorState),
+    /// It could not be done.
+    Failed {
+        /// Why, naming the object.
+        error: String,
+    },
+}
+
+/// How a start went: the one line that the supervisor writes on the launch channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchReport {
+    /// The VMM runs and answers.
+    Running(SupervisorState),
+    /// The VMM ended at once.
+    Ended(VmmExit),
+    /// The supervisor could not start it.
+    Failed(String),
 }

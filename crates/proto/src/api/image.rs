@@ -17,6 +17,20 @@ pub struct ObtainImage {
     pub force: bool,
 }
 
+/// Asks for an image to be made of a root file system that the user has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImportImage {
+    /// Name of the new image.
+    pub name: String,
+    /// Absolute path of a tar archive of the root file system, not compressed.
+    pub path: String,
+    /// Replace an image of that name; VMs keep the one they use.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -14,6 +14,8 @@
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecRequest`](crate::guest::ExecRequest), `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
+//! | `POST /v1/images/import` | [`ImportImage`] → [`Event`] lines |
+//! | `DELETE /v1/images/{image}` | – → [`ImageView`] as it was |
 //! | `GET /v1/kernels` · `POST /v1/kernels/pull` | – · [`ObtainKernel`] → [`KernelList`] · [`Event`] lines |
 //! | `GET /v1/openapi.json` | – → the description of all this |
 //!
@@ -32,7 +34,7 @@ mod vm;
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
 pub use event::{Event, Stage};
-pub use image::{ImageList, ImageView, ObtainImage};
+pub use image::{ImageList, ImageView, ImportImage, ObtainImage};
 pub use kernel::{KernelList, KernelView, ObtainKernel};
 pub use vm::{
     Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,

@@ -43,6 +43,10 @@ pub struct CreateVm {
     /// What ready means.
     #[serde(default)]
     pub wait: WaitFor,
+    /// Make the VM without booting it: it is `stopped` then, and cannot have a workspace, which
+    /// only a running guest takes.
+    #[serde(default)]
+    pub no_start: bool,
 }
 
 /// A git repository on the host.
@@ -140,6 +144,8 @@ pub enum EndReason {
     Failed(String),
     /// Nobody saw it end (the host went down, the supervisor was killed).
     Lost,
+    /// It has never been started.
+    NotStarted,
 }
 
 /// What runs the VM.

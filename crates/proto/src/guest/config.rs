@@ -27,7 +27,7 @@ pub struct GuestConfig {
     pub machine_id: String,
     /// Wall clock of the host: nanoseconds since 1970 UTC.
     pub clock_unix_nanos: i64,
-    /// Hexadecimal digits of fresh random bytes (64 of them), mixed into the guest's pool.
+    /// 32 fresh random bytes as 64 hexadecimal digits, mixed into the guest's pool.
     pub random_seed: String,
     /// Environment of every command: image defaults under the VM's own.
     #[serde(default)]
