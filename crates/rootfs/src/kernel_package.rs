@@ -1,0 +1,240 @@
+//! Finding kernel, configuration and modules in the tar of an unpacked kernel package.
+//!
+//! The layout is the one all large distributions share: `boot/vmlinuz-VERSION`,
+//! `boot/config-VERSION` and `lib/modules/VERSION/`, the latter possibly under `usr/`. Nothing
+//! is unpacked: the archive is indexed once, and single files are read from where they lie.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::modules::{ModuleSource, normalise};
+
+/// Largest kernel, configuration or module that is read, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+/// Endings of modules.
+const MODULE_SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+/// Why a package cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The archive cannot be read.
+    #[error("cannot read `{archive}`")]
+    Read {
+        /// Its path.
+        archive: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no kernel in it, or more than one.
+    #[error("`{archive}` holds {count} kernels, expected one")]
+    Kernels {
+        /// Its path.
+        archive: PathBuf,
+        /// How many there are.
+        count: usize,
+    },
+    /// A part of the kernel is not there.
+    #[error("`{archive}` has no `{name}`")]
+    Missing {
+        /// Its path.
+        archive: PathBuf,
+        /// The file.
+        name: String,
+    },
+}
+
+/// Where a file lies in the archive.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    offset: u64,
+    size: u64,
+}
+
+/// An indexed package.
+#[derive(Debug)]
+pub struct KernelPackage {
+    archive: PathBuf,
+    file: fs_err::File,
+    version: String,
+    kernel: Extent,
+    files: BTreeMap<String, Extent>,
+    modules: BTreeMap<String, Extent>,
+    builtin: BTreeSet<String>,
+}
+
+impl KernelPackage {
+    /// Indexes the tar file at `archive`.
+    ///
+    /// # Errors
+    /// When it cannot be read or does not hold exactly one kernel.
+    pub fn open(archive: &Path) -> Result<Self, PackageError> {
+        let read = |source| PackageError::Read { archive: archive.to_owned(), source };
+        let files = index(archive).map_err(read)?;
+        let kernels: Vec<(&str, Extent)> = files
+            .iter()
+            .filter_map(|(name, extent)| Some((name.strip_prefix("boot/vmlinuz-")?, *extent)))
+            .collect();
+        let [(version, kernel)] = kernels[..] else {
+            return Err(PackageError::Kernels {
+                archive: archive.to_owned(),
+                count: kernels.len(),
+            });
+        };
+        let version = version.to_owned();
+        let prefix = format!("lib/modules/{version}/");
+        let modules = files
+            .iter()
+            .filter_map(|(name, extent)| {
+                let file = name.strip_prefix(&prefix)?.rsplit('/').next()?;
+                Some((module_name(file)?, *extent))
+            })
+            .collect();
+        let file = fs_err::File::open(archive).map_err(read)?;
+        let mut package = Self {
+            archive: archive.to_owned(),
+            file,
+            version,
+            kernel,
+            files,
+            modules,
+            builtin: BTreeSet::new(),
+        };
+        let list = package.text(&format!("{prefix}modules.builtin"))?;
+        package.builtin = list
+            .lines()
+            .filter_map(|line| module_name(line.rsplit('/').next().unwrap_or(line)))
+            .collect();
+        Ok(package)
+    }
+
+    /// The kernel's version, as `uname -r` gives it.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The kernel as it is packaged.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn kernel(&mut self) -> Result<Vec<u8>, PackageError> {
+        self.bytes(self.kernel)
+            .map_err(|source| PackageError::Read { archive: self.archive.clone(), source })
+    }
+
+    /// The kernel's configuration: lines of `CONFIG_NAME=value`.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn config(&mut self) -> Result<String, PackageError> {
+        self.text(&format!("boot/config-{}", self.version))
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, PackageError> {
+        let extent = *self.files.get(name).ok_or_else(|| PackageError::Missing {
+            archive: self.archive.clone(),
+            name: name.to_owned(),
+        })?;
+        let bytes = self
+            .bytes(extent)
+            .map_err(|source| PackageError::Read { archive: self.archive.clone(), source })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn bytes(&mut self, extent: Extent) -> io::Result<Vec<u8>> {
+        if extent.size > MAX_FILE {
+            return Err(io::Error::other(format!("a file of {} bytes is too large", extent.size)));
+        }
+        self.file.seek(SeekFrom::Start(extent.offset))?;
+        let mut bytes = Vec::new();
+        (&mut self.file).take(extent.size).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).ok() == Some(extent.size) {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+impl ModuleSource for KernelPackage {
+    fn is_builtin(&self, name: &str) -> bool {
+        self.builtin.contains(name)
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.modules.get(name).copied().map(|extent| self.bytes(extent)).transpose()
+    }
+}
+
+/// Regular files by their name without `./` and `usr/`.
+fn index(archive: &Path) -> io::Result<BTreeMap<String, Extent>> {
+    let mut files = BTreeMap::new();
+    let mut archive = tar::Archive::new(fs_err::File::open(archive)?);
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path_bytes();
+        let name = String::from_utf8_lossy(&name);
+        let name = name.trim_start_matches("./").trim_start_matches('/');
+        let name = name
+            .strip_prefix("usr/lib/modules/")
+            .map_or_else(|| name.to_owned(), |rest| format!("lib/modules/{rest}"));
+        files.insert(name, Extent { offset: entry.raw_file_position(), size: entry.size() });
+    }
+    Ok(files)
+}
+
+fn module_name(file: &str) -> Option<String> {
+    MODULE_SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).map(normalise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(files: &[(&str, &[u8])]) -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("package.tar");
+        let mut builder = tar::Builder::new(fs_err::File::create(&path).unwrap());
+        for (name, contents) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(contents.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("./{name}"), *contents).unwrap();
+        }
+        builder.finish().unwrap();
+        (place, path)
+    }
+
+    #[test]
+    fn finds_what_a_kernel_is_made_of() {
+        let (_place, path) = package(&[
+            ("boot/vmlinuz-6.1.0-1", b"kernel"),
+            ("boot/config-6.1.0-1", b"CONFIG_EXT4_FS=y\n"),
+            ("usr/lib/modules/6.1.0-1/kernel/net/virtio-net.ko.xz", b"net"),
+            ("usr/lib/modules/6.1.0-1/modules.builtin", b"kernel/fs/ext4/ext4.ko\n"),
+            ("usr/share/doc/x", b""),
+        ]);
+        let mut package = KernelPackage::open(&path).unwrap();
+        assert_eq!(package.version(), "6.1.0-1");
+        assert_eq!(package.kernel().unwrap(), b"kernel");
+        assert_eq!(package.config().unwrap(), "CONFIG_EXT4_FS=y\n");
+        assert_eq!(package.read("virtio_net").unwrap().unwrap(), b"net");
+        assert!(package.read("virtio_blk").unwrap().is_none());
+        assert!(package.is_builtin("ext4"));
+    }
+
+    #[test]
+    fn wants_exactly_one_kernel() {
+        let (_place, path) = package(&[("boot/vmlinuz-1", b""), ("boot/vmlinuz-2", b"")]);
+        let error = KernelPackage::open(&path).unwrap_err().to_string();
+        assert!(error.ends_with("holds 2 kernels, expected one"), "{error}");
+        let (_place, path) = package(&[("boot/vmlinuz-1", b"")]);
+        let error = KernelPackage::open(&path).unwrap_err().to_string();
+        assert!(error.ends_with("has no `lib/modules/1/modules.builtin`"), "{error}");
+    }
+}
