@@ -1,1 +1,34 @@
-//! .
+//! The guest's side of banger: the first program of every boot and the services that the host
+//! uses through the guest link.
+//!
+//! ```text
+//!   kernel ── /init ──┬── process 1 (`pid1`)          becomes the image's systemd, or stays:
+//!                     │        ▲ one socket             reaps, handles signals, powers off
+//!                     │        ▼ (`door`)
+//!                     └── @banger-agent (`resident`)   port → link → services
+//! ```
+//!
+//! The two are separate processes from the start. So only process 1 ever reaps strangers, the
+//! agent only ever waits for commands it started, and the state of the link survives the moment
+//! at which process 1 becomes another program.
+//!
+//! The service layer ([`serve_stream`] with a [`Context`]) knows nothing of virtual machines: it
+//! runs as well over a socket pair in a test, with [`Hosted`] in the place of the boot code.
+
+mod boot;
+mod context;
+mod door;
+mod exec;
+mod pid1;
+mod port;
+mod resident;
+pub mod role;
+mod root;
+mod services;
+mod sys;
+mod uevent;
+mod unpack;
+
+pub use context::{Context, Hosted, Machine};
+pub use root::Root;
+pub use services::serve_stream;

@@ -1,0 +1,111 @@
+//! What must differ between two VMs of one image, and between two boots: name, machine id,
+//! clock, randomness.
+
+use std::io;
+use std::path::Path;
+
+use banger_proto::guest::GuestConfig;
+use rustix::fs::{Mode, OFlags};
+use rustix::time::{ClockId, Timespec};
+
+use super::BootError;
+use crate::root::RootDir;
+use crate::sys::{self, SEED_LEN};
+
+/// Tells the kernel who it is. Nothing here stops a boot; returns what did not work.
+pub(super) fn apply_to_kernel(config: &GuestConfig) -> Vec<String> {
+    let name = rustix::system::sethostname(config.hostname.as_bytes()).map_err(io::Error::from);
+    [
+        ("the clock", set_clock(config.clock_unix_nanos)),
+        ("the random seed", add_seed(&config.random_seed)),
+        ("the host name", name),
+    ]
+    .into_iter()
+    .filter_map(|(what, result)| Some(format!("cannot set {what}: {}", result.err()?)))
+    .collect()
+}
+
+/// Writes the files of `/etc` that say who the guest is.
+pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), BootError> {
+    let files = [
+        ("/etc/hostname", format!("{}\n", config.hostname), 0o644),
+        ("/etc/hosts", render_hosts(config), 0o644),
+        ("/etc/machine-id", format!("{}\n", config.machine_id), 0o444),
+    ];
+    root.ensure_directory(Path::new("/etc")).map_err(BootError::preparing("`/etc`"))?;
+    for (path, text, mode) in files {
+        root.ensure_file(Path::new(path), text.as_bytes(), mode)
+            .map_err(BootError::preparing(format!("`{path}`")))?;
+    }
+    Ok(())
+}
+
+fn render_hosts(config: &GuestConfig) -> String {
+    let mut text = format!(
+        "127.0.0.1 localhost\n127.0.1.1 {}\n\
+         ::1 localhost ip6-localhost ip6-loopback\n\
+         ff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n",
+        config.hostname
+    );
+    for line in &config.extra_hosts {
+        // One entry is one line, whatever it has in it.
+        text.extend(line.lines().take(1).flat_map(|line| [line, "\n"]));
+    }
+    text
+}
+
+fn set_clock(unix_nanos: i64) -> io::Result<()> {
+    const NANOS: i64 = 1_000_000_000;
+    let time =
+        Timespec { tv_sec: unix_nanos.div_euclid(NANOS), tv_nsec: unix_nanos.rem_euclid(NANOS) };
+    Ok(rustix::time::clock_settime(ClockId::Realtime, time)?)
+}
+
+fn add_seed(hex: &str) -> io::Result<()> {
+    let seed = parse_seed(hex)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not 64 hex digits"))?;
+    let random = rustix::fs::open("/dev/random", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    sys::add_entropy(random, seed)
+}
+
+fn parse_seed(hex: &str) -> Option<[u8; SEED_LEN]> {
+    if hex.len() != 2 * SEED_LEN || !hex.is_ascii() {
+        return None;
+    }
+    let mut seed = [0; SEED_LEN];
+    for (index, byte) in seed.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_64_digits() {
+        assert_eq!(parse_seed(&"0f".repeat(32)), Some([15; 32]));
+        assert_eq!(parse_seed(&"0f".repeat(31)), None);
+        assert_eq!(parse_seed(&"xy".repeat(32)), None);
+        assert_eq!(parse_seed(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn a_hosts_line_stays_one_line() {
+        let config = GuestConfig {
+            hostname: "vm".into(),
+            machine_id: String::new(),
+            clock_unix_nanos: 0,
+            random_seed: String::new(),
+            env: [].into(),
+            extra_hosts: vec!["10.0.0.2 db".into(), "10.0.0.3 a\n0.0.0.0 evil".into()],
+            init: banger_proto::guest::InitChoice::Auto,
+            base_serial: String::new(),
+            writable_serial: String::new(),
+        };
+        let hosts = render_hosts(&config);
+        assert!(hosts.starts_with("127.0.0.1 localhost\n127.0.1.1 vm\n"));
+        assert!(hosts.ends_with("10.0.0.2 db\n10.0.0.3 a\n"));
+    }
+}

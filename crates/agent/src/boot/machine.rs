@@ -1,0 +1,120 @@
+//! The booted guest as the services see it: [`Machine`] for real.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
+
+use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState};
+use banger_proto::{Code, Problem};
+use rustix::process::Pid;
+
+use super::overlay::open_new_root;
+use super::systemd::Notify;
+use super::{BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, identity, newroot, overlay, systemd};
+use crate::context::{Context, Machine};
+use crate::door::{Door, Order};
+use crate::sys;
+
+/// The guest that this process was booted in. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GuestMachine {
+    door: Arc<OnceLock<Door>>,
+}
+
+impl GuestMachine {
+    /// Connects it to process 1 and to the context that it is the machine of. Needs a runtime
+    /// around it.
+    pub(crate) fn attach(&self, socket: UnixStream, context: &Arc<Context>) -> io::Result<()> {
+        let weak = Arc::downgrade(context);
+        let door = Door::new(socket, move || {
+            if let Some(context) = weak.upgrade() {
+                context.set_state(InitState::Stopping);
+            }
+        })?;
+        let _ = self.door.set(door);
+        tokio::spawn(self.clone().report_quiet(Arc::clone(context)));
+        Ok(())
+    }
+
+    /// While the guest is going down, tells process 1 whenever no command is left.
+    async fn report_quiet(self, context: Arc<Context>) {
+        let mut progress = context.watch_progress();
+        if progress.wait_for(|now| now.state == InitState::Stopping).await.is_err() {
+            return;
+        }
+        let mut commands = context.watch_commands();
+        while commands.wait_for(|count| *count == 0).await.is_ok() {
+            let told = self.door().map(|door| door.tell(&Order::Quiet));
+            if !matches!(told, Ok(Ok(()))) || commands.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn door(&self) -> io::Result<&Door> {
+        self.door.get().ok_or_else(|| io::Error::other("the machine is not attached"))
+    }
+
+    fn boot(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Configured, BootError> {
+        let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
+        let mut warnings = identity::apply_to_kernel(config);
+        warnings.extend(overlay::mount(&config.base_serial, &config.writable_serial)?);
+        let root = open_new_root()?;
+        newroot::mount_interfaces(&root)?;
+        identity::write_files(&root, config)?;
+        let found = match config.init {
+            InitChoice::Auto => systemd::find(&root),
+            InitChoice::Agent => None,
+        };
+        let init = match found {
+            Some(init) => {
+                systemd::prepare(&root)?;
+                // Nothing of the new root is held open when systemd gets it.
+                drop(root);
+                let notify =
+                    Notify::bind().map_err(BootError::preparing("the readiness socket"))?;
+                let notify_socket = Notify::address();
+                door.enter(&Order::Become { init: init.to_owned(), notify_socket })?;
+                context.set_progress(InitKind::Systemd, InitState::Starting);
+                tokio::spawn(notify.follow(Arc::downgrade(context)));
+                InitKind::Systemd
+            }
+            None => {
+                warnings.extend(newroot::complete_without_init(&root)?);
+                drop(root);
+                door.enter(&Order::Stay)?;
+                context.set_progress(InitKind::Agent, InitState::Running);
+                InitKind::Agent
+            }
+        };
+        Ok(Configured { init, warnings })
+    }
+}
+
+impl Machine for GuestMachine {
+    fn configure(
+        &self,
+        context: &Arc<Context>,
+        config: &GuestConfig,
+    ) -> Result<Configured, Problem> {
+        self.boot(context, config).map_err(|error| {
+            overlay::remove();
+            Problem::from_error(Code::OperationFailed, &error)
+        })
+    }
+
+    fn power_off(&self, reboot: bool) -> Result<(), Problem> {
+        let failed = |error: &dyn std::error::Error| {
+            Problem::new(Code::OperationFailed, "cannot tell process 1 to end the guest")
+                .because(error)
+        };
+        let door = self.door().map_err(|error| failed(&error))?;
+        // Where process 1 has become systemd the door is closed.
+        if door.tell(&Order::PowerOff { reboot }).is_ok() {
+            return Ok(());
+        }
+        let number = if reboot { SYSTEMD_REBOOT } else { SYSTEMD_POWER_OFF };
+        let Some(signal) = sys::signal(number) else { return Ok(()) };
+        rustix::process::kill_process(Pid::INIT, signal).map_err(|errno| failed(&errno))
+    }
+}

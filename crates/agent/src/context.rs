@@ -1,0 +1,234 @@
+//! What all services of one guest share: where commands run, their environment, how far the
+//! guest is, and the machine under it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use banger_proto::Problem;
+use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState};
+use tokio::sync::watch;
+
+use crate::root::Root;
+
+/// The machine that configuring and powering off act on: a booted guest, or [`Hosted`].
+pub trait Machine: Send + Sync {
+    /// Brings the guest up to where commands run in [`Context::root`]. Called on a thread that
+    /// may block; never twice at a time, and not again after it succeeded.
+    ///
+    /// # Errors
+    /// What failed; the guest is then as unconfigured as before.
+    fn configure(
+        &self,
+        context: &Arc<Context>,
+        config: &GuestConfig,
+    ) -> Result<Configured, Problem>;
+
+    /// Starts to end the guest. The reply has been sent by then.
+    ///
+    /// # Errors
+    /// When nobody could be told to.
+    fn power_off(&self, reboot: bool) -> Result<(), Problem>;
+}
+
+/// How far the guest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) init: Option<InitKind>,
+    pub(crate) state: InitState,
+}
+
+/// One guest, as its services see it. Shared by all streams.
+pub struct Context {
+    /// Where commands run and trees are unpacked.
+    pub(crate) root: Root,
+    pub(crate) machine: Box<dyn Machine>,
+    progress: watch::Sender<Progress>,
+    /// Commands running now. A `watch` so that the end of the last one is an event.
+    commands: watch::Sender<u32>,
+    env: Mutex<BTreeMap<String, String>>,
+    /// Held while configuring.
+    configuring: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("root", &self.root)
+            .field("progress", &*self.progress.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// An unconfigured guest whose commands will run in `root`.
+    #[must_use]
+    pub fn new(root: Root, machine: Box<dyn Machine>) -> Arc<Self> {
+        Arc::new(Self {
+            root,
+            machine,
+            progress: watch::Sender::new(Progress { init: None, state: InitState::Unconfigured }),
+            commands: watch::Sender::new(0),
+            env: Mutex::default(),
+            configuring: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// A guest that is the calling process's own system: configuring and powering off are
+    /// recorded in `hosted`, commands run as they are. For tests and fakes.
+    #[must_use]
+    pub fn hosted(hosted: Hosted) -> Arc<Self> {
+        Self::new(Root::Own, Box::new(hosted))
+    }
+
+    /// Whether commands can run.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.progress.borrow().state != InitState::Unconfigured
+    }
+
+    /// Notes how far the guest is; watchers are told when it is news.
+    pub(crate) fn set_progress(&self, init: InitKind, state: InitState) {
+        let new = Progress { init: Some(init), state };
+        self.progress.send_if_modified(|now| std::mem::replace(now, new) != new);
+    }
+
+    /// Moves on to `state`; never back, and not before a configuration.
+    pub(crate) fn set_state(&self, state: InitState) {
+        let rank = |state| match state {
+            InitState::Unconfigured => 0,
+            InitState::Starting => 1,
+            InitState::Running => 2,
+            InitState::Stopping => 3,
+        };
+        self.progress.send_if_modified(|now| {
+            let news = now.init.is_some() && rank(state) > rank(now.state);
+            if news {
+                now.state = state;
+            }
+            news
+        });
+    }
+
+    /// Follows how far the guest is.
+    pub(crate) fn watch_progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Follows the number of running commands.
+    pub(crate) fn watch_commands(&self) -> watch::Receiver<u32> {
+        self.commands.subscribe()
+    }
+
+    /// Counts a command until the guard is dropped.
+    pub(crate) fn count_command(self: &Arc<Self>) -> CommandCount {
+        self.commands.send_modify(|count| *count += 1);
+        CommandCount(Arc::clone(self))
+    }
+
+    /// The environment every command gets.
+    pub(crate) fn env(&self) -> BTreeMap<String, String> {
+        self.env.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_env(&self, env: BTreeMap<String, String>) {
+        *self.env.lock().unwrap_or_else(PoisonError::into_inner) = env;
+    }
+
+    /// The right to configure, unless somebody has it.
+    pub(crate) fn begin_configuring(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.configuring.try_lock().ok()
+    }
+
+    /// The picture that the host gets.
+    pub(crate) fn health(&self) -> Health {
+        let Progress { init, state } = *self.progress.borrow();
+        Health {
+            boot_id: boot_id(),
+            uptime_ms: uptime_ms(),
+            init,
+            state,
+            commands: *self.commands.borrow(),
+        }
+    }
+}
+
+/// One running command in the count of [`Health::commands`].
+#[derive(Debug)]
+pub(crate) struct CommandCount(Arc<Context>);
+
+impl Drop for CommandCount {
+    fn drop(&mut self) {
+        self.0.commands.send_modify(|count| *count -= 1);
+    }
+}
+
+/// The kernel's boot id; empty when there is no `/proc`.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn uptime_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000
+        + u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0)
+}
+
+/// A machine that is not one: it records what it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Hosted {
+    record: Arc<Mutex<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    configured: Option<GuestConfig>,
+    refusal: Option<Problem>,
+    power_off: Option<bool>,
+}
+
+impl Hosted {
+    /// A machine whose next configuration fails with this problem.
+    #[must_use]
+    pub fn refusing(problem: Problem) -> Self {
+        let hosted = Self::default();
+        hosted.record().refusal = Some(problem);
+        hosted
+    }
+
+    /// The configuration it got.
+    #[must_use]
+    pub fn configured(&self) -> Option<GuestConfig> {
+        self.record().configured.clone()
+    }
+
+    /// Whether it was told to end, and then whether to boot again.
+    #[must_use]
+    pub fn powered_off(&self) -> Option<bool> {
+        self.record().power_off
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine for Hosted {
+    fn configure(
+        &self,
+        context: &Arc<Context>,
+        config: &GuestConfig,
+    ) -> Result<Configured, Problem> {
+        if let Some(problem) = self.record().refusal.take() {
+            return Err(problem);
+        }
+        self.record().configured = Some(config.clone());
+        context.set_progress(InitKind::Agent, InitState::Running);
+        Ok(Configured { init: InitKind::Agent, warnings: Vec::new() })
+    }
+
+    fn power_off(&self, reboot: bool) -> Result<(), Problem> {
+        self.record().power_off = Some(reboot);
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! The agent's only unsafe code: what a child does between fork and exec, waiting for files,
+//! and two ioctls.
+#![expect(
+    unsafe_code,
+    reason = "code between fork and exec, registering files, ioctls without a safe wrapper"
+)]
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use nix::sys::signal::SigSet;
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
+use rustix::process::{Resource, Rlimit, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What a command's process does to itself before it becomes the command.
+#[derive(Debug)]
+pub(crate) struct ChildSetup {
+    /// Becomes the root; none to keep the agent's.
+    pub(crate) root: Option<OwnedFd>,
+    /// Becomes the working directory.
+    pub(crate) cwd: OwnedFd,
+    /// Who to become; none to stay who the agent is.
+    pub(crate) credentials: Option<Credentials>,
+    /// Whether standard input is a terminal, to be the controlling one.
+    pub(crate) terminal: bool,
+}
+
+/// A user with all groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) groups: Vec<Gid>,
+}
+
+/// Open files a command may have: what systemd gives to services. The soft limit stays at the
+/// number that `select` can handle; programs that can do more raise it themselves.
+const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
+
+/// Makes `command` set itself up as `setup` says, in a session of its own.
+pub(crate) fn set_up_child(command: &mut Command, setup: ChildSetup) {
+    let set_up = move || setup.apply().map_err(io::Error::from);
+    // SAFETY: the closure runs in the forked child, where other threads' locks may be held for
+    // good. `apply` makes system calls through rustix's raw back end on data that was prepared
+    // before the fork: no allocation, no lock, no environment, no libc state.
+    unsafe { command.pre_exec(set_up) };
+}
+
+/// Makes `command` begin with every signal blocked. A signal that process 1 neither blocks nor
+/// handles is lost, so an init that is asked to power off while it sets itself up would never
+/// hear of it; one that is blocked waits.
+pub(crate) fn block_signals_in(command: &mut Command) {
+    let block = || SigSet::all().thread_block().map_err(io::Error::from);
+    // SAFETY: the closure runs right before the exec, without a fork, and makes one system call
+    // on data on its stack.
+    unsafe { command.pre_exec(block) };
+}
+
+impl ChildSetup {
+    /// Only async-signal-safe work belongs here.
+    fn apply(&self) -> rustix::io::Result<()> {
+        rustix::process::setsid()?;
+        if self.terminal {
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        }
+        // The agent protects itself from the out-of-memory killer; commands must not inherit it.
+        // Fails for tests without privilege, whose agent was not protected either.
+        if let Ok(file) = rustix::fs::open(
+            c"/proc/self/oom_score_adj",
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            let _ = rustix::io::write(file, b"0");
+        }
+        if let Some(root) = &self.root {
+            rustix::process::fchdir(root)?;
+            rustix::process::chroot(c".")?;
+            let _ = rustix::process::setrlimit(Resource::Nofile, OPEN_FILES);
+        }
+        // Whatever is wrong there must not be taken for the program's fault.
+        rustix::process::fchdir(&self.cwd).map_err(|_| Errno::PERM)?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        if let Some(Credentials { uid, gid, groups }) = &self.credentials {
+            rustix::thread::set_thread_groups(groups)?;
+            rustix::thread::set_thread_res_gid(*gid, *gid, *gid)?;
+            rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file that tasks can wait for.
+pub(crate) type Watched = AsyncFd<Arc<OwnedFd>>;
+
+/// Makes `fd` something that tasks can wait for. Must be called in a runtime.
+pub(crate) fn watch(fd: Arc<OwnedFd>, interest: Interest) -> io::Result<Watched> {
+    // SAFETY: the shared owner keeps the descriptor open and the same for as long as it is
+    // registered: nothing gives out the `OwnedFd` itself.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// The signal with this number, if Linux has it (1 to 64).
+pub(crate) fn signal(number: i32) -> Option<Signal> {
+    // SAFETY: the number is one the kernel knows. The ones libc reserves (32, 33) are only ever
+    // sent to other programs here, never given a handler.
+    (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+}
+
+/// Bytes of fresh randomness that [`add_entropy`] takes at a time.
+pub(crate) const SEED_LEN: usize = 32;
+
+/// `struct rand_pool_info` of linux/random.h with its buffer.
+#[repr(C)]
+struct RandPoolInfo {
+    entropy_bits: c_int,
+    buf_size: c_int,
+    buf: [u8; SEED_LEN],
+}
+
+/// Mixes `seed` into the kernel's pool and credits it as random throughout. `random` is
+/// `/dev/random`.
+pub(crate) fn add_entropy(random: impl AsFd, seed: [u8; SEED_LEN]) -> io::Result<()> {
+    /// `RNDADDENTROPY`, `_IOW('R', 0x03, int [2])`.
+    const ADD_ENTROPY: Opcode = opcode::write::<[c_int; 2]>(b'R', 3);
+    let info = RandPoolInfo {
+        entropy_bits: 8 * SEED_LEN as c_int,
+        buf_size: SEED_LEN as c_int,
+        buf: seed,
+    };
+    // SAFETY: the kernel reads the two numbers and `buf_size` bytes behind them, all of which
+    // `info` has, and writes nothing.
+    unsafe { ioctl(random, Setter::<ADD_ENTROPY, RandPoolInfo>::new(info)) }?;
+    Ok(())
+}
+
+/// `struct ifreq` of linux/if.h, as the flags requests use it: 40 bytes.
+#[repr(C)]
+struct InterfaceFlags {
+    name: [u8; 16],
+    flags: i16,
+    unused: [u8; 22],
+}
+
+/// Brings the loopback interface up. `socket` is any socket.
+pub(crate) fn raise_loopback(socket: impl AsFd) -> io::Result<()> {
+    /// `SIOCSIFFLAGS` of linux/sockios.h.
+    const SET_FLAGS: Opcode = 0x8914;
+    /// `IFF_UP | IFF_RUNNING` of linux/if.h.
+    const UP_RUNNING: i16 = 0x41;
+    let mut name = [0; 16];
+    name[..2].copy_from_slice(b"lo");
+    let request = InterfaceFlags { name, flags: UP_RUNNING, unused: [0; 22] };
+    // SAFETY: the kernel copies a whole `struct ifreq` from the pointer, which `request` is as
+    // large as, and writes nothing for this request.
+    unsafe { ioctl(socket, Setter::<SET_FLAGS, InterfaceFlags>::new(request)) }?;
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Commands: exit codes, bytes both ways, terminals, signals, hang-ups, floods.
+
+use std::collections::BTreeMap;
+
+use banger_proto::Code;
+use banger_proto::guest::frame::{DATA_CHUNK, Kind};
+use banger_proto::guest::{ExecExit, ExecRequest, Service, TerminalSize};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags};
+use sha2::{Digest, Sha256};
+
+use crate::host::{Stream, configured, run, sh, start, within};
+
+fn code(code: u8) -> ExecExit {
+    ExecExit { code: Some(code), signal: None }
+}
+
+fn argv(words: &[&str]) -> ExecRequest {
+    ExecRequest {
+        argv: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_and_output_arrive() {
+    let context = configured().await;
+    let done = run(&context, sh("echo out; echo err >&2; exit 7")).await;
+    assert_eq!((done.text(), &done.stderr[..]), ("out\n", &b"err\n"[..]));
+    assert_eq!(*done.exit(), code(7));
+    assert_eq!(*run(&context, argv(&["true"])).await.exit(), code(0));
+    let killed = run(&context, sh("kill -9 $$")).await;
+    assert_eq!(*killed.exit(), ExecExit { code: None, signal: Some(9) });
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_looks_like_in_a_shell() {
+    let context = configured().await;
+    let directory = tempfile::tempdir().unwrap();
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "not a program").unwrap();
+    for (program, expected, says) in [
+        ("no-such-command", 127, "command not found"),
+        ("/no/such/file", 127, "no such file"),
+        (plain.to_str().unwrap(), 126, "permission denied"),
+        ("/etc", 126, "permission denied"),
+    ] {
+        let (started, stream) = start(&context, argv(&[program])).await;
+        assert_eq!(started.pid, 0);
+        let done = stream.finish().await;
+        assert_eq!(*done.exit(), code(expected), "{program}");
+        let message = String::from_utf8(done.stderr).unwrap();
+        assert!(message.contains(program) && message.contains(says), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn environment_and_directory_are_layered() {
+    let context = configured().await;
+    let directory = tempfile::tempdir().unwrap();
+    let cwd = directory.path().canonicalize().unwrap().to_str().unwrap().to_owned();
+    let env = BTreeMap::from([("BOTH".into(), "request".into()), ("OWN".into(), "é\n".into())]);
+    let request = ExecRequest { env, cwd: Some(cwd.clone()), ..sh("pwd; env -0; umask") };
+    let done = run(&context, request).await;
+    let text = done.text();
+    assert!(text.starts_with(&format!("{cwd}\n")), "{text}");
+    for variable in ["FROM_GUEST=guest\0", "BOTH=request\0", "OWN=é\n\0", "PATH=/usr/local/sbin:"]
+    {
+        assert!(text.contains(variable), "{variable} in {text}");
+    }
+    assert!(!text.contains("CARGO"), "the agent's own environment leaks");
+    assert!(text.ends_with("0022\n"));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused() {
+    let context = configured().await;
+    let wrong = [
+        (ExecRequest { user: Some("no-such-user".into()), ..sh("true") }, Code::NotFound),
+        (ExecRequest { cwd: Some("/no/such".into()), ..sh("true") }, Code::NotFound),
+        (ExecRequest { cwd: Some("relative".into()), ..sh("true") }, Code::BadRequest),
+        (argv(&["a\0b"]), Code::BadRequest),
+    ];
+    for (request, expected) in wrong {
+        let mut stream = Stream::open(&context, &Service::Exec(Box::new(request))).await;
+        assert_eq!(stream.refused().await.code, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_become_with_all_that_belongs_to_it() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let context = configured().await;
+    let script = "id -u; id -g; id -G; grep -c ^CapEff:.0000000000000000 /proc/self/status";
+    let request = ExecRequest { user: Some("4242:17".into()), ..sh(script) };
+    assert_eq!(run(&context, request).await.text(), "4242\n17\n17\n1\n");
+}
+
+#[tokio::test]
+async fn input_without_stdin_is_empty() {
+    let context = configured().await;
+    let done = run(&context, argv(&["cat"])).await;
+    assert_eq!((done.text(), done.exit()), ("", &code(0)));
+}
+
+#[tokio::test]
+async fn ten_megabytes_go_in_and_come_out() {
+    let context = configured().await;
+    let input: Vec<u8> = (0..10_000_000_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+    let request = ExecRequest { stdin: true, ..sh("tee /dev/stderr | sha256sum") };
+    let (_, Stream { reader, mut writer }) = start(&context, request).await;
+    let sending = input.clone();
+    let (keep, kept) = tokio::sync::oneshot::channel::<()>();
+    let send = tokio::spawn(async move {
+        for chunk in sending.chunks(DATA_CHUNK) {
+            writer.send_bytes(Kind::Stdin, chunk).await.unwrap();
+        }
+        writer.send_bytes(Kind::StdinEnd, &[]).await.unwrap();
+        // The end of the sending side would be a hang-up.
+        let _ = kept.await;
+    });
+    let (_, unused) = banger_link::framed::framed(tokio::io::duplex(1).0);
+    let done = Stream { reader, writer: unused }.finish().await;
+    drop(keep);
+    within(send).await.unwrap();
+    let hash: String = Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(done.text(), format!("{hash}  -\n"));
+    assert!(done.stderr == input);
+    assert_eq!(*done.exit(), code(0));
+}
+
+#[tokio::test]
+async fn input_nobody_reads_does_not_hold_the_exit() {
+    let context = configured().await;
+    let request = ExecRequest { stdin: true, ..sh("exec <&-; echo closed; exit 3") };
+    let (_, mut stream) = start(&context, request).await;
+    for _ in 0..100 {
+        if stream.writer.send_bytes(Kind::Stdin, &[0; DATA_CHUNK]).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(*stream.finish().await.exit(), code(3));
+}
+
+#[tokio::test]
+async fn output_nobody_takes_stops_the_command() {
+    let context = configured().await;
+    // More than all buffers on the way together; the count shows where it was stopped.
+    let (_, mut stream) = start(&context, sh("head -c 20000000 /dev/zero; echo done >&2")).await;
+    let first = stream.next().await.unwrap();
+    assert_eq!(first.kind, Kind::Stdout);
+    let done = stream.finish().await;
+    assert_eq!(first.payload.len() + done.stdout.len(), 20_000_000);
+    assert_eq!((&done.stderr[..], done.exit()), (&b"done\n"[..], &code(0)));
+}
+
+#[tokio::test]
+async fn a_terminal_has_a_size_that_follows() {
+    let context = configured().await;
+    let script = "trap 'stty size; exit 5' WINCH; tty; stty size; echo $TERM; echo ready; \
+                  while :; do read line; done";
+    let terminal = Some(TerminalSize { rows: 24, cols: 80 });
+    let (_, mut stream) = start(&context, ExecRequest { terminal, ..sh(script) }).await;
+    let mut text = String::new();
+    while !text.contains("ready") {
+        text += str::from_utf8(&stream.next().await.unwrap().payload).unwrap();
+    }
+    assert!(text.starts_with("/dev/pts/") && text.contains("24 80\r\nxterm-256color"), "{text}");
+    let size = TerminalSize { rows: 50, cols: 132 };
+    stream.writer.send_json(Kind::Resize, &size).await.unwrap();
+    let done = stream.finish().await;
+    assert!(done.text().contains("50 132"), "{}", done.text());
+    assert_eq!(*done.exit(), code(5));
+}
+
+#[tokio::test]
+async fn a_terminal_interrupts_and_ends() {
+    let context = configured().await;
+    let terminal = Some(TerminalSize { rows: 24, cols: 80 });
+    for (input, exit) in [(&b"\x03"[..], 130), (&b"\x04"[..], 0)] {
+        let request = ExecRequest { terminal, stdin: true, ..sh("trap 'exit 130' INT; cat") };
+        let (_, mut stream) = start(&context, request).await;
+        stream.writer.send_bytes(Kind::Stdin, b"typed\n").await.unwrap();
+        // Once by the terminal, once by cat: now cat runs, and a key is for it.
+        let mut text = String::new();
+        while text.matches("typed").count() < 2 {
+            text += str::from_utf8(&stream.next().await.unwrap().payload).unwrap();
+        }
+        stream.writer.send_bytes(Kind::Stdin, input).await.unwrap();
+        assert_eq!(*stream.finish().await.exit(), code(exit));
+    }
+}
+
+#[tokio::test]
+async fn no_command_means_a_login_shell() {
+    let context = configured().await;
+    let env = BTreeMap::from([("HOME".into(), "/".into())]);
+    let request = ExecRequest { env, stdin: true, ..Default::default() };
+    let (_, mut stream) = start(&context, request).await;
+    stream.writer.send_bytes(Kind::Stdin, b"echo $0; exit 4\n").await.unwrap();
+    let done = stream.finish().await;
+    assert!(done.text().contains('-'), "{}", done.text());
+    assert_eq!(*done.exit(), code(4));
+}
+
+#[tokio::test]
+async fn signals_reach_the_whole_group() {
+    let context = configured().await;
+    let script = "sh -c 'trap \"echo inner; exit\" TERM; echo ready; while :; do sleep 0.01; done' & \
+                  trap 'wait; echo outer; exit 9' TERM; wait";
+    let (_, mut stream) = start(&context, sh(script)).await;
+    assert_eq!(stream.next().await.unwrap().payload, b"ready\n");
+    stream.writer.send_bytes(Kind::Signal, &[15]).await.unwrap();
+    // Numbers that are no signals, and frames that are no signal, are passed over.
+    stream.writer.send_bytes(Kind::Signal, &[200]).await.unwrap();
+    stream.writer.send_bytes(Kind::Signal, &[]).await.unwrap();
+    let done = stream.finish().await;
+    assert_eq!((done.text(), done.exit()), ("inner\nouter\n", &code(9)));
+}
+
+#[tokio::test]
+async fn a_background_process_does_not_hold_the_exit() {
+    let context = configured().await;
+    let done = run(&context, sh("sleep 300 & echo $!")).await;
+    assert_eq!(*done.exit(), code(0));
+    // It lives on, as in a shell.
+    let pid = Pid::from_raw(done.text().trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_hang_up_ends_the_command_and_its_children() {
+    let context = configured().await;
+    // The child ignores the polite signal.
+    let script = "(trap '' HUP; sleep 300) & echo $!; echo ready; wait";
+    for terminal in [None, Some(TerminalSize { rows: 2, cols: 2 })] {
+        let (started, mut stream) = start(&context, ExecRequest { terminal, ..sh(script) }).await;
+        let mut text = String::new();
+        while !text.contains("ready") {
+            text += str::from_utf8(&stream.next().await.unwrap().payload).unwrap();
+        }
+        let child = text.split_whitespace().next().unwrap().parse().unwrap();
+        let watched = [i32::try_from(started.pid).unwrap(), child].map(|pid| {
+            rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap()
+        });
+        drop(stream);
+        let gone = tokio::task::spawn_blocking(move || {
+            let mut fds = watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
+            fds.try_for_each(|fd| rustix::event::poll(&mut [fd], None).map(drop))
+        });
+        within(gone).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_fast_exits_are_each_told_once() {
+    let context = configured().await;
+    for round in 0..1000_u32 {
+        let expected = (round % 200) as u8;
+        let done = run(&context, sh(&format!("exit {expected}"))).await;
+        assert_eq!(*done.exit(), code(expected), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_do_not_mix() {
+    let context = configured().await;
+    let commands: Vec<_> = (0..100_u8)
+        .map(|n| {
+            let context = context.clone();
+            tokio::spawn(async move {
+                let done = run(&context, sh(&format!("echo {n}; sleep 0.2; exit {n}"))).await;
+                assert_eq!((done.text(), done.exit()), (format!("{n}\n").as_str(), &code(n)));
+            })
+        })
+        .collect();
+    for command in commands {
+        within(command).await.unwrap();
+    }
+}

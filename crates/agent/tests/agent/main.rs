@@ -1,0 +1,8 @@
+//! The agent's services over a byte stream in memory, with the test's own system as the guest.
+
+#![expect(clippy::unwrap_used, reason = "also outside of test functions, a test stops there")]
+
+mod control;
+mod exec;
+mod host;
+mod unpack;
