@@ -1,1 +1,40 @@
-//! .
+//! The daemon: the engine that makes and keeps VMs, and its HTTP face; and the supervisor, the
+//! small program that owns one VMM.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | [`engine`] | the façade: what [`http`] and tests call |
+//! | [`vm`] | life of a VM: states, plan, boot steps with undo, one owner task each, recovery |
+//! | [`hypervisor`] | starting and stopping VMMs behind one trait |
+//! | [`guest`] | speaking the guest protocol to an agent |
+//! | [`disk`] | a VM's writable disk |
+//! | [`image`], [`kernel`] | local indexes, recipes, obtaining what is missing |
+//! | [`workspace`] | a git repository on its way into a guest |
+//! | [`store`] | the database; the only SQL |
+//! | [`config`] | the configuration file, defaults and where each value came from |
+//! | [`doctor`] | checks of the host |
+//! | [`dry_run`] | what a request would lead to |
+//! | [`http`] | the interface on the unix socket |
+//! | [`supervise`] | the supervisor's program |
+//! | [`lifecycle`] | starting and ending the daemon: directories, lock, log, sockets |
+//! | [`progress`] | telling a request's client how its work goes |
+//! | [`exec`] | the only module that starts host programs |
+
+pub mod config;
+pub mod disk;
+pub mod doctor;
+pub mod dry_run;
+pub mod engine;
+pub mod exec;
+pub mod guest;
+pub mod http;
+pub mod hypervisor;
+pub mod image;
+pub mod kernel;
+pub mod lifecycle;
+mod private;
+pub mod progress;
+pub mod store;
+pub mod supervise;
+pub mod vm;
+pub mod workspace;

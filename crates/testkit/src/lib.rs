@@ -1,1 +1,15 @@
-//! .
+//! What tests of several crates share: a small world in memory instead of VMMs, a daemon in its
+//! own directories, and a client for its socket.
+//!
+//! Fakes stand at process boundaries only. [`World`] replaces supervisors and VMMs and answers
+//! with the real agent's services; database, disks, HTTP and sockets are the real ones.
+
+mod client;
+mod daemon;
+mod env;
+mod world;
+
+pub use client::{Answer, Client, Events, ExecStream};
+pub use daemon::TestDaemon;
+pub use env::TestEnv;
+pub use world::{Boot, World};

@@ -1,0 +1,260 @@
+//! The file `config.toml`: its keys, its parser and what it says about mistakes.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use banger_proto::ByteSize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{AccelChoice, LogLevel, VmmChoice};
+
+/// The file as it is written; an absent key is left to host or program.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ConfigFile {
+    /// See [`super::Config::log_level`].
+    pub log_level: Option<LogLevel>,
+    /// See [`super::Config::vmm`].
+    pub vmm: Option<VmmChoice>,
+    /// See [`super::Config::accel`].
+    pub accel: Option<AccelChoice>,
+    /// See [`super::Config::qemu_bin`].
+    pub qemu_bin: Option<PathBuf>,
+    /// See [`super::Config::default_image_name`].
+    pub default_image_name: Option<String>,
+    /// See [`super::Config::default_kernel_name`].
+    pub default_kernel_name: Option<String>,
+    /// Seconds.
+    pub ready_timeout: Option<NonZeroU32>,
+    /// See [`super::Config::vm_defaults`].
+    pub vm_defaults: VmDefaultsFile,
+}
+
+/// The table `[vm_defaults]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct VmDefaultsFile {
+    /// Virtual processors.
+    pub vcpu: Option<u32>,
+    /// Memory.
+    pub memory: Option<SizeSetting>,
+    /// Writable disk.
+    pub disk_size: Option<SizeSetting>,
+}
+
+/// A size in the file: a text like `"4G"`, or a number of MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeSetting(pub ByteSize);
+
+impl<'de> Deserialize<'de> for SizeSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Size;
+        impl Visitor<'_> for Size {
+            type Value = SizeSetting;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size like \"4G\" or a number of MiB")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SizeSetting, E> {
+                text.parse().map(SizeSetting).map_err(E::custom)
+            }
+            fn visit_i64<E: de::Error>(self, mib: i64) -> Result<SizeSetting, E> {
+                // Through the parser, which knows about too large numbers.
+                self.visit_str(&mib.to_string())
+            }
+        }
+        deserializer.deserialize_any(Size)
+    }
+}
+
+impl Serialize for SizeSetting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// One key of the file, for documentation and suggestions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name, with the table in front (`vm_defaults.vcpu`).
+    pub name: &'static str,
+    /// What it is when absent.
+    pub default: &'static str,
+    /// What it is for, a fragment.
+    pub purpose: &'static str,
+}
+
+/// Every key. A test holds it against [`ConfigFile`].
+pub const KEYS: &[Key] = &[
+    key("log_level", "info", "how much the daemon logs: error, warn, info, debug or trace"),
+    key("vmm", "auto", "which VMM runs VMs: auto, firecracker or qemu"),
+    key("accel", "auto", "how guest code runs: auto, kvm or tcg"),
+    key("qemu_bin", "on the search path", "path of QEMU"),
+    key("default_image_name", "debian-bookworm", "image of a VM that asks for none"),
+    key(
+        "default_kernel_name",
+        "debian-bookworm-cloud",
+        "kernel when neither VM nor image asks for one",
+    ),
+    key("ready_timeout", "90", "seconds a VM may take to become ready; six times that without KVM"),
+    key("vm_defaults.vcpu", "a quarter of the host's, 1 to 4", "virtual processors"),
+    key("vm_defaults.memory", "an eighth of the host's, 512M to 8G", "memory"),
+    key("vm_defaults.disk_size", "8G", "size of the writable disk"),
+];
+
+const fn key(name: &'static str, default: &'static str, purpose: &'static str) -> Key {
+    Key { name, default, purpose }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read; the error names it.
+    #[error("cannot read the configuration")]
+    Read(#[source] std::io::Error),
+    /// The file is not TOML, or a value has the wrong type.
+    #[error("configuration `{path}`, line {line}{of_key}: {message}", of_key = of_key(.key.as_deref()))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The key on that line, when there is one.
+        key: Option<String>,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+fn of_key(key: Option<&str>) -> String {
+    key.map(|key| format!(", key `{key}`")).unwrap_or_default()
+}
+
+/// Reads the text of a configuration file; `path` is for messages. Also returns a warning for
+/// every key that does not exist.
+///
+/// # Errors
+/// When the text is not TOML or a value has the wrong type, naming key, file and line.
+pub fn parse_config(text: &str, path: &Path) -> Result<(ConfigFile, Vec<String>), ConfigError> {
+    let wrong = |error: &toml::de::Error| {
+        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+        let (line, key) = locate(text, offset);
+        ConfigError::Wrong {
+            path: path.to_owned(),
+            line,
+            key,
+            message: error.message().trim_end().replace('\n', "; "),
+        }
+    };
+    let mut warnings = Vec::new();
+    let deserializer = toml::Deserializer::parse(text).map_err(|error| wrong(&error))?;
+    let file = serde_ignored::deserialize(deserializer, |key| {
+        warnings.push(render_unknown(&key.to_string(), path));
+    })
+    .map_err(|error| wrong(&error))?;
+    Ok((file, warnings))
+}
+
+fn render_unknown(key: &str, path: &Path) -> String {
+    // Half of the characters may differ, else the suggestion is noise.
+    let nearest = KEYS
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known.name, key), known.name))
+        .min()
+        .filter(|(distance, name)| *distance * 2 <= name.len());
+    let suggestion = nearest.map(|(_, name)| format!("; did you mean `{name}`?"));
+    format!(
+        "configuration `{}` has an unknown key `{key}`{}",
+        path.display(),
+        suggestion.unwrap_or_default()
+    )
+}
+
+/// Line of a byte offset, from 1, and the dotted name of the key on that line.
+fn locate(text: &str, offset: usize) -> (usize, Option<String>) {
+    let line = text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count();
+    let mut table = None;
+    let mut key = None;
+    for candidate in text.lines().take(line + 1).map(str::trim) {
+        if let Some(header) = candidate.strip_prefix('[') {
+            table = header.split(']').next().map(|name| name.trim_matches('[').trim().to_owned());
+        }
+        key = candidate.split_once('=').map(|(key, _)| key.trim().to_owned());
+    }
+    let key = match (table, key) {
+        (Some(table), Some(key)) => Some(format!("{table}.{key}")),
+        (_, key) => key,
+    };
+    (line + 1, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(ConfigFile, Vec<String>), String> {
+        parse_config(text, "/c/config.toml".as_ref()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_table_of_keys_is_the_struct() {
+        let serde_json::Value::Object(file) = serde_json::to_value(ConfigFile::default()).unwrap()
+        else {
+            panic!("not a table");
+        };
+        let mut names = Vec::new();
+        for (name, value) in file {
+            match value {
+                serde_json::Value::Object(table) => {
+                    names.extend(table.keys().map(|key| format!("{name}.{key}")));
+                }
+                _ => names.push(name),
+            }
+        }
+        let mut known: Vec<_> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+        names.sort();
+        known.sort();
+        assert_eq!(names, known);
+    }
+
+    #[test]
+    fn sizes_are_texts_or_mebibytes() {
+        let (file, warnings) =
+            parse("[vm_defaults]\nmemory = \"4GiB\"\ndisk_size = 512\n").unwrap();
+        assert!(warnings.is_empty());
+        assert_eq!(file.vm_defaults.memory, Some(SizeSetting(ByteSize::from_mib(4096))));
+        assert_eq!(file.vm_defaults.disk_size, Some(SizeSetting(ByteSize::from_mib(512))));
+    }
+
+    #[test]
+    fn unknown_keys_warn_with_a_suggestion() {
+        let (_, warnings) = parse("log_lvel = \"info\"\n[vm_defaults]\ncpus = 3\n").unwrap();
+        assert_eq!(
+            warnings,
+            [
+                "configuration `/c/config.toml` has an unknown key `log_lvel`; \
+                 did you mean `log_level`?",
+                "configuration `/c/config.toml` has an unknown key `vm_defaults.cpus`; \
+                 did you mean `vm_defaults.vcpu`?",
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_values_name_key_file_and_line() {
+        let message = parse("vmm = \"qemu\"\n\n[vm_defaults]\nmemory = \"lots\"\n").unwrap_err();
+        assert!(
+            message.starts_with(
+                "configuration `/c/config.toml`, line 4, key `vm_defaults.memory`: `lots` is not a size"
+            ),
+            "{message}"
+        );
+        let message = parse("accel = \"warp\"\n").unwrap_err();
+        assert!(message.contains("line 1, key `accel`"), "{message}");
+        assert!(message.contains("`tcg`"), "{message}");
+        let message = parse("vcpu = [\n").unwrap_err();
+        assert!(message.contains("line 1"), "{message}");
+        assert!(parse("ready_timeout = 0\n").unwrap_err().contains("line 1, key `ready_timeout`"));
+    }
+}

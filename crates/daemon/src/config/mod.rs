@@ -1,0 +1,143 @@
+//! The configuration: what the user wrote, what the host suggests, what is built in.
+//!
+//! Responsible for reading `config.toml` and for saying where each value came from. Not
+//! responsible for what a single request asks for: that is [`crate::vm::plan`]'s.
+//!
+//! ```text
+//! config.toml ──parse_config──▶ ConfigFile ─┐
+//!                               HostFacts ──┴─resolve──▶ Config (each value with its Origin)
+//! ```
+
+mod file;
+mod host;
+mod resolve;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use banger_proto::ByteSize;
+use serde::{Deserialize, Serialize};
+
+pub use file::{ConfigError, ConfigFile, KEYS, Key, SizeSetting, VmDefaultsFile, parse_config};
+pub use host::{HostFacts, observe_host};
+pub use resolve::resolve;
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The configuration file.
+    Config,
+    /// Worked out from this host.
+    Auto,
+    /// The program.
+    Builtin,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Config => "config",
+            Self::Auto => "auto",
+            Self::Builtin => "builtin",
+        })
+    }
+}
+
+/// A value that knows where it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Its origin.
+    pub origin: Origin,
+}
+
+/// Which VMM to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VmmChoice {
+    /// The best one of this host.
+    #[default]
+    Auto,
+    /// Firecracker.
+    Firecracker,
+    /// QEMU.
+    Qemu,
+}
+
+/// How guest code is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccelChoice {
+    /// KVM where it is usable, else software.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Software emulation.
+    Tcg,
+}
+
+/// How much the daemon logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what is suspicious.
+    Warn,
+    /// And the life of VMs.
+    #[default]
+    Info,
+    /// And every request.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// Everything that can be configured, resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// How much the daemon logs.
+    pub log_level: Setting<LogLevel>,
+    /// Which VMM to use.
+    pub vmm: Setting<VmmChoice>,
+    /// How guest code is run.
+    pub accel: Setting<AccelChoice>,
+    /// QEMU; absent to look for it on the search path.
+    pub qemu_bin: Setting<Option<PathBuf>>,
+    /// Image of a VM that asks for none.
+    pub default_image_name: Setting<String>,
+    /// Kernel of a VM when neither it nor its image asks for one.
+    pub default_kernel_name: Setting<String>,
+    /// How long a VM may take to become ready with hardware virtualisation.
+    pub ready_timeout: Setting<Duration>,
+    /// Sizes of VMs that ask for none.
+    pub vm_defaults: VmDefaults,
+}
+
+/// Sizes of VMs that ask for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct VmDefaults {
+    /// Virtual processors.
+    pub vcpu: Setting<u32>,
+    /// Memory, whole MiB.
+    pub memory: Setting<ByteSize>,
+    /// Size of the writable disk.
+    pub disk_size: Setting<ByteSize>,
+}
+
+/// The configuration file's values and what is odd about it. A file that does not exist is an
+/// empty one.
+///
+/// # Errors
+/// When the file cannot be read, or is wrong; see [`parse_config`].
+pub fn load_config(path: &Path) -> Result<(ConfigFile, Vec<String>), ConfigError> {
+    match fs_err::read_to_string(path) {
+        Ok(text) => parse_config(&text, path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
+        Err(error) => Err(ConfigError::Read(error)),
+    }
+}

@@ -1,0 +1,87 @@
+//! From the three layers (file, host, program) to one value each.
+
+use std::time::Duration;
+
+use banger_proto::ByteSize;
+
+use super::{Config, ConfigFile, HostFacts, Origin, Setting, VmDefaults};
+
+const DEFAULT_IMAGE: &str = "debian-bookworm";
+const DEFAULT_KERNEL: &str = "debian-bookworm-cloud";
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+const BUILTIN_VCPU: u32 = 2;
+const BUILTIN_MEMORY: ByteSize = ByteSize::from_mib(2048);
+const BUILTIN_DISK: ByteSize = ByteSize::from_mib(8 << 10);
+
+/// Resolves every value: what the file says, else what the host suggests, else the built-in.
+///
+/// The host suggests a quarter of its processors (1 to 4) and an eighth of its memory
+/// (512 MiB to 8 GiB): enough to be useful, small enough that a few VMs fit beside the user's
+/// own work.
+#[must_use]
+pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
+    let vcpu = host.cpus.map(|cpus| (cpus / 4).clamp(1, 4));
+    let memory =
+        host.memory.map(|memory| ByteSize::from_mib((memory.mib() / 8).clamp(512, 8 << 10)));
+    let sizes = file.vm_defaults;
+    Config {
+        log_level: layered(file.log_level, None, Default::default()),
+        vmm: layered(file.vmm, None, Default::default()),
+        accel: layered(file.accel, None, Default::default()),
+        qemu_bin: layered(file.qemu_bin.map(Some), None, None),
+        default_image_name: layered(file.default_image_name, None, DEFAULT_IMAGE.to_owned()),
+        default_kernel_name: layered(file.default_kernel_name, None, DEFAULT_KERNEL.to_owned()),
+        ready_timeout: layered(
+            file.ready_timeout.map(|seconds| Duration::from_secs(seconds.get().into())),
+            None,
+            READY_TIMEOUT,
+        ),
+        vm_defaults: VmDefaults {
+            vcpu: layered(sizes.vcpu, vcpu, BUILTIN_VCPU),
+            memory: layered(sizes.memory.map(|size| size.0), memory, BUILTIN_MEMORY),
+            disk_size: layered(sizes.disk_size.map(|size| size.0), None, BUILTIN_DISK),
+        },
+    }
+}
+
+fn layered<T>(config: Option<T>, auto: Option<T>, builtin: T) -> Setting<T> {
+    match (config, auto) {
+        (Some(value), _) => Setting { value, origin: Origin::Config },
+        (None, Some(value)) => Setting { value, origin: Origin::Auto },
+        (None, None) => Setting { value: builtin, origin: Origin::Builtin },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_config;
+
+    fn host(cpus: u32, mib: u64) -> HostFacts {
+        HostFacts { cpus: Some(cpus), memory: Some(ByteSize::from_mib(mib)) }
+    }
+
+    #[test]
+    fn sizes_come_from_the_file_then_the_host_then_the_program() {
+        let (file, _) = parse_config("[vm_defaults]\nvcpu = 3\n", "c".as_ref()).unwrap();
+        let config = resolve(file, host(64, 4096));
+        assert_eq!(config.vm_defaults.vcpu, Setting { value: 3, origin: Origin::Config });
+        let memory = Setting { value: ByteSize::from_mib(512), origin: Origin::Auto };
+        assert_eq!(config.vm_defaults.memory, memory);
+        let nothing = resolve(ConfigFile::default(), HostFacts::default());
+        assert_eq!(nothing.vm_defaults.vcpu, Setting { value: 2, origin: Origin::Builtin });
+        assert_eq!(nothing.vm_defaults.memory.value, ByteSize::from_mib(2048));
+        assert_eq!(nothing.vm_defaults.disk_size.value, ByteSize::from_mib(8192));
+    }
+
+    #[test]
+    fn the_host_suggests_within_bounds() {
+        let sizes = |cpus, mib| {
+            let sizes = resolve(ConfigFile::default(), host(cpus, mib)).vm_defaults;
+            (sizes.vcpu.value, sizes.memory.value.mib())
+        };
+        assert_eq!(sizes(1, 1024), (1, 512));
+        assert_eq!(sizes(8, 32 << 10), (2, 4096));
+        assert_eq!(sizes(128, 1 << 20), (4, 8192));
+    }
+}

@@ -1,0 +1,7 @@
+//! The checks, one file per subject. Each is an async function of [`Inputs`](super::Inputs).
+
+pub(super) mod builder;
+pub(super) mod content;
+pub(super) mod machine;
+pub(super) mod places;
+pub(super) mod programs;

@@ -1,0 +1,58 @@
+//! What a request would lead to, found out without a daemon and without making anything.
+
+use std::path::{Path, PathBuf};
+
+use banger_proto::api::CreateVm;
+use banger_proto::{Code, Problem};
+
+use crate::config::{load_config, observe_host, resolve};
+use crate::engine::gather_entropy;
+use crate::hypervisor::{ConfiguredHypervisor, Hypervisor};
+use crate::image::Images;
+use crate::lifecycle::Options;
+use crate::vm::plan::{Inventory, VmPlan, image_name, plan_vm};
+use crate::workspace::{self, Source};
+
+/// The plan, and the files that would travel.
+#[derive(Debug)]
+pub struct DryRun {
+    /// The plan. Its id, and its name where none was asked for, are examples.
+    pub plan: VmPlan,
+    /// The workspace's files by path from the top of the repository; absent without one.
+    pub files: Option<Vec<PathBuf>>,
+}
+
+/// Plans `asked`.
+///
+/// # Errors
+/// When the request would be refused. Names that are taken are not known here.
+pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Problem> {
+    let failed = |error: &dyn std::error::Error| Problem::from_error(Code::OperationFailed, error);
+    let (file, _) = load_config(&options.paths.config_file).map_err(|error| failed(&error))?;
+    let config = resolve(file, observe_host());
+    let images = Images::new(&options.paths, &options.env);
+    let image = images.find(image_name(asked, &config)).await?;
+    let hypervisor = ConfiguredHypervisor::new(
+        &config,
+        options.env.clone(),
+        options.paths.clone(),
+        options.executable.clone(),
+    );
+    let inventory = Inventory {
+        names: [].into(),
+        image_kernel: image.and_then(|image| image.kernel_ref),
+        backend: hypervisor.features(),
+    };
+    let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;
+    let files = match &asked.workspace {
+        None => None,
+        Some(source) => {
+            let inspected = Source::inspect(&options.env, Path::new(&source.path)).await;
+            let inspected = inspected.map_err(|error| error.problem())?;
+            let options = workspace::Options { include_untracked: source.include_untracked };
+            let files = inspected.files(options).await.map_err(|error| error.problem())?;
+            Some(files.into_iter().map(|file| file.path).collect())
+        }
+    };
+    Ok(DryRun { plan, files })
+}

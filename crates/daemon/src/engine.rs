@@ -1,0 +1,299 @@
+//! The façade: what the interface and the tests call. Everything else hangs from an [`Engine`],
+//! which is built in one place and passed down.
+//!
+//! How a VM comes to be, in the order of reading: [`Engine::create`] plans and records it
+//! (`vm/plan.rs`, `store/vms.rs`) and starts its driver (`vm/driver.rs`), which boots it
+//! (`vm/boot.rs`) and from then on does what it is asked (`vm/desk.rs`), until it is deleted
+//! (`vm/undo.rs`).
+
+mod artifacts;
+mod creation;
+mod examine;
+mod host;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::api::{CreateVm, Event, StartVm, StateName, StopVm, VmView};
+use banger_proto::guest::ExecRequest;
+use banger_proto::{Code, Problem};
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+pub(crate) use creation::gather_entropy;
+pub use host::Host;
+
+use crate::guest::{ExecSession, GuestClient, GuestError};
+use crate::progress::Progress;
+use crate::store::{Store, StoreError};
+use crate::vm::boot::Order;
+use crate::vm::desk::{Ask, VmHandle};
+use crate::vm::driver::Driver;
+use crate::vm::recover::{Recovered, recover};
+use crate::vm::registry::Registry;
+use crate::vm::view::render_view;
+use crate::vm::{console, files};
+
+/// How long a stopping daemon waits for what is under way to be undone.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// All VMs of one user. Cloned freely.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: Arc<Host>,
+    store: Store,
+    registry: Registry,
+    /// Held while a name is chosen and recorded, so that two requests do not choose the same.
+    naming: tokio::sync::Mutex<()>,
+    drivers: TaskTracker,
+    stopping: CancellationToken,
+    started_at: Timestamp,
+}
+
+/// Work under way for one request: its events, the last of which says how it ended. Dropping it
+/// cancels the work, which is then undone.
+#[derive(Debug)]
+pub struct Work {
+    events: mpsc::UnboundedReceiver<Event>,
+    _cancel: DropGuard,
+}
+
+impl Work {
+    /// The next event; none when the request is over.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+impl Engine {
+    /// Brings every recorded VM to rest (see `vm/recover.rs`) and takes requests from then on.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub async fn open(host: Host, store: Store) -> Result<Self, StoreError> {
+        let host = Arc::new(host);
+        let recovered = recover(&host, &store).await?;
+        tokio::join!(host.images.remove_leftovers(), host.kernels.remove_leftovers());
+        let engine = Self {
+            inner: Arc::new(Inner {
+                host,
+                store,
+                registry: Registry::default(),
+                naming: tokio::sync::Mutex::default(),
+                drivers: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+                started_at: Timestamp::now(),
+            }),
+        };
+        for Recovered { record, vmm } in recovered {
+            let driver = engine.register(record, vmm);
+            engine.inner.drivers.spawn(driver.run());
+        }
+        Ok(engine)
+    }
+
+    /// What VMs are made with.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.inner.host
+    }
+
+    /// When this engine was opened.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.inner.started_at
+    }
+
+    /// Every VM, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<VmView> {
+        self.inner.registry.handles().iter().map(|handle| self.view(handle)).collect()
+    }
+
+    /// Number of VMs by state.
+    #[must_use]
+    pub fn count(&self) -> BTreeMap<&'static str, u32> {
+        let mut counts = BTreeMap::new();
+        for handle in self.inner.registry.handles() {
+            let state = handle.shown.borrow().record.state.name();
+            *counts.entry(state.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// One VM.
+    ///
+    /// # Errors
+    /// When `reference` means none or several.
+    pub fn show(&self, reference: &str) -> Result<VmView, Problem> {
+        Ok(self.view(&self.inner.registry.find(reference)?))
+    }
+
+    /// Makes a VM. The last event is `vm_ready` or `failed`; for an ephemeral VM, dropping the
+    /// work after that deletes the VM.
+    #[must_use]
+    pub fn create(&self, asked: CreateVm) -> Work {
+        let (order, work) = self.order(asked.wait);
+        let engine = self.clone();
+        let creation = async move {
+            let progress = order.progress.clone();
+            match engine.plan_and_record(asked, order).await {
+                Ok((driver, order)) => {
+                    // The driver owns VM and order now, and answers; the stream ends with it.
+                    drop(progress);
+                    driver.create_and_run(order).await;
+                }
+                Err(problem) => progress.send(Event::Failed { problem }),
+            }
+        };
+        self.inner.drivers.spawn(creation.in_current_span());
+        work
+    }
+
+    /// Boots a VM that is down. The last event is `vm_ready` or `failed`.
+    ///
+    /// # Errors
+    /// When `reference` means none or several.
+    pub async fn start(&self, reference: &str, asked: StartVm) -> Result<Work, Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let (order, work) = self.order(asked.wait);
+        handle.ask(Ask::Start(order)).await;
+        Ok(work)
+    }
+
+    /// Brings a VM down; returns when it is. Goes on if the caller goes away.
+    ///
+    /// # Errors
+    /// When `reference` means none or several, or the VM's state does not allow it.
+    pub async fn stop(&self, reference: &str, asked: StopVm) -> Result<VmView, Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let grace = asked.grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let (reply, answer) = oneshot::channel();
+        handle.ask(Ask::Stop { grace, reply }).await;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Removes a VM with everything that belongs to it, and returns it as it was. Goes on if
+    /// the caller goes away.
+    ///
+    /// # Errors
+    /// When `reference` means none or several, or something cannot be removed; the VM is then
+    /// kept in state `error`.
+    pub async fn delete(&self, reference: &str) -> Result<VmView, Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let (reply, answer) = oneshot::channel();
+        handle.ask(Ask::Delete { reply }).await;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Starts a command in a VM.
+    ///
+    /// # Errors
+    /// When `reference` means none or several, the VM does not run, or the agent refuses.
+    pub async fn exec(
+        &self,
+        reference: &str,
+        request: &ExecRequest,
+    ) -> Result<ExecSession, Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let (state, name, vmm) = {
+            let shown = handle.shown.borrow();
+            let record = &shown.record;
+            (record.state.name(), record.plan.name.clone(), shown.vmm.clone())
+        };
+        let Some(vmm) = vmm.filter(|_| state == StateName::Running) else {
+            let message = format!("VM `{name}` does not run: it is {}", state.as_str());
+            let problem = Problem::new(Code::Conflict, message);
+            return Err(match state {
+                StateName::Stopped | StateName::Error => {
+                    problem.hint(format!("banger vm start {name}"))
+                }
+                _ => problem,
+            });
+        };
+        GuestClient::new(vmm).exec(request).await.map_err(|error| match error {
+            GuestError::Refused(problem) => problem,
+            error => {
+                let message = format!("cannot run a command in VM `{name}`");
+                Problem::new(Code::OperationFailed, message).because(&error)
+            }
+        })
+    }
+
+    /// The console of a VM: all of it or its last `tail` lines; then, with `follow`, what is
+    /// written until the VM is down.
+    ///
+    /// # Errors
+    /// When `reference` means none or several.
+    pub fn logs(
+        &self,
+        reference: &str,
+        tail: Option<usize>,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<std::io::Result<Bytes>>, Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let log = files::console_log(&self.inner.host.paths, handle.shown.borrow().record.id());
+        Ok(console::stream(log, tail, follow.then(|| handle.shown.clone())))
+    }
+
+    /// Ends the engine: what is under way for requests is undone, ephemeral VMs go with their
+    /// requests, all other VMs run on.
+    pub async fn close(&self) {
+        self.inner.stopping.cancel();
+        self.inner.registry.clear();
+        self.inner.drivers.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.inner.drivers.wait()).await.is_err() {
+            tracing::warn!("some work did not end in time; the next start finishes it");
+        }
+    }
+
+    fn view(&self, handle: &VmHandle) -> VmView {
+        render_view(&self.inner.host.paths, &handle.shown.borrow().record)
+    }
+
+    fn order(&self, wait: banger_proto::api::WaitFor) -> (Order, Work) {
+        let (sender, events) = mpsc::unbounded_channel();
+        let cancel = self.inner.stopping.child_token();
+        let order = Order {
+            wait,
+            progress: Progress::new(sender),
+            cancel: cancel.clone(),
+            since: Instant::now(),
+        };
+        (order, Work { events, _cancel: cancel.drop_guard() })
+    }
+
+    fn register(
+        &self,
+        record: crate::vm::state::VmRecord,
+        vmm: Option<Arc<dyn crate::hypervisor::RunningVm>>,
+    ) -> Driver {
+        let Inner { host, store, registry, .. } = &*self.inner;
+        let id = record.id().clone();
+        let (driver, handle) =
+            Driver::new(Arc::clone(host), store.clone(), registry.clone(), record, vmm);
+        registry.insert(id, handle);
+        driver
+    }
+
+    /// Names that are taken.
+    fn names(&self) -> std::collections::BTreeSet<String> {
+        let handles = self.inner.registry.handles();
+        handles.iter().map(|handle| handle.shown.borrow().record.plan.name.to_string()).collect()
+    }
+}
+
+fn stopping() -> Problem {
+    Problem::new(Code::Cancelled, "the daemon is stopping")
+}

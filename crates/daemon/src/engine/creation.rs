@@ -1,0 +1,70 @@
+//! From a request to a recorded VM with a driver.
+
+use banger_proto::Code;
+use banger_proto::Problem;
+use banger_proto::api::{CreateVm, Event};
+use jiff::Timestamp;
+
+use super::Engine;
+use crate::vm::boot::Order;
+use crate::vm::bring_in;
+use crate::vm::driver::Driver;
+use crate::vm::plan::{Entropy, Inventory, image_name, plan_vm};
+use crate::vm::state::{VmRecord, VmState};
+use crate::vm::view::render_view;
+
+impl Engine {
+    /// Plans a VM, records it and so takes its name. Nothing is recorded of a request that is
+    /// refused.
+    pub(super) async fn plan_and_record(
+        &self,
+        asked: CreateVm,
+        order: Order,
+    ) -> Result<(Driver, Order), Problem> {
+        let host = &self.inner.host;
+        host.hypervisor
+            .check()
+            .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+        if let Some(source) = &asked.workspace {
+            bring_in::inspect(host, source).await?;
+        }
+        let image = host.images.find(image_name(&asked, &host.config)).await?;
+        let image_kernel = image.and_then(|image| image.kernel_ref);
+        let entropy = gather_entropy()?;
+        let naming = self.inner.naming.lock().await;
+        let inventory =
+            Inventory { names: self.names(), image_kernel, backend: host.hypervisor.features() };
+        let record = VmRecord {
+            plan: plan_vm(&asked, &host.config, &inventory, entropy)?,
+            ephemeral: asked.ephemeral,
+            spec: asked,
+            base: None,
+            state: VmState::Created,
+            workspace: None,
+            intents: Vec::new(),
+            created_at: Timestamp::now(),
+            started_at: None,
+        };
+        self.inner.store.insert_vm(record.clone()).await?;
+        let driver = self.register(record.clone(), None);
+        drop(naming);
+        tracing::info!(vm = %record.plan.name, id = %record.plan.id, "VM planned");
+        order.progress.send(Event::Planned {
+            vm: Box::new(render_view(&host.paths, &record)),
+            spec: record.plan.render_spec(),
+        });
+        Ok((driver, order))
+    }
+}
+
+pub(crate) fn gather_entropy() -> Result<Entropy, Problem> {
+    let mut bytes = [0; 46];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+    let (mut id, mut name, mut machine_id, mut link_magic) = ([0; 6], [0; 8], [0; 16], [0; 16]);
+    id.copy_from_slice(&bytes[..6]);
+    name.copy_from_slice(&bytes[6..14]);
+    machine_id.copy_from_slice(&bytes[14..30]);
+    link_magic.copy_from_slice(&bytes[30..]);
+    Ok(Entropy { id, name: u64::from_ne_bytes(name), machine_id, link_magic })
+}

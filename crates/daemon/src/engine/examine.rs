@@ -1,0 +1,64 @@
+//! What the doctor looks at, gathered from what VMs are made with.
+
+use banger_proto::api::DoctorReport;
+
+use super::{Engine, Host};
+use crate::config::Config;
+use crate::doctor::{self, Availability, DefaultItem, DefaultValue, HostFacts, Inputs};
+
+impl Engine {
+    /// Checks the host.
+    pub async fn examine(&self) -> DoctorReport {
+        doctor::run(&gather(&self.inner.host).await).await
+    }
+}
+
+async fn gather(host: &Host) -> Inputs {
+    let (image, kernel) =
+        (&host.config.default_image_name.value, &host.config.default_kernel_name.value);
+    let images = host.images.list().await;
+    let images = images.map(|all| all.into_iter().map(|image| (image.name, image.local)).collect());
+    let kernels = host.kernels.list().await;
+    let kernels =
+        kernels.map(|all| all.into_iter().map(|kernel| (kernel.name, kernel.local)).collect());
+    Inputs {
+        env: host.env.clone(),
+        paths: host.paths.clone(),
+        host: HostFacts::observe(),
+        qemu: host.config.qemu_bin.value.clone(),
+        accel: host.config.accel.value,
+        agent: host.agent.clone(),
+        image: DefaultItem { name: image.clone(), availability: judge(image, images) },
+        kernel: DefaultItem { name: kernel.clone(), availability: judge(kernel, kernels) },
+        defaults: render_defaults(&host.config),
+    }
+}
+
+/// Whether `wanted` is among what was listed as name and whether it is here.
+fn judge(
+    wanted: &str,
+    listed: Result<Vec<(String, bool)>, impl std::error::Error>,
+) -> Availability {
+    match listed {
+        Err(error) => Availability::Unknown(error.to_string()),
+        Ok(listed) => match listed.iter().find(|(name, _)| name == wanted) {
+            Some((_, true)) => Availability::Local,
+            Some((_, false)) => Availability::Obtainable("obtained at first use".to_owned()),
+            None => Availability::Missing("no recipe has that name".to_owned()),
+        },
+    }
+}
+
+fn render_defaults(config: &Config) -> Vec<DefaultValue> {
+    let sizes = &config.vm_defaults;
+    let value = |name: &str, value: String, origin: crate::config::Origin| DefaultValue {
+        name: name.to_owned(),
+        value,
+        origin: origin.to_string(),
+    };
+    vec![
+        value("vcpu", sizes.vcpu.value.to_string(), sizes.vcpu.origin),
+        value("memory", sizes.memory.value.to_string(), sizes.memory.origin),
+        value("disk_size", sizes.disk_size.value.to_string(), sizes.disk_size.origin),
+    ]
+}

@@ -1,0 +1,95 @@
+//! The environment of host programs, and finding them in it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use banger_proto::env;
+
+/// Search path where the environment has none, as `execvp` has one.
+const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment host programs get, read once when a program starts.
+///
+/// Nothing else of the daemon's environment reaches them: a daemon that happened to be started
+/// from inside a git hook or a build must not carry `GIT_DIR` or `LD_PRELOAD` into every VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEnv {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl HostEnv {
+    /// Takes the search path, the home and the place of configuration files from environment
+    /// variables (`lookup`).
+    #[must_use]
+    pub fn from_env(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let taken = [env::PATH, env::HOME, env::XDG_CONFIG_HOME].into_iter();
+        let mut variables: BTreeMap<OsString, OsString> =
+            taken.filter_map(|name| Some((name.into(), lookup(name)?))).collect();
+        variables.entry(env::PATH.into()).or_insert_with(|| FALLBACK_PATH.into());
+        // Messages end up in errors and logs, and some are searched: they stay English.
+        variables.insert("LC_ALL".into(), "C".into());
+        Self { variables }
+    }
+
+    /// The same environment with one more variable.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// The variables.
+    pub(super) fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
+    }
+
+    /// The user's home, when known.
+    #[must_use]
+    pub fn home(&self) -> Option<&Path> {
+        self.variables.get(OsStr::new(env::HOME)).map(Path::new)
+    }
+
+    /// Where the user's configuration files are, when known.
+    #[must_use]
+    pub fn config_home(&self) -> Option<PathBuf> {
+        let set = self.variables.get(OsStr::new(env::XDG_CONFIG_HOME));
+        set.map(PathBuf::from).or_else(|| Some(self.home()?.join(".config")))
+    }
+
+    /// Finds an executable file: `program` itself if it has a slash, else the first of that name
+    /// on the search path. Relative parts of the search path are skipped, because what they mean
+    /// would depend on where the daemon was started.
+    #[must_use]
+    pub fn find(&self, program: impl AsRef<Path>) -> Option<PathBuf> {
+        let program = program.as_ref();
+        let executable = |path: &Path| {
+            path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+        };
+        if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return executable(program).then(|| program.to_owned());
+        }
+        let path = self.variables.get(OsStr::new(env::PATH))?;
+        std::env::split_paths(path)
+            .filter(|directory| directory.is_absolute())
+            .map(|directory| directory.join(program))
+            .find(|candidate| executable(candidate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_programs_on_the_given_path_only() {
+        let directory = tempfile::tempdir().unwrap();
+        fs_err::write(directory.path().join("plain"), "").unwrap();
+        let path = format!("relative:{}:/usr/bin:/bin", directory.path().display());
+        let env = HostEnv::from_env(|name| (name == "PATH").then(|| path.clone().into()));
+        assert!(env.find("sh").is_some_and(|found| found.is_absolute()));
+        assert_eq!(env.find("plain"), None);
+        assert_eq!(env.find("/bin/sh"), Some("/bin/sh".into()));
+        assert_eq!(env.home(), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Opening services of an agent and reading their replies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
+use banger_proto::guest::frame::{Frame, Kind};
+use banger_proto::guest::{
+    AgentHello, Configured, ExecRequest, GuestConfig, Health, Hello, Service, ShutdownRequest,
+    UnpackRequest,
+};
+use banger_proto::{GUEST_GENERATION, Problem};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::time::{Instant, timeout_at};
+
+use super::GuestError;
+use super::hostile::Bounded;
+use super::streams::{ExecSession, HealthWatch, UnpackSink};
+use crate::hypervisor::{GuestStream, RunningVm};
+
+/// How long an agent that was reached may take to reply. Replies take milliseconds; configuring
+/// mounts disks and starts an init, in software on a busy host.
+const REPLY_DEADLINE: Duration = Duration::from_secs(120);
+
+pub(super) type Reader = FrameReader<ReadHalf<GuestStream>>;
+pub(super) type Writer = FrameWriter<WriteHalf<GuestStream>>;
+
+/// The agent of one running VM. Each call is a stream of its own, so calls do not wait for each
+/// other; a call that is dropped is given up.
+///
+/// Reaching the agent waits for its first call, however long that takes: it fails at once when
+/// the VM ends, and the caller bounds it with [`within`](Self::within) or a deadline of its own.
+#[derive(Debug, Clone)]
+pub struct GuestClient {
+    vm: Arc<dyn RunningVm>,
+    deadline: Option<Duration>,
+}
+
+impl GuestClient {
+    /// The agent of `vm`.
+    #[must_use]
+    pub fn new(vm: Arc<dyn RunningVm>) -> Self {
+        Self { vm, deadline: None }
+    }
+
+    /// The same agent, with `deadline` for each call: reaching the agent and having its reply.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self { vm: Arc::clone(&self.vm), deadline: Some(deadline) }
+    }
+
+    /// First contact: agrees on a generation of the protocol.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Protocol` also when the agent insists on a generation unknown here.
+    pub async fn hello(&self) -> Result<AgentHello, GuestError> {
+        let service = Service::Hello(Hello { generation: GUEST_GENERATION });
+        let hello: AgentHello = self.ask(&service).await?;
+        if (1..=GUEST_GENERATION).contains(&hello.generation) {
+            Ok(hello)
+        } else {
+            Err(GuestError::Protocol(service.name()))
+        }
+    }
+
+    /// Gives the guest the configuration of this boot; afterwards commands can run.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn configure(&self, config: &GuestConfig) -> Result<Configured, GuestError> {
+        self.ask(&Service::Configure(Box::new(config.clone()))).await
+    }
+
+    /// How the guest is.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn health(&self) -> Result<Health, GuestError> {
+        self.ask(&Service::Health).await
+    }
+
+    /// How the guest is, now and at every change.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn watch(&self) -> Result<HealthWatch, GuestError> {
+        let (mut first, reader, writer) = self.open::<Health>(&Service::Watch).await?;
+        first.bound();
+        Ok(HealthWatch::new(first, reader, writer))
+    }
+
+    /// Powers the guest off or reboots it, cleanly. The reply says that it has begun.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn shutdown(&self, reboot: bool) -> Result<(), GuestError> {
+        self.open::<IgnoredAny>(&Service::Shutdown(ShutdownRequest { reboot })).await?;
+        Ok(())
+    }
+
+    /// Starts a command.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is no such program, user or directory.
+    pub async fn exec(&self, request: &ExecRequest) -> Result<ExecSession, GuestError> {
+        let service = Service::Exec(Box::new(request.clone()));
+        let (started, reader, writer) = self.open(&service).await?;
+        Ok(ExecSession { started, stream: reader.into_inner().unsplit(writer.into_inner()) })
+    }
+
+    /// Begins writing a tree of files.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when the directory exists.
+    pub async fn unpack(&self, request: &UnpackRequest) -> Result<UnpackSink, GuestError> {
+        let service = Service::Unpack(request.clone());
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
+        Ok(UnpackSink::new(reader, writer))
+    }
+
+    async fn ask<T: DeserializeOwned + Bounded>(&self, service: &Service) -> Result<T, GuestError> {
+        let (mut reply, ..) = self.open::<T>(service).await?;
+        reply.bound();
+        Ok(reply)
+    }
+
+    async fn open<T: DeserializeOwned>(
+        &self,
+        service: &Service,
+    ) -> Result<(T, Reader, Writer), GuestError> {
+        let name = service.name();
+        let whole = self.deadline.map(|after| (Instant::now() + after, after));
+        let stream = bounded(name, whole, self.vm.dial())
+            .await?
+            .map_err(|source| GuestError::Unreachable { service: name, source })?;
+        let reply = whole.unwrap_or_else(|| (Instant::now() + REPLY_DEADLINE, REPLY_DEADLINE));
+        bounded(name, Some(reply), request(stream, service)).await?
+    }
+}
+
+async fn bounded<F: Future>(
+    service: &'static str,
+    deadline: Option<(Instant, Duration)>,
+    work: F,
+) -> Result<F::Output, GuestError> {
+    match deadline {
+        Some((at, after)) => {
+            timeout_at(at, work).await.map_err(|_| GuestError::Timeout { service, after })
+        }
+        None => Ok(work.await),
+    }
+}
+
+async fn request<T: DeserializeOwned>(
+    stream: GuestStream,
+    service: &Service,
+) -> Result<(T, Reader, Writer), GuestError> {
+    let name = service.name();
+    let (mut reader, mut writer) = framed(stream);
+    let sent = writer.send_json(Kind::Open, service).await;
+    // An agent that refuses may close the stream before it has read everything.
+    let reply = match (receive(&mut reader, Kind::Accepted, name).await, sent) {
+        (Err(GuestError::Lost { .. }), Err(error)) => return Err(stream_error(name, error)),
+        (reply, _) => reply?,
+    };
+    Ok((reply, reader, writer))
+}
+
+/// The next frame, which must be of `kind`, read as JSON.
+pub(super) async fn receive<T: DeserializeOwned>(
+    reader: &mut Reader,
+    kind: Kind,
+    service: &'static str,
+) -> Result<T, GuestError> {
+    match reader.next().await {
+        Ok(Some(frame)) => interpret(&frame, kind, service),
+        Ok(None) => Err(GuestError::Lost { service, source: None }),
+        Err(error) => Err(stream_error(service, error)),
+    }
+}
+
+/// Reads a frame that must be of `kind`, or a refusal.
+pub(super) fn interpret<T: DeserializeOwned>(
+    frame: &Frame,
+    kind: Kind,
+    service: &'static str,
+) -> Result<T, GuestError> {
+    let parsed = if frame.kind == Kind::Refused {
+        frame.parse::<Problem>().map(|mut problem| {
+            problem.bound();
+            Err(GuestError::Refused(problem))
+        })
+    } else if frame.kind == kind {
+        frame.parse().map(Ok)
+    } else {
+        tracing::warn!(service, kind = ?frame.kind, "unexpected frame from the agent");
+        return Err(GuestError::Protocol(service));
+    };
+    parsed.unwrap_or_else(|error| {
+        tracing::warn!(service, %error, "malformed frame from the agent");
+        Err(GuestError::Protocol(service))
+    })
+}
+
+/// What a failed stream means: bytes that are no frames are the agent's doing, the rest is not.
+pub(super) fn stream_error(service: &'static str, error: FramedError) -> GuestError {
+    match error {
+        FramedError::Frame(error) => {
+            tracing::warn!(service, %error, "malformed frame from the agent");
+            GuestError::Protocol(service)
+        }
+        source @ (FramedError::Io(_) | FramedError::Truncated) => {
+            GuestError::Lost { service, source: Some(source) }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Making what a guest says fit to be shown and stored.
+
+use banger_proto::Problem;
+use banger_proto::guest::{AgentHello, Configured, Health};
+
+/// Bytes in an identifier or a version.
+const WORD_LIMIT: usize = 64;
+/// Bytes in a message.
+const TEXT_LIMIT: usize = 2 << 10;
+/// Messages in a list.
+const LIST_LIMIT: usize = 32;
+
+/// A reply of the agent whose texts can be bounded.
+pub(super) trait Bounded {
+    /// Cuts and cleans every text in it.
+    fn bound(&mut self);
+}
+
+impl Bounded for AgentHello {
+    fn bound(&mut self) {
+        bound_text(&mut self.agent_version, WORD_LIMIT);
+        bound_text(&mut self.boot_id, WORD_LIMIT);
+    }
+}
+
+impl Bounded for Configured {
+    fn bound(&mut self) {
+        bound_list(&mut self.warnings);
+    }
+}
+
+impl Bounded for Health {
+    fn bound(&mut self) {
+        bound_text(&mut self.boot_id, WORD_LIMIT);
+    }
+}
+
+impl Bounded for Problem {
+    fn bound(&mut self) {
+        bound_text(&mut self.message, TEXT_LIMIT);
+        bound_list(&mut self.causes);
+        bound_list(&mut self.hints);
+        // An operation's id is given by the host.
+        self.op_id = None;
+    }
+}
+
+fn bound_list(texts: &mut Vec<String>) {
+    texts.truncate(LIST_LIMIT);
+    texts.iter_mut().for_each(|text| bound_text(text, TEXT_LIMIT));
+}
+
+/// Cuts `text` to `limit` bytes and makes control characters visible: it will be printed to a
+/// terminal, which obeys some of them.
+fn bound_text(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        let cut = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+        text.push('…');
+    }
+    if text.chars().any(is_unprintable) {
+        *text = text
+            .chars()
+            .map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+    }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_proto::Code;
+
+    use super::*;
+
+    #[test]
+    fn problems_cannot_reach_the_terminal_or_fill_the_disk() {
+        let mut problem = Problem::new(Code::NotFound, "\u{1b}]0;owned\u{7}né".repeat(1000));
+        problem.causes = vec!["é".repeat(5000); 100];
+        problem.op_id = Some(banger_proto::OpId::from_random([1; 6]));
+        problem.bound();
+        assert!(problem.message.starts_with("\u{fffd}]0;owned\u{fffd}né"));
+        assert!(problem.message.len() <= 3 * TEXT_LIMIT, "{}", problem.message.len());
+        assert_eq!((problem.causes.len(), problem.op_id), (LIST_LIMIT, None));
+        assert!(problem.causes[0].len() <= TEXT_LIMIT + '…'.len_utf8());
+    }
+}

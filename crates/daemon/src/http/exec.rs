@@ -1,0 +1,78 @@
+//! Running a command: the connection is upgraded and becomes the command's stream to the agent.
+
+use axum::body::Body;
+use axum::extract::{Extension, FromRequest, Path, Request, State};
+use axum::http::header::{CONNECTION, UPGRADE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use banger_proto::api::UPGRADE_FRAMES;
+use banger_proto::guest::ExecRequest;
+use banger_proto::{Code, Problem};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWriteExt, copy};
+use tracing::Instrument;
+
+use super::Api;
+use super::front::InFlight;
+use super::reply::{Asked, Failed};
+use crate::hypervisor::GuestStream;
+
+/// Runs a command. The answer is an upgrade; after it the connection carries frames both ways.
+#[utoipa::path(post, path = "/v1/vms/{vm}/exec", params(("vm", description = "name, id or its beginning"),
+        ("upgrade" = String, Header, description = "banger-frames")),
+    responses((status = SWITCHING_PROTOCOLS, description = "exec frames, both ways"),
+        (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
+pub(super) async fn exec(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+    Extension(guard): Extension<InFlight>,
+    mut request: Request,
+) -> Result<Response, Failed> {
+    let upgrade = take_upgrade(&mut request)?;
+    let Asked(asked) = Asked::<ExecRequest>::from_request(request, &()).await?;
+    let session = api.engine.exec(&vm, &asked).await?;
+    tracing::debug!(vm, pid = session.started.pid, "command started");
+    let splicing = async move {
+        let _guard = guard;
+        match upgrade.await {
+            Ok(client) => splice(TokioIo::new(client), session.stream).await,
+            Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
+        }
+    };
+    tokio::spawn(splicing.in_current_span());
+    let headers = [(CONNECTION, "upgrade"), (UPGRADE, UPGRADE_FRAMES)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+}
+
+fn take_upgrade(request: &mut Request) -> Result<OnUpgrade, Problem> {
+    let asked = |headers: &HeaderMap| {
+        headers.get(UPGRADE).is_some_and(|value| value.as_bytes() == UPGRADE_FRAMES.as_bytes())
+    };
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    upgrade.filter(|_| asked(request.headers())).ok_or_else(|| {
+        let message = format!("exec needs the header `Upgrade: {UPGRADE_FRAMES}`");
+        Problem::new(Code::BadRequest, message).hint("from a shell: banger vm exec")
+    })
+}
+
+/// Carries bytes both ways until one side ends. The client ends its side only to be rid of the
+/// command, so nothing is waited for then: the guest's stream is dropped, which resets it. When
+/// the guest ends its side, what it said has been passed on.
+async fn splice(client: TokioIo<hyper::upgrade::Upgraded>, guest: GuestStream) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_guest, mut to_guest) = tokio::io::split(guest);
+    let answered = async {
+        let copied = copy(&mut from_guest, &mut to_client).await;
+        // The client may have closed first; there is nobody left to tell.
+        let _ = to_client.shutdown().await;
+        copied
+    };
+    let ended = tokio::select! {
+        copied = answered => copied,
+        copied = copy(&mut from_client, &mut to_guest) => copied,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "exec stream broke");
+    }
+}

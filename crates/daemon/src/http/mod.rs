@@ -1,0 +1,120 @@
+//! The interface on the unix socket: HTTP/1.1 and JSON under `/v1`.
+//!
+//! A handler decodes, calls the engine and encodes; nothing is decided here but the form. What
+//! the calls are stands in [`banger_proto::api`].
+//!
+//! | module | what |
+//! |---|---|
+//! | `front` | what every request passes: who asks, in which version, under which op id |
+//! | `vms`, `exec`, `artifacts`, `daemon` | the calls |
+//! | `reply` | problems and bodies |
+//! | `events` | progress as one JSON object a line |
+
+mod artifacts;
+mod daemon;
+mod events;
+mod exec;
+mod front;
+mod reply;
+mod vms;
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use banger_proto::{Code, Problem};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa::openapi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use front::Requests;
+
+use crate::engine::Engine;
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The engine.
+    pub engine: Engine,
+    /// The only user who may ask.
+    pub owner: u32,
+    /// Requests under way.
+    pub requests: Requests,
+    /// Set off to end the daemon.
+    pub stop: CancellationToken,
+    /// Identity of the program's file; see [`banger_proto::api::DaemonStatus::build`].
+    pub build: String,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// User id; absent when the kernel would not tell.
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+    }
+}
+
+/// Answers requests on `listener` until `api.stop` is set off and the requests under way are
+/// answered.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(listener: UnixListener, api: Api) -> std::io::Result<()> {
+    let stop = api.stop.clone();
+    let app = router(api).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(api: Api) -> Router {
+    let (router, _) = described().split_for_parts();
+    router
+        .fallback(async || reply::Failed(unknown_method()))
+        .method_not_allowed_fallback(async || reply::Failed(unknown_method()))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), front::front))
+        .with_state(api)
+}
+
+fn unknown_method() -> Problem {
+    Problem::new(Code::UnknownMethod, "this daemon does not know that call")
+        .hint("GET /v1/openapi.json tells what it knows")
+}
+
+/// The description of the interface.
+#[must_use]
+pub fn description() -> openapi::OpenApi {
+    let (_, mut description) = described().split_for_parts();
+    "banger".clone_into(&mut description.info.title);
+    description.info.description =
+        Some("Disposable, fully isolated Linux VMs. On a unix socket, for its owner only.".into());
+    description
+}
+
+#[derive(OpenApi)]
+struct Described;
+
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(daemon::status))
+        .routes(routes!(daemon::stop))
+        .routes(routes!(daemon::openapi))
+        .routes(routes!(daemon::doctor))
+        .routes(routes!(vms::list, vms::create))
+        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::start))
+        .routes(routes!(vms::stop))
+        .routes(routes!(vms::logs))
+        .routes(routes!(exec::exec))
+        .routes(routes!(artifacts::list_images))
+        .routes(routes!(artifacts::build_image))
+        .routes(routes!(artifacts::import_image))
+        .routes(routes!(artifacts::delete_image))
+        .routes(routes!(artifacts::list_kernels))
+        .routes(routes!(artifacts::pull_kernel))
+}

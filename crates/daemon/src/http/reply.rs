@@ -1,0 +1,72 @@
+//! Bodies of requests and answers that went wrong.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use banger_proto::{Code, OpId, Problem};
+use serde::de::DeserializeOwned;
+
+/// A problem as an answer.
+#[derive(Debug)]
+pub(super) struct Failed(pub(super) Problem);
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let mut response = (status_of(&self.0.code), Json(&self.0)).into_response();
+        // The front adds the op id, which only it knows.
+        response.extensions_mut().insert(Unnumbered(self.0));
+        response
+    }
+}
+
+/// A problem whose op id has still to be filled in.
+#[derive(Debug, Clone)]
+pub(super) struct Unnumbered(Problem);
+
+impl Unnumbered {
+    pub(super) fn number(self, op: OpId) -> Response {
+        let mut problem = self.0;
+        problem.op_id.get_or_insert(op);
+        (status_of(&problem.code), Json(problem)).into_response()
+    }
+}
+
+/// The HTTP status that fits a code best.
+fn status_of(code: &Code) -> StatusCode {
+    match code {
+        Code::BadRequest => StatusCode::BAD_REQUEST,
+        Code::BadVersion => StatusCode::UPGRADE_REQUIRED,
+        Code::Unauthorized => StatusCode::FORBIDDEN,
+        Code::NotFound | Code::UnknownMethod => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Conflict => StatusCode::CONFLICT,
+        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::Cancelled | Code::OperationFailed | Code::Other(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+/// A JSON body, whatever its content type says; an empty one is `{}`.
+#[derive(Debug)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failed> {
+        let wrong = |error: &dyn std::error::Error| {
+            Failed(Problem::new(Code::BadRequest, "the request's body is wrong").because(error))
+        };
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| wrong(&error))?;
+        let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
+        serde_json::from_slice(bytes).map(Self).map_err(|error| wrong(&error))
+    }
+}

@@ -1,0 +1,163 @@
+//! Starting and stopping VMMs behind one trait.
+//!
+//! A VMM never belongs to the daemon: launching starts a supervisor, which owns the VMM, and
+//! this module speaks to supervisors ([`banger_proto::supervisor`]). So a VM outlives the
+//! daemon, and adopting one is the same as having launched it.
+
+mod configured;
+pub mod detect;
+pub mod qemu;
+
+pub use configured::ConfiguredHypervisor;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use banger_proto::VmId;
+use banger_proto::supervisor::VmmExit;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A disk of a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// Raw image file.
+    pub path: PathBuf,
+    /// Serial number that the guest finds it by.
+    pub serial: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+/// Everything a VMM is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmmSpec {
+    /// The VM.
+    pub vm: VmId,
+    /// ELF kernel.
+    pub kernel: PathBuf,
+    /// Initramfs with the agent.
+    pub initramfs: PathBuf,
+    /// Kernel command line of the product; the backend adds what its machine needs.
+    pub cmdline: Vec<String>,
+    /// Virtual processors.
+    pub vcpu: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disks in the order of the guest's devices.
+    pub disks: Vec<DiskSpec>,
+    /// Marker magic of the guest link.
+    pub link_magic: banger_link::Magic,
+    /// Console log.
+    pub console_log: PathBuf,
+}
+
+/// What a backend is and can do on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    /// `qemu` or `firecracker`.
+    pub vmm: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// A remark for the `spec:` line (`no KVM: software emulation, expect 10-30x slower CPU`).
+    pub remark: Option<String>,
+    /// How much longer than with KVM a boot may take, for deadlines: 1 or 6.
+    pub slowness: u32,
+}
+
+/// Why a VMM could not be started, asked or reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct HypervisorError {
+    /// What failed, naming the object.
+    pub message: String,
+    /// Why.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl HypervisorError {
+    /// A failure that has no error below it.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// A failure with the error that caused it.
+    pub(crate) fn because(
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { message: message.into(), source: Some(Box::new(source)) }
+    }
+}
+
+/// One duplex stream to the agent, for [`crate::guest`].
+pub trait GuestIo: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestIo for T {}
+impl fmt::Debug for dyn GuestIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GuestStream")
+    }
+}
+/// A stream to the agent.
+pub type GuestStream = Box<dyn GuestIo>;
+
+/// A kind of VMM.
+pub trait Hypervisor: Send + Sync + fmt::Debug {
+    /// What it is and can do here.
+    fn features(&self) -> Features;
+
+    /// Whether a VM could be started now, asked before anything is made for one. What is missing
+    /// may be installed while the daemon runs, so the answer is never remembered.
+    ///
+    /// # Errors
+    /// When it could not, with the way out.
+    fn check(&self) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    /// Starts a supervisor with a VMM. The returned VM is owned by the supervisor: dropping the
+    /// handle changes nothing. If this fails or is dropped half-way, nothing is left running.
+    fn launch<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+    ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>>;
+
+    /// Looks for the VM's supervisor from an earlier life of the daemon.
+    fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>>;
+
+    /// Removes what a VMM that is gone left in the VM's runtime directory. Done twice, it is
+    /// done once. Never removes the sockets of one that runs.
+    fn clean<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<(), HypervisorError>>;
+}
+
+/// What became of a VM while no daemon looked.
+#[derive(Debug)]
+pub enum Found {
+    /// It runs.
+    Alive(Arc<dyn RunningVm>),
+    /// Its VMM ended and somebody wrote down how.
+    Ended(VmmExit),
+    /// Nothing is there, or nobody saw how it ended.
+    Gone,
+}
+
+/// A VM whose VMM runs.
+pub trait RunningVm: Send + Sync + fmt::Debug {
+    /// Opens a stream to the agent; waits for the agent's first call. Fails at once when the
+    /// VMM ends.
+    fn dial(&self) -> BoxFuture<'_, Result<GuestStream, HypervisorError>>;
+
+    /// Asks the guest to power off as a power button does.
+    fn power_button(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Ends the VMM at once; returns when it is gone.
+    fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Waits for the VMM's end, however often it is called.
+    fn exited(&self) -> BoxFuture<'_, VmmExit>;
+
+    /// Process id of the VMM, for statistics.
+    fn vmm_pid(&self) -> Option<u32>;
+}

@@ -1,0 +1,171 @@
+//! Starting a supervisor with its VMM.
+//!
+//! The launch channel ([`banger_proto::supervisor`]) ties the supervisor to this start until the
+//! VM is in its new owner's hands: however the start ends before that, by an error, by its
+//! future being dropped or by the daemon's death, the channel closes and the supervisor ends the
+//! VMM and itself.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use banger_proto::supervisor::{
+    KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, LinkTransport, VmmControl,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::QemuOptions;
+use super::command::{Machine, render_command};
+use super::handle::{SupervisedVm, describe_exit};
+use super::leftovers;
+use crate::hypervisor::{Found, HypervisorError, VmmSpec};
+use crate::supervise::lines::LineReader;
+
+/// Name that tells the executable which role it plays.
+const SUPERVISOR_ROLE: &str = "banger-supervisor";
+/// The supervisor's own log, beside the console log.
+const SUPERVISOR_LOG: &str = "supervisor.log";
+/// Bytes of console in one file; with the rotated one twice as many are kept.
+const CONSOLE_LIMIT: u64 = 8 << 20;
+/// How long a supervisor may take to report. Longer than it lets its VMM take (30 s).
+const REPORT_DEADLINE: Duration = Duration::from_secs(45);
+/// How long a supervisor that gives up may take to be gone.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes in a report at most: paths, and 1 KiB of stderr as JSON.
+const REPORT_LIMIT: usize = 64 << 10;
+
+/// Starts the VM and returns it once QEMU answers.
+pub(super) async fn launch(
+    options: &QemuOptions,
+    spec: &VmmSpec,
+) -> Result<SupervisedVm, HypervisorError> {
+    let vm = &spec.vm;
+    let dir = options.paths.vm_runtime_dir(vm);
+    let failed = |what: String| move |error: io::Error| HypervisorError::because(what, error);
+    if let Found::Alive(_) = leftovers::adopt(&dir, vm).await? {
+        return Err(HypervisorError::new(format!("VM `{vm}` already runs")));
+    }
+    let launch = launch_spec(options, spec)?;
+    let launch_file = dir.join(LAUNCH_FILE);
+    write_launch_file(&launch_file, &launch)
+        .map_err(failed(format!("cannot prepare the start of VM `{vm}`")))?;
+
+    let (mut child, channel) = start_supervisor(&options.supervisor, &launch_file)
+        .map_err(failed(format!("cannot start the supervisor of VM `{vm}`")))?;
+    let (reader, mut keep) = channel.into_split();
+    let mut reports = LineReader::new(reader, REPORT_LIMIT);
+    let report = tokio::time::timeout(REPORT_DEADLINE, reports.next_line()).await;
+    let trouble = match report.map(|line| line.map(|line| line.map(|line| parse_report(&line)))) {
+        Ok(Ok(Some(Ok(LaunchReport::Running(_))))) => {
+            // Watched before it is kept: from here on nothing can get lost.
+            match SupervisedVm::connect(&dir, vm).await {
+                Ok(handle) => match keep.write_all(KEEP).await {
+                    Ok(()) => return Ok(handle),
+                    Err(error) => HypervisorError::because(supervisor_ended(vm), error),
+                },
+                Err(error) => HypervisorError::because(supervisor_ended(vm), error),
+            }
+        }
+        Ok(Ok(Some(Ok(LaunchReport::Ended(exit))))) => HypervisorError::new(format!(
+            "VMM of VM `{vm}` ended while starting: {}",
+            describe_exit(&exit)
+        )),
+        Ok(Ok(Some(Ok(LaunchReport::Failed(reason))))) => {
+            HypervisorError::new(format!("VMM of VM `{vm}` did not start: {reason}"))
+        }
+        Ok(Ok(Some(Err(error)))) => HypervisorError::because(
+            format!("supervisor of VM `{vm}` reported something unknown"),
+            error,
+        ),
+        Ok(Ok(None)) => HypervisorError::new(supervisor_ended(vm)),
+        Ok(Err(error)) => HypervisorError::because(supervisor_ended(vm), error),
+        Err(_) => HypervisorError::new(format!(
+            "supervisor of VM `{vm}` did not report within {} s",
+            REPORT_DEADLINE.as_secs()
+        )),
+    };
+    drop((reports, keep));
+    end(&mut child).await;
+    Err(trouble)
+}
+
+fn supervisor_ended(vm: &banger_proto::VmId) -> String {
+    format!("supervisor of VM `{vm}` ended while starting; its log is `{SUPERVISOR_LOG}`")
+}
+
+fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
+    serde_json::from_slice(line)
+}
+
+fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, HypervisorError> {
+    let machine =
+        Machine { program: &options.program, accel: options.accel, host_khz: options.host_khz };
+    let vmm = render_command(machine, spec).map_err(|error| {
+        HypervisorError::because(format!("cannot write a command line for VM `{}`", spec.vm), error)
+    })?;
+    let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
+    let text = |path: &Path| {
+        path.to_str()
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| HypervisorError::new(format!("path `{}` is not UTF-8", path.display())))
+    };
+    Ok(LaunchSpec {
+        vm: spec.vm.clone(),
+        vmm,
+        link: LinkTransport::Inherited,
+        control: VmmControl::Qmp,
+        link_magic: spec.link_magic.to_string(),
+        console_log: text(&spec.console_log)?,
+        console_limit: CONSOLE_LIMIT,
+        log: text(&log)?,
+    })
+}
+
+/// Writes the file, private from birth, in a directory that is private too.
+fn write_launch_file(path: &Path, launch: &LaunchSpec) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
+        })?;
+    }
+    let new = path.with_extension("json.new");
+    let mut file = fs_err::OpenOptions::new();
+    file.options_mut().mode(0o600);
+    let mut file = file.write(true).create(true).truncate(true).open(&new)?;
+    io::Write::write_all(&mut file, &serde_json::to_vec(launch)?)?;
+    fs_err::rename(new, path)
+}
+
+fn start_supervisor(program: &Path, launch_file: &Path) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut command = Command::new(program);
+    command
+        .arg0(SUPERVISOR_ROLE)
+        .arg(launch_file)
+        // What it needs stands in the launch file; what the user's environment holds is no
+        // business of a program that may run for weeks.
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let child = command.spawn().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot start `{}`: {error}", program.display()))
+    })?;
+    // A child that is dropped lives on, and the runtime reaps it when it ends.
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// Waits until a supervisor whose channel is closed is gone, and its VMM with it.
+async fn end(child: &mut Child) {
+    if tokio::time::timeout(END_DEADLINE, child.wait()).await.is_err() {
+        // The kernel kills the VMM with it. An error means that it has just ended.
+        let _ = child.kill().await;
+    }
+}

@@ -1,0 +1,79 @@
+//! The initramfs that VMs boot with: the agent and the kernel's modules.
+
+use std::path::{Path, PathBuf};
+
+use banger_proto::Paths;
+use banger_rootfs::cpio::CpioWriter;
+use banger_rootfs::digest::{render_hex, sha256};
+
+use super::{Kernel, KernelError};
+use crate::image::save_atomically;
+
+/// Version of what is put together here; another one makes files of other names.
+const LAYOUT: &str = "1";
+/// Digits of the content's digest in a file's name.
+const SHORT_DIGEST: usize = 32;
+
+/// The initramfs of `agent` for `kernel`; made if it is not in the cache. The same agent and
+/// modules always have the same file, and a file that is there is complete.
+///
+/// # Errors
+/// When a part cannot be read or the file cannot be written.
+pub fn ensure_initramfs(
+    paths: &Paths,
+    kernel: &Kernel,
+    agent: &Path,
+) -> Result<PathBuf, KernelError> {
+    let agent = fs_err::read(agent)?;
+    let modules = kernel.modules.as_ref().map(fs_err::read).transpose()?.unwrap_or_default();
+    let digest = |bytes: &[u8]| sha256(&mut &*bytes).map(|digest| render_hex(&digest));
+    let parts = format!("{LAYOUT}\n{}\n{}\n", digest(&agent)?, digest(&modules)?);
+    let name = digest(parts.as_bytes())?;
+
+    let directory = paths.cache_dir.join("initramfs");
+    let path = directory.join(format!("{}.cpio", &name[..SHORT_DIGEST]));
+    if path.is_file() {
+        return Ok(path);
+    }
+    fs_err::create_dir_all(&directory)?;
+    let mut cpio = CpioWriter::new(Vec::with_capacity(agent.len() + modules.len() + 1024));
+    cpio.file("init", 0o755, &agent)?;
+    let mut contents = cpio.finish()?;
+    // One archive after the other is one initramfs to the kernel.
+    contents.extend_from_slice(&modules);
+    save_atomically(&path, &contents)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_agent_and_each_kernel_has_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let home = place.path().display().to_string();
+        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1).unwrap();
+        let agent = place.path().join("agent");
+        let modules = place.path().join("modules.cpio");
+        fs_err::write(&agent, "agent one").unwrap();
+        fs_err::write(&modules, "070701 modules").unwrap();
+        let plain = Kernel {
+            name: "k".into(),
+            version: "1".into(),
+            vmlinux: place.path().join("vmlinux"),
+            modules: None,
+        };
+        let modular = Kernel { modules: Some(modules), ..plain.clone() };
+
+        let first = ensure_initramfs(&paths, &plain, &agent).unwrap();
+        assert_eq!(ensure_initramfs(&paths, &plain, &agent).unwrap(), first);
+        let second = ensure_initramfs(&paths, &modular, &agent).unwrap();
+        assert!(fs_err::read(&second).unwrap().ends_with(b"070701 modules"));
+        fs_err::write(&agent, "agent two").unwrap();
+        let third = ensure_initramfs(&paths, &modular, &agent).unwrap();
+        assert!(first != second && second != third);
+        let files = fs_err::read_dir(paths.cache_dir.join("initramfs")).unwrap().count();
+        assert_eq!(files, 3);
+    }
+}

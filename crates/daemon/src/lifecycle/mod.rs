@@ -1,0 +1,264 @@
+//! The program `bangerd`: from its start to its end.
+//!
+//! ```text
+//! directories ─▶ log ─▶ lock ─▶ configuration ─▶ store ─▶ recovery ─▶ socket ─▶ serving
+//!      ▲                                                                │
+//!      └───────────── undone in reverse by SIGTERM, SIGINT, or a call ◀─┘
+//! ```
+//!
+//! VMs belong to their supervisors: they neither notice that a daemon ends nor that one starts.
+//!
+//! The runtime is single-threaded with a small blocking pool: the daemon waits, it does not
+//! compute, and every worker thread would cost memory while nothing happens.
+
+mod announce;
+mod companion;
+mod directories;
+mod listen;
+mod lock;
+mod log;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use announce::Announcement;
+use banger_proto::{Code, Paths, Problem, exit_code};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub use companion::{build_identity, find_agent};
+pub use directories::{DirectoryError, ensure_runtime_dir};
+pub use listen::{ListenError, Listener};
+pub use lock::{Lock, LockError};
+
+use crate::config::{Config, ConfigError, load_config, observe_host, resolve};
+use crate::engine::{Engine, Host};
+use crate::exec::HostEnv;
+use crate::http::{Api, Requests, serve};
+use crate::hypervisor::ConfiguredHypervisor;
+use crate::image::Images;
+use crate::kernel::Kernels;
+use crate::store::{Store, StoreError};
+
+/// Most threads that block at a time; ten creates at once write ten disks.
+const BLOCKING_THREADS: usize = 16;
+/// How long a stopping daemon waits for answers under way.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
+/// What the daemon gets from its surroundings, read once where the program starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where things are.
+    pub paths: Paths,
+    /// The user it works for.
+    pub uid: u32,
+    /// The program's own file; supervisors are started from it.
+    pub executable: PathBuf,
+    /// The agent to boot with, instead of the one beside the executable.
+    pub agent: Option<PathBuf>,
+    /// Log level, before the configuration's.
+    pub log_level: Option<String>,
+    /// Environment of host programs.
+    pub env: HostEnv,
+    /// Whether someone reads standard output to learn how the start goes (`--ready-fd 1`).
+    pub announce: bool,
+}
+
+/// Why the daemon did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// There is no place for its files.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Its log cannot be written.
+    #[error("cannot write the log")]
+    Log(#[source] std::io::Error),
+    /// Another daemon runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database is of no use.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The socket failed while in use.
+    #[error("the socket failed")]
+    Serve(#[source] std::io::Error),
+    /// The runtime cannot be made.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl Options {
+    /// Reads the surroundings and the arguments (`[--ready-fd 1]`).
+    ///
+    /// # Errors
+    /// When there is no place for files.
+    pub fn from_process(
+        lookup: impl Fn(&str) -> Option<OsString>,
+        executable: PathBuf,
+        args: &[OsString],
+    ) -> Result<Self, banger_proto::paths::PathsError> {
+        use banger_proto::env;
+        let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
+        let uid = rustix::process::getuid().as_raw();
+        Ok(Self {
+            paths: Paths::from_env(text, uid)?,
+            uid,
+            executable,
+            agent: lookup(env::BANGER_AGENT_BIN).map(PathBuf::from),
+            log_level: text(env::BANGER_LOG),
+            env: HostEnv::from_env(&lookup),
+            announce: args.starts_with(&["--ready-fd".into(), "1".into()]),
+        })
+    }
+}
+
+/// Runs the daemon in this process until it is told to end.
+#[must_use]
+pub fn run(options: Options) -> ExitCode {
+    let mut announcement = Announcement::new(options.announce);
+    match try_run(options, &mut announcement) {
+        Ok(()) => ExitCode::from(exit_code::OK),
+        Err(error) => {
+            // Into the log, if there is one by now, and to whoever started this.
+            tracing::error!(error = &error as &dyn std::error::Error, "the daemon ends");
+            eprintln!("banger: {}", render_chain(&error));
+            announcement.failed(&Problem::from_error(Code::OperationFailed, &error));
+            ExitCode::from(exit_code::FAILURE)
+        }
+    }
+}
+
+fn render_chain(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), LifecycleError> {
+    // Everything made from here on, sockets above all, is this user's alone from its birth.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    directories::ensure_all(&options.paths, options.uid)?;
+    let lock = Lock::take(&options.paths.daemon_lock())?;
+    let (file, warnings) = load_config(&options.paths.config_file)?;
+    let config = resolve(file, observe_host());
+    log::start(&options.paths.daemon_log(), options.log_level.as_deref(), config.log_level.value)
+        .map_err(LifecycleError::Log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "daemon starts");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(LifecycleError::Runtime)?;
+    let build = build_identity(&options.executable);
+    let host = build_host(&options, config);
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let signals = watch_signals(stop.clone()).map_err(LifecycleError::Runtime)?;
+        let daemon = Daemon::open(host, options.uid, build).await?;
+        announcement.ready();
+        let served = daemon.serve(stop).await;
+        signals.abort();
+        served
+    });
+    // Blocking work that is still under way is bounded by itself, not by who waits for it.
+    runtime.shutdown_background();
+    tracing::info!("daemon ended");
+    drop(lock);
+    ended
+}
+
+/// Everything VMs are made with, from the surroundings and the configuration.
+fn build_host(options: &Options, config: Config) -> Host {
+    let Options { paths, executable, agent, env, .. } = options;
+    let hypervisor =
+        ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), executable.clone());
+    Host {
+        images: Images::new(paths, env),
+        kernels: Kernels::new(paths, env),
+        agent: find_agent(executable, agent.clone()),
+        initramfs: Arc::default(),
+        env: env.clone(),
+        paths: paths.clone(),
+        config,
+        hypervisor: Arc::new(hypervisor),
+    }
+}
+
+/// A daemon that is recovered and can be connected to.
+#[derive(Debug)]
+pub struct Daemon {
+    engine: Engine,
+    listener: Listener,
+    owner: u32,
+    build: String,
+}
+
+impl Daemon {
+    /// Opens the store, recovers, and binds the socket; undone as far as it came if it fails.
+    /// The caller has the lock and has prepared the directories.
+    ///
+    /// # Errors
+    /// When the store is of no use or the socket cannot be made.
+    pub async fn open(host: Host, owner: u32, build: String) -> Result<Self, LifecycleError> {
+        let store = Store::open(&host.paths.database())?;
+        let socket = host.paths.daemon_socket();
+        host.images.remove_leftovers().await;
+        host.kernels.remove_leftovers().await;
+        let engine = Engine::open(host, store).await?;
+        match Listener::bind(&socket) {
+            Ok(listener) => Ok(Self { engine, listener, owner, build }),
+            Err(error) => {
+                engine.close().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Answers until `stop` is set off, by whomever or by a call; then takes back what is under
+    /// way.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), LifecycleError> {
+        let Self { engine, listener, owner, build } = self;
+        let requests = Requests::default();
+        let api = Api { engine: engine.clone(), owner, requests, stop: stop.clone(), build };
+        let (incoming, bound) = listener.into_parts();
+        let mut serving = std::pin::pin!(serve(incoming, api));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = stop.cancelled() => {
+                // Work under way is taken back first: its streams then end by themselves.
+                let answering = tokio::time::timeout(ANSWER_GRACE, &mut serving);
+                let (answered, ()) = tokio::join!(answering, engine.close());
+                answered.unwrap_or(Ok(()))
+            }
+        };
+        engine.close().await;
+        drop(bound);
+        served.map_err(LifecycleError::Serve)
+    }
+}
+
+fn watch_signals(stop: CancellationToken) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        stop.cancel();
+    }))
+}

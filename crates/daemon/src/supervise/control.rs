@@ -1,0 +1,132 @@
+//! The control socket: state for those who watch, power button and kill for those who ask.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::supervisor::{Command, Reply, SupervisorState};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::lines::LineReader;
+use super::recorder::Recorder;
+use crate::hypervisor::qemu::qmp::Qmp;
+
+/// Connections served at once.
+const MAX_CLIENTS: usize = 64;
+/// Bytes in a command at most.
+const COMMAND_LIMIT: usize = 1 << 10;
+/// How long a client may take to say what it wants.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take to read a line.
+const REPLY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the VMM may take to press the power button.
+const POWER_BUTTON_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What commands act on.
+#[derive(Debug)]
+pub(super) struct Controls {
+    /// The state.
+    pub(super) state: watch::Receiver<SupervisorState>,
+    /// The VMM's control connection.
+    pub(super) qmp: Qmp,
+    /// Told when the VMM is to be killed.
+    pub(super) kill: Notify,
+}
+
+/// Serves `listener` for as long as it is polled, never ending by itself; the connections live on in `connections`.
+pub(super) async fn serve(
+    listener: UnixListener,
+    controls: Arc<Controls>,
+    connections: &mut JoinSet<()>,
+    recorder: Recorder,
+) -> Infallible {
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return pending().await; // Nobody closes it.
+        };
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let controls = Arc::clone(&controls);
+                connections.spawn(async move {
+                    let _place = place;
+                    // A client that went away or spoke nonsense is not worth a word.
+                    let _ = serve_client(client, &controls).await;
+                });
+            }
+            Err(error) => {
+                recorder.log(format_args!("cannot accept on the control socket: {error}"));
+                if connections.join_next().await.is_none() {
+                    return pending().await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()> {
+    let (reader, mut writer) = client.into_split();
+    let mut lines = LineReader::new(reader, COMMAND_LIMIT);
+    let line = tokio::time::timeout(COMMAND_DEADLINE, lines.next_line()).await??;
+    let Some(line) = line else { return Ok(()) };
+    let mut state = controls.state.clone();
+    match serde_json::from_slice(&line) {
+        Ok(Command::Status) => {
+            let now = state.borrow().clone();
+            reply(&mut writer, &Reply::State(now)).await
+        }
+        Ok(Command::Watch) => watch_state(lines, &mut writer, state).await,
+        Ok(Command::PowerButton) => {
+            let answer = match controls.qmp.power_button(POWER_BUTTON_DEADLINE).await {
+                Ok(()) => Reply::State(state.borrow().clone()),
+                Err(error) => Reply::Failed { error: error.to_string() },
+            };
+            reply(&mut writer, &answer).await
+        }
+        Ok(Command::Kill) => {
+            controls.kill.notify_one();
+            let over = state.wait_for(|state| state.exit.is_some()).await;
+            let Ok(over) = over.map(|state| state.clone()) else { return Ok(()) };
+            reply(&mut writer, &Reply::State(over)).await
+        }
+        Err(error) => {
+            let error = format!("not a command: {error}");
+            reply(&mut writer, &Reply::Failed { error }).await
+        }
+    }
+}
+
+/// Tells every state until the VMM's end. A client that is slow misses states in between, never
+/// the last one.
+async fn watch_state(
+    mut lines: LineReader<OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+    mut state: watch::Receiver<SupervisorState>,
+) -> io::Result<()> {
+    loop {
+        let now = state.borrow_and_update().clone();
+        let over = now.exit.is_some();
+        reply(writer, &Reply::State(now)).await?;
+        if over {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return Ok(()) },
+            // Nothing more is expected: this is how a client's going away shows.
+            _ = lines.next_line() => return Ok(()),
+        }
+    }
+}
+
+async fn reply(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    tokio::time::timeout(REPLY_DEADLINE, writer.write_all(&line)).await?
+}

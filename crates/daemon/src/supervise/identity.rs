@@ -1,0 +1,107 @@
+//! Telling a process from a later one with the same number.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+
+use super::sys::wait_on;
+
+/// A process: its number and when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessIdentity {
+    /// Process id.
+    pub(crate) pid: u32,
+    /// Clock ticks between the host's boot and its start.
+    pub(crate) start: u64,
+}
+
+impl ProcessIdentity {
+    /// The process that has this number now; `None` when there is none.
+    pub(crate) fn observe(pid: u32) -> Option<Self> {
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Self { pid, start: parse_start_time(&stat)? })
+    }
+
+    /// Waits until the process is gone; at once if it is already.
+    ///
+    /// # Errors
+    /// When the kernel gives no handle on it.
+    pub(crate) async fn gone(self) -> io::Result<()> {
+        match self.open()? {
+            Some(handle) => wait_for_end(handle).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Kills the process, if it still is this one, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses a handle on it or the signal.
+    pub(crate) async fn end(self) -> io::Result<()> {
+        let Some(handle) = self.open()? else { return Ok(()) };
+        match pidfd_send_signal(&handle, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => wait_for_end(handle).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A handle on the process, if it still is this one.
+    fn open(self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let handle = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(handle) => handle,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Looked at after the handle was taken: what the handle names can no longer change.
+        Ok((Self::observe(self.pid) == Some(self)).then_some(handle))
+    }
+}
+
+async fn wait_for_end(handle: OwnedFd) -> io::Result<()> {
+    wait_on(handle, Interest::READABLE)?.readable().await?.retain_ready();
+    Ok(())
+}
+
+/// Start time (field 22) in the text of `/proc/PID/stat`, in clock ticks after boot.
+///
+/// Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses;
+/// counting starts behind the last of them.
+fn parse_start_time(stat: &str) -> Option<u64> {
+    const FIELDS_BETWEEN_NAME_AND_START: usize = 19;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(FIELDS_BETWEEN_NAME_AND_START)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_move_the_fields() {
+        let stat = "7 (a) R 1 (b) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 424242 9 9";
+        assert_eq!(parse_start_time(stat), Some(424_242));
+        assert_eq!(parse_start_time("7 (a"), None);
+        assert_eq!(parse_start_time("7 (a) R 1"), None);
+    }
+
+    #[tokio::test]
+    async fn ends_only_the_process_that_was_meant() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let identity = ProcessIdentity::observe(child.id()).unwrap();
+        let reused = ProcessIdentity { start: identity.start + 1, ..identity };
+        reused.end().await.unwrap();
+        assert_eq!(child.try_wait().unwrap(), None);
+
+        identity.end().await.unwrap();
+        identity.gone().await.unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        identity.end().await.unwrap();
+    }
+}

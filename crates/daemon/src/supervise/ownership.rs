@@ -1,0 +1,275 @@
+//! Owning a VMM: the order of things from its start to its end.
+//!
+//! ```text
+//!   start ──▶ starting ──QMP answers──▶ told ──KEEP──▶ kept ──VMM ends──▶ recorded ──▶ over
+//!                │ no answer              │ channel ends                     ▲
+//!                └────────────────────────┴───────▶ VMM killed ──────────────┘ nothing left
+//! ```
+
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_link::Magic;
+use banger_proto::supervisor::{
+    CONTROL_SOCKET, LINK_SOCKET, LaunchReport, LaunchSpec, LinkTransport, SupervisorState,
+    VmmControl,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::control::{self, Controls};
+use super::files::RuntimeFiles;
+use super::identity::ProcessIdentity;
+use super::launch_channel::{LaunchChannel, Verdict};
+use super::recorder::{Finished, Recorder};
+use super::state::StateBoard;
+use super::vmm::{PassedSockets, Vmm};
+use super::{link, splice};
+use crate::hypervisor::qemu::qmp::{Qmp, QmpConnection};
+
+/// How long a VMM may take until it answers on its control connection. It does in 50 ms on an
+/// idle machine; this is for one that swaps.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a VMM that has closed its control connection may take to end.
+const END_DEADLINE: Duration = Duration::from_secs(1);
+/// How long clients may take to read what the guest and the supervisor said last.
+const FAREWELL_DEADLINE: Duration = Duration::from_millis(500);
+
+/// Starts the VMM and serves until it has ended and everything is recorded.
+///
+/// # Errors
+/// When it cannot be started. Nothing is left then.
+pub(super) async fn own(
+    spec: &LaunchSpec,
+    files: RuntimeFiles,
+    sockets: PassedSockets,
+    channel: &mut LaunchChannel,
+) -> io::Result<()> {
+    let files = Arc::new(files);
+    let started = start(spec, &files, sockets);
+    let Started { vmm, board, recorder, finished, services } = match started {
+        Ok(started) => started,
+        Err(error) => {
+            files.remove_all()?;
+            return Err(error);
+        }
+    };
+    recorder.log(format_args!("`{}` runs as process {}", spec.vmm[0], vmm.pid()));
+    let kept = serve(vmm, services, &board, &recorder, channel).await;
+    if !kept && let Err(error) = files.remove_all() {
+        recorder.log(format_args!("cannot remove the runtime files: {error}"));
+    }
+    recorder.close();
+    // A disk that hangs must not keep the supervisor.
+    let _ = timeout(FAREWELL_DEADLINE, finished.wait()).await;
+    Ok(())
+}
+
+/// What a start makes.
+struct Started {
+    vmm: Vmm,
+    board: StateBoard,
+    recorder: Recorder,
+    finished: Finished,
+    services: Services,
+}
+
+/// What is served while the VMM runs.
+struct Services {
+    control_listener: UnixListener,
+    link_listener: UnixListener,
+    link: StdUnixStream,
+    magic: Magic,
+    control: UnixStream,
+    signals: Signals,
+}
+
+/// Signals that the supervisor listens for.
+struct Signals {
+    terminate: Signal,
+    /// Being listened for is what keeps this one and the next from ending the process.
+    hangup: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+fn start(
+    spec: &LaunchSpec,
+    files: &Arc<RuntimeFiles>,
+    sockets: PassedSockets,
+) -> io::Result<Started> {
+    let LinkTransport::Inherited = spec.link;
+    let VmmControl::Qmp = spec.control;
+    let magic = spec.link_magic.parse::<Magic>().map_err(io::Error::other)?;
+    let (recorder, finished) =
+        Recorder::start(spec.console_log.as_ref(), spec.console_limit, spec.log.as_ref())?;
+    // Sockets first: whoever sees the VMM can also reach its supervisor.
+    let control_listener = files.bind(CONTROL_SOCKET)?;
+    let link_listener = files.bind(LINK_SOCKET)?;
+    let signals = Signals::listen()?;
+    let (vmm, link, control) = Vmm::start(spec, sockets, &recorder)?;
+    let start_of = |pid| ProcessIdentity::observe(pid).map(|identity| identity.start);
+    let state = SupervisorState {
+        vm: spec.vm.clone(),
+        supervisor_pid: std::process::id(),
+        supervisor_start: start_of(std::process::id()).unwrap_or_default(),
+        vmm_pid: Some(vmm.pid()),
+        vmm_start: start_of(vmm.pid()),
+        link_up: false,
+        exit: None,
+    };
+    let board = StateBoard::new(state, Arc::clone(files), recorder.clone());
+    let services = Services { control_listener, link_listener, link, magic, control, signals };
+    Ok(Started { vmm, board, recorder, finished, services })
+}
+
+/// How far the daemon has taken the VM over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The VMM has not answered yet.
+    Starting,
+    /// The daemon has been told that it runs, or that it does not.
+    Told,
+    /// The daemon keeps it.
+    Kept,
+}
+
+/// Serves until the VMM has ended; tells whether the daemon had kept it.
+async fn serve(
+    mut vmm: Vmm,
+    services: Services,
+    board: &StateBoard,
+    recorder: &Recorder,
+    channel: &mut LaunchChannel,
+) -> bool {
+    let (qmp, qmp_connection) = Qmp::new(services.control);
+    let (sessions_sender, sessions) = watch::channel(None);
+    // Ended with this function.
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(link::keep_sessions(
+        services.link,
+        services.magic,
+        sessions_sender,
+        board.clone(),
+        recorder.clone(),
+    ));
+    upkeep.spawn(log_qmp(qmp_connection, recorder.clone()));
+
+    let controls = Arc::new(Controls { state: board.watch(), qmp, kill: Notify::new() });
+    let mut control_clients = JoinSet::new();
+    let mut link_clients = JoinSet::new();
+    let mut phase = Phase::Starting;
+    let mut signals = services.signals;
+    let status = tokio::select! {
+        never = control::serve(
+            services.control_listener,
+            Arc::clone(&controls),
+            &mut control_clients,
+            recorder.clone(),
+        ) => match never {},
+        never = splice::serve(
+            services.link_listener,
+            sessions,
+            &mut link_clients,
+            recorder.clone(),
+        ) => match never {},
+        status = watch_over(&mut vmm, &mut phase, &controls, &mut signals, recorder, channel) => status,
+    };
+    // What the guest said last is still on its way through the link.
+    finish(link_clients).await;
+    let exit = vmm.into_exit(status).await;
+    recorder.log(format_args!("VMM ended: {exit:?}"));
+    board.set_exit(exit.clone());
+    if phase == Phase::Starting {
+        channel.report(&LaunchReport::Ended(exit)).await;
+    }
+    finish(control_clients).await;
+    phase == Phase::Kept
+}
+
+/// Waits for the VMM's end, and brings it about when somebody wants it.
+async fn watch_over(
+    vmm: &mut Vmm,
+    phase: &mut Phase,
+    controls: &Controls,
+    signals: &mut Signals,
+    recorder: &Recorder,
+    channel: &mut LaunchChannel,
+) -> io::Result<ExitStatus> {
+    let mut wanted = true;
+    let answered = controls.qmp.negotiate(START_DEADLINE);
+    tokio::pin!(answered);
+    loop {
+        tokio::select! {
+            status = vmm.ended() => return status,
+            answer = &mut answered, if *phase == Phase::Starting => match answer {
+                Ok(()) => {
+                    *phase = Phase::Told;
+                    let state = controls.state.borrow().clone();
+                    channel.report(&LaunchReport::Running(state)).await;
+                }
+                Err(error) => {
+                    // It most likely ends; how it does tells more than its silence.
+                    if let Ok(status) = timeout(END_DEADLINE, vmm.ended()).await {
+                        return status;
+                    }
+                    *phase = Phase::Told;
+                    channel.report(&LaunchReport::Failed(error.to_string())).await;
+                    vmm.kill();
+                }
+            },
+            verdict = channel.verdict(), if wanted && *phase != Phase::Kept => match verdict {
+                Verdict::Kept => *phase = Phase::Kept,
+                Verdict::Abandoned => {
+                    recorder.log("nobody keeps the launch");
+                    wanted = false;
+                    vmm.kill();
+                }
+            },
+            () = controls.kill.notified() => {
+                recorder.log("asked to kill the VMM");
+                vmm.kill();
+            }
+            _ = signals.terminate.recv() => {
+                recorder.log("terminated: killing the VMM");
+                vmm.kill();
+            }
+            _ = signals.hangup.recv() => {}
+            _ = signals.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn log_qmp(connection: QmpConnection<UnixStream>, recorder: Recorder) {
+    let ran = connection
+        .run(|event| {
+            let reason = event.reason.unwrap_or_default();
+            recorder.log(format_args!("VMM says {} {reason}", event.name));
+        })
+        .await;
+    if let Err(error) = ran {
+        recorder.log(format_args!("control connection: {error}"));
+    }
+}
+
+/// Lets clients finish what is under way, within bounds.
+async fn finish(mut clients: JoinSet<()>) {
+    let all = async { while clients.join_next().await.is_some() {} };
+    // Those that are late are cut off by the set's drop.
+    let _ = timeout(FAREWELL_DEADLINE, all).await;
+}

@@ -1,0 +1,401 @@
+//! From a plan to a VM that runs commands, in named steps.
+//!
+//! ```text
+//! prepare           make_disk        launch ─▶ hello ─▶ configure      workspace, system
+//! kernel, image ──▶ writable disk ──▶ supervisor, VMM, agent      ──▶ as far as asked
+//! └──────── undone when they fail ───┘└──────── kept for a post-mortem when they fail ────┘
+//! ```
+//!
+//! Each step that makes something records its [`Intent`] first. Whoever called decides by
+//! [`Vm::vmm`] what a failure leads to: as long as no VMM was launched, everything is undone.
+//!
+//! From the launch on, every wait is raced against the VMM's death, the request's cancellation
+//! and, until the VM is ready, a deadline.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use banger_link::Magic;
+use banger_proto::api::{EndReason, Event, GuestView, Stage, VmView, WaitFor};
+use banger_proto::guest::{GuestConfig, InitChoice, InitKind, InitState};
+use banger_proto::supervisor::VmmExit;
+use banger_proto::{Code, Problem};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::owned::Vm;
+use super::state::{Base, Intent, VmState, ended_by};
+use super::{bring_in, console, files};
+use crate::guest::{GuestClient, GuestError};
+use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
+use crate::progress::Progress;
+
+/// Serial of the image's disk, as the agent looks for it.
+const BASE_SERIAL: &str = "base";
+/// Serial of the VM's own disk.
+const WRITABLE_SERIAL: &str = "writable";
+/// Lines of the console in an error.
+const CONSOLE_TAIL: usize = 12;
+/// How long a step's failure waits for the VMM's death to explain it: a link breaks a moment
+/// before its VMM's end is known.
+const EXPLANATION: Duration = Duration::from_secs(1);
+
+/// What a request wants of a boot.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// What ready means.
+    pub(crate) wait: WaitFor,
+    /// Who watches.
+    pub(crate) progress: Progress,
+    /// Set off when the client goes away.
+    pub(crate) cancel: CancellationToken,
+    /// When the request came.
+    pub(crate) since: Instant,
+}
+
+impl Order {
+    /// Ends the request well.
+    pub(crate) fn send_ready(&self, vm: VmView) {
+        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress.send(Event::VmReady { vm: Box::new(vm), millis });
+    }
+}
+
+/// Why a boot did not lead to a VM that runs.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request was taken back.
+    Cancelled,
+    /// Something failed.
+    Problem(Box<Problem>),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+/// What a boot starts from.
+struct Parts {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    base: Base,
+}
+
+/// Makes a VM: everything from its image to its workspace. One that is not to start gets its
+/// disk and no guest.
+pub(crate) async fn create(
+    vm: &mut Vm,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<Option<GuestView>, Failure> {
+    let parts = prepare(vm, order, cancel).await?;
+    make_disk(vm, order, &parts).await?;
+    if vm.record.plan.no_start {
+        return Ok(None);
+    }
+    let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    bring_workspace(vm, &running, order, cancel).await?;
+    await_system(vm, &running, guest, order, cancel).await.map(Some)
+}
+
+/// Boots a VM that was made before; its disk stays as it is. Returns its guest.
+pub(crate) async fn start(
+    vm: &mut Vm,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<GuestView, Failure> {
+    let parts = prepare(vm, order, cancel).await?;
+    let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    await_system(vm, &running, guest, order, cancel).await
+}
+
+/// Steps `kernel` and `image`: gets what is missing.
+async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Result<Parts, Failure> {
+    vm.show(VmState::Preparing);
+    let host = Arc::clone(&vm.host);
+    let plan = vm.record.plan.clone();
+    let work = async {
+        let stage = order.progress.stage(Stage::Kernel);
+        let kernel = host.kernels.ensure(&plan.kernel, false, &order.progress).await;
+        let kernel = kernel.map_err(Problem::from)?;
+        let initramfs = host.ensure_initramfs(&kernel).await?;
+        stage.finish();
+        let stage = order.progress.stage(Stage::Image);
+        let base = match &vm.record.base {
+            Some(base) => check_base(base)?,
+            None => {
+                let image = host.images.ensure(&plan.image, false, &order.progress).await;
+                let image = image.map_err(Problem::from)?;
+                Base { digest: image.digest, path: image.path, env: image.env }
+            }
+        };
+        stage.finish();
+        Ok(Parts { kernel: kernel.vmlinux, initramfs, base })
+    };
+    tokio::select! {
+        parts = work => parts,
+        () = cancel.cancelled() => Err(Failure::Cancelled),
+    }
+}
+
+/// The image a disk was made over must be the very same file ever after.
+fn check_base(base: &Base) -> Result<Base, Problem> {
+    fs_err::metadata(&base.path).map(|_| base.clone()).map_err(|error| {
+        Problem::new(Code::OperationFailed, "the image that this VM was made from is gone")
+            .because(&error)
+    })
+}
+
+/// Step `disk`: the VM's own writable file system. No byte of the image is copied.
+async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Failure> {
+    vm.record.base = Some(parts.base.clone());
+    vm.intend(Intent::Disk, VmState::Preparing).await?;
+    let stage = order.progress.stage(Stage::Disk);
+    let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
+    let size = vm.record.plan.disk_size;
+    let made = tokio::task::spawn_blocking(move || {
+        files::ensure_state_dir(&paths, &id)
+            .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+        crate::disk::create_writable(&files::disk(&paths, &id), size).map_err(Problem::from)
+    });
+    made.await.map_err(|gone| Problem::from_error(Code::OperationFailed, &gone))??;
+    stage.finish();
+    Ok(())
+}
+
+/// Steps `launch`, `hello` and `configure`: afterwards commands run.
+async fn power_on(
+    vm: &mut Vm,
+    parts: &Parts,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<(Arc<dyn RunningVm>, GuestView), Failure> {
+    // Two VMMs must never write to one disk: an earlier one that could not be removed comes first.
+    if vm.record.intents.contains(&Intent::Vmm) {
+        vm.bring_down().await?;
+    }
+    vm.intend(Intent::Vmm, VmState::Booting).await?;
+    let stage = order.progress.stage(Stage::Boot);
+    let deadline = Deadline::for_ready(vm);
+    let spec = render_vmm_spec(vm, parts)?;
+    let host = Arc::clone(&vm.host);
+    let running = tokio::select! {
+        launched = host.hypervisor.launch(&spec) => launched.map_err(|error| {
+            Problem::new(Code::OperationFailed, format!("cannot start VM `{}`", vm.name()))
+                .because(&error)
+        })?,
+        () = cancel.cancelled() => return Err(Failure::Cancelled),
+    };
+    vm.vmm = Some(Arc::clone(&running));
+    let guest = GuestClient::new(Arc::clone(&running));
+    let watch = Watch { vm, running: &running, cancel };
+    let hello = watch.over("greet", Some(&deadline), guest.hello()).await?;
+    stage.finish();
+    let stage = order.progress.stage(Stage::Configure);
+    let config = render_guest_config(vm, parts)?;
+    let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
+    for warning in configured.warnings {
+        order.progress.notice(warning);
+    }
+    stage.finish();
+    let state = match configured.init {
+        InitKind::Agent => InitState::Running,
+        InitKind::Systemd => InitState::Starting,
+    };
+    Ok((running, GuestView { init: configured.init, state, boot_id: hello.boot_id }))
+}
+
+/// Step `workspace`: the repository that was asked for, if one was.
+async fn bring_workspace(
+    vm: &mut Vm,
+    running: &Arc<dyn RunningVm>,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let Some(source) = vm.record.plan.workspace.clone() else { return Ok(()) };
+    let stage = order.progress.stage(Stage::Workspace);
+    let host = Arc::clone(&vm.host);
+    let guest = GuestClient::new(Arc::clone(running));
+    let watch = Watch { vm, running, cancel };
+    let work = bring_in::bring_in(&host, &source, &guest, &order.progress);
+    let workspace = watch.over("bring the workspace into", None, work).await?;
+    vm.record.workspace = Some(workspace);
+    stage.finish();
+    Ok(())
+}
+
+/// Step `system`: the image's own init has finished, if the request waits for that.
+async fn await_system(
+    vm: &Vm,
+    running: &Arc<dyn RunningVm>,
+    guest_view: GuestView,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<GuestView, Failure> {
+    if order.wait != WaitFor::System {
+        return Ok(guest_view);
+    }
+    let stage = order.progress.stage(Stage::System);
+    let deadline = Deadline::for_ready(vm);
+    let guest = GuestClient::new(Arc::clone(running));
+    let work = async {
+        let mut health = guest.watch().await?;
+        while let Some(health) = health.next().await? {
+            if health.state == InitState::Running {
+                return Ok(());
+            }
+        }
+        Err(GuestError::Protocol("watch"))
+    };
+    Watch { vm, running, cancel }.over("follow", Some(&deadline), work).await?;
+    stage.finish();
+    Ok(GuestView { state: InitState::Running, ..guest_view })
+}
+
+/// The bound of one wait for readiness.
+struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl Deadline {
+    fn for_ready(vm: &Vm) -> Self {
+        let slowness = vm.host.hypervisor.features().slowness;
+        let after = vm.host.config.ready_timeout.value * slowness;
+        Self { at: Instant::now() + after, after }
+    }
+}
+
+/// Waits for a guest without waiting for a dead one.
+struct Watch<'a> {
+    vm: &'a Vm,
+    running: &'a Arc<dyn RunningVm>,
+    cancel: &'a CancellationToken,
+}
+
+impl Watch<'_> {
+    /// Waits for `work`, called `what` (`cannot <what> VM`), until the VMM ends, the request is
+    /// cancelled, or the deadline passes.
+    async fn over<T, E: std::error::Error + Sync>(
+        &self,
+        what: &str,
+        deadline: Option<&Deadline>,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        let late = async {
+            match deadline {
+                Some(deadline) => {
+                    tokio::time::sleep_until(deadline.at).await;
+                    deadline.after
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::Cancelled),
+            exit = self.running.exited() => Err(self.died(&exit).into()),
+            done = work => match done {
+                Ok(done) => Ok(done),
+                Err(error) => Err(self.explain(what, &error).await.into()),
+            },
+            after = late => Err(self.late(after).into()),
+        }
+    }
+
+    /// A step failed. If that was the VMM's death seen from the other side, tells the death.
+    async fn explain(&self, what: &str, error: &(dyn std::error::Error + Sync)) -> Problem {
+        if let Ok(exit) = tokio::time::timeout(EXPLANATION, self.running.exited()).await {
+            return self.died(&exit);
+        }
+        let message = format!("cannot {what} VM `{}`", self.vm.name());
+        self.post_mortem(Problem::new(Code::OperationFailed, message).because(error))
+    }
+
+    fn died(&self, exit: &VmmExit) -> Problem {
+        let message = format!("VM `{}` ended before it was ready", self.vm.name());
+        let how = match ended_by(exit) {
+            EndReason::PoweredOff => "the guest powered off".to_owned(),
+            EndReason::Killed => "it was killed".to_owned(),
+            EndReason::Failed(how) => console::render_harmless(&how),
+            EndReason::Lost | EndReason::NotStarted => "nobody saw how".to_owned(),
+        };
+        self.post_mortem(Problem::new(Code::OperationFailed, message).cause(how))
+    }
+
+    fn late(&self, after: Duration) -> Problem {
+        let name = self.vm.name();
+        let message = format!("VM `{name}` was not ready after {} s", after.as_secs());
+        self.post_mortem(Problem::new(Code::Timeout, message))
+    }
+
+    /// What the console said last, and what can be done with the VM that is kept.
+    fn post_mortem(&self, problem: Problem) -> Problem {
+        let name = self.vm.name();
+        let log = files::console_log(&self.vm.host.paths, self.vm.record.id());
+        let tail = console::load_tail(&log, CONSOLE_TAIL);
+        let problem = if tail.is_empty() {
+            problem.cause("its console said nothing")
+        } else {
+            problem.cause(format!("its console ended with:\n{}", tail.join("\n")))
+        };
+        problem
+            .hint(format!("the VM is kept; read its whole console: banger vm logs {name}"))
+            .hint(format!("delete it: banger vm delete {name}"))
+    }
+}
+
+fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
+    let plan = &vm.record.plan;
+    let paths = &vm.host.paths;
+    let link_magic: Magic = plan
+        .link_magic
+        .parse()
+        .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+    Ok(VmmSpec {
+        vm: plan.id.clone(),
+        kernel: parts.kernel.clone(),
+        initramfs: parts.initramfs.clone(),
+        cmdline: plan.cmdline(),
+        vcpu: plan.vcpu,
+        memory_mib: plan.memory.mib(),
+        disks: vec![
+            DiskSpec {
+                path: parts.base.path.clone(),
+                serial: BASE_SERIAL.to_owned(),
+                read_only: true,
+            },
+            DiskSpec {
+                path: files::disk(paths, &plan.id),
+                serial: WRITABLE_SERIAL.to_owned(),
+                read_only: false,
+            },
+        ],
+        link_magic,
+        console_log: files::console_log(paths, &plan.id),
+    })
+}
+
+fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
+    let plan = &vm.record.plan;
+    let mut seed = [0_u8; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut env = parts.base.env.clone();
+    env.extend(plan.env.clone());
+    Ok(GuestConfig {
+        hostname: plan.name.to_string(),
+        machine_id: plan.machine_id.clone(),
+        clock_unix_nanos: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
+        random_seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(),
+        env,
+        extra_hosts: Vec::new(),
+        init: InitChoice::Auto,
+        base_serial: BASE_SERIAL.to_owned(),
+        writable_serial: WRITABLE_SERIAL.to_owned(),
+    })
+}

@@ -1,0 +1,228 @@
+//! Where requests to one VM are handed in, judged and answered.
+//!
+//! The policy is [`super::queue`]'s; this module gives it its requests and carries its verdicts
+//! back. A driver goes on judging while it works, so that a denial is immediate and a deletion
+//! can cut a boot short.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::api::{Event, VmView};
+use banger_proto::{Code, Problem, VmName};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use super::boot::Order;
+use super::queue::{Admission, Denied, Next, Queue, Request, Rest};
+use super::state::VmRecord;
+use super::view::render_view;
+use crate::engine::Host;
+use crate::hypervisor::RunningVm;
+
+/// Requests that wait to be judged.
+const ASKS_AHEAD: usize = 16;
+
+/// A VM as its driver last published it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// Its record.
+    pub(crate) record: VmRecord,
+    /// Its VMM, while one runs.
+    pub(crate) vmm: Option<Arc<dyn RunningVm>>,
+}
+
+/// Answer of a request that has no progress.
+pub(crate) type Reply = oneshot::Sender<Result<VmView, Problem>>;
+
+/// What a driver is asked.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Boot; answered by the order's last event.
+    Start(Order),
+    /// Bring down.
+    Stop {
+        /// What the guest gets to power off by itself; absent for the default.
+        grace: Option<Duration>,
+        /// Who wants to know.
+        reply: Reply,
+    },
+    /// Remove; answered with the VM as it was.
+    Delete {
+        /// Who wants to know.
+        reply: Reply,
+    },
+}
+
+impl Ask {
+    fn request(&self) -> Request {
+        match self {
+            Self::Start(_) => Request::Start,
+            Self::Stop { .. } => Request::Stop,
+            Self::Delete { .. } => Request::Delete,
+        }
+    }
+
+    /// Answers that it will not be done.
+    fn deny(self, vm: &VmName, why: Denied) {
+        let message = format!("VM `{vm}` cannot do this now");
+        let mut problem = Problem::new(Code::Conflict, message).because(&why);
+        if why == Denied::BeingMade {
+            problem = problem.hint(format!("to give it up: banger vm delete {vm}"));
+        }
+        match self {
+            Self::Start(order) => order.progress.send(Event::Failed { problem }),
+            Self::Stop { reply, .. } | Self::Delete { reply } => answer(reply, Err(problem)),
+        }
+    }
+
+    /// Answers that it is so.
+    fn confirm(self, view: VmView) {
+        match self {
+            Self::Start(order) => order.send_ready(view),
+            Self::Stop { reply, .. } | Self::Delete { reply } => answer(reply, Ok(view)),
+        }
+    }
+}
+
+/// Answers a request without progress.
+pub(crate) fn answer(reply: Reply, result: Result<VmView, Problem>) {
+    // Whoever asked may have gone away; what was asked is done all the same.
+    let _ = reply.send(result);
+}
+
+/// An ask and the log span of the request it came from.
+type Asked = (Ask, Span);
+
+/// How the rest of the daemon reaches a VM.
+#[derive(Debug, Clone)]
+pub(crate) struct VmHandle {
+    asks: mpsc::Sender<Asked>,
+    /// The VM as it is.
+    pub(crate) shown: watch::Receiver<Shown>,
+}
+
+impl VmHandle {
+    /// Asks the driver; it answers through what the [`Ask`] holds.
+    pub(crate) async fn ask(&self, ask: Ask) {
+        let sent = self.asks.send((ask, Span::current())).await;
+        if let Err(mpsc::error::SendError((ask, _))) = sent {
+            // The driver ended between the look-up and now.
+            ask.deny(&self.shown.borrow().record.plan.name, Denied::BeingDeleted);
+        }
+    }
+}
+
+/// The driver's side of the handles.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    asks: mpsc::Receiver<Asked>,
+    queue: Queue<Asked>,
+    shown: watch::Receiver<Shown>,
+    host: Arc<Host>,
+}
+
+impl Desk {
+    /// The desk of a VM with this queue, and the handle to it.
+    pub(crate) fn open(
+        host: Arc<Host>,
+        shown: watch::Receiver<Shown>,
+        rest: Option<Rest>,
+    ) -> (Self, VmHandle) {
+        let (sender, asks) = mpsc::channel(ASKS_AHEAD);
+        let queue = rest.map_or_else(Queue::creating, Queue::resting);
+        let handle = VmHandle { asks: sender, shown: shown.clone() };
+        (Self { asks, queue, shown, host }, handle)
+    }
+
+    /// What to do next; what is so by now is answered on the way.
+    pub(crate) fn take(&mut self) -> Option<Asked> {
+        loop {
+            match self.queue.take()? {
+                Next::Do(_, asked) => return Some(asked),
+                Next::AlreadySo((ask, _)) => ask.confirm(self.view()),
+                Next::Denied((ask, _), why) => ask.deny(&self.name(), why),
+            }
+        }
+    }
+
+    /// See [`Queue::settle`].
+    pub(crate) fn settle(&mut self, rest: Rest) {
+        self.queue.settle(rest);
+    }
+
+    /// See [`Queue::is_gone`].
+    pub(crate) fn is_gone(&self) -> bool {
+        self.queue.is_gone()
+    }
+
+    /// Waits for a request and judges it. False when nobody holds a handle any more.
+    pub(crate) async fn receive(&mut self) -> bool {
+        let asked = self.asks.recv().await;
+        asked.map(|asked| self.admit(asked)).is_some()
+    }
+
+    /// Does `work` while judging what is asked; `cut` is set off by what cuts the work short.
+    pub(crate) async fn attend<T>(
+        &mut self,
+        cut: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(asked) = self.asks.recv() => {
+                    if self.admit(asked) {
+                        cut.cancel();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a deletion that nobody waits for into the queue.
+    pub(crate) fn admit_deletion(&mut self) {
+        let (reply, _) = oneshot::channel();
+        self.admit((Ask::Delete { reply }, Span::none()));
+    }
+
+    /// Judges a request; true when what is under way has to be cut short for it.
+    fn admit(&mut self, asked: Asked) -> bool {
+        let request = asked.0.request();
+        match self.queue.push(request, asked) {
+            Admission::Accepted { interrupt, dropped } => {
+                for (ask, _) in dropped {
+                    ask.deny(&self.name(), Denied::BeingDeleted);
+                }
+                interrupt
+            }
+            Admission::Denied((ask, _), why) => {
+                ask.deny(&self.name(), why);
+                false
+            }
+            Admission::AlreadySo((ask, _)) => {
+                ask.confirm(self.view());
+                false
+            }
+        }
+    }
+
+    /// Answers everybody who asked in the last moment of a VM.
+    pub(crate) fn close(mut self) {
+        self.asks.close();
+        while let Ok(asked) = self.asks.try_recv() {
+            self.admit(asked);
+        }
+        while self.take().is_some() {}
+    }
+
+    fn name(&self) -> VmName {
+        self.shown.borrow().record.plan.name.clone()
+    }
+
+    fn view(&self) -> VmView {
+        render_view(&self.host.paths, &self.shown.borrow().record)
+    }
+}

@@ -1,0 +1,337 @@
+//! One task per VM, which owns it and does its requests in order.
+//!
+//! ```text
+//! handlers ──Ask──▶ Desk (admission) ──▶ one piece of work at a time ──▶ answer
+//!                     ▲                        │ ▲
+//!                     └──── asked meanwhile ───┘ └── the VMM ended, health, lifeline
+//! ```
+//!
+//! Work never runs outside this task: a client that goes away drops a receiver and sets off a
+//! token, and the driver undoes in its own time. Commands and files of the guest do not pass
+//! through here; they take the VMM's handle from [`Shown`](super::desk::Shown).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::api::{EndReason, Event, GuestView};
+use banger_proto::guest::Health;
+use banger_proto::supervisor::VmmExit;
+use banger_proto::{Code, Problem, VmName};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::boot::{self, Failure, Order};
+use super::desk::{Ask, Desk, Reply, VmHandle, answer};
+use super::owned::Vm;
+use super::queue::Rest;
+use super::registry::Registry;
+use super::state::{VmRecord, VmState, ended_by};
+use crate::engine::Host;
+use crate::guest::GuestClient;
+use crate::hypervisor::RunningVm;
+use crate::store::Store;
+
+/// How long a guest gets to power off when nobody said, with hardware virtualisation.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// How long the agent gets to say that it will power off before the power button is pressed.
+const SHUTDOWN_ANSWER: Duration = Duration::from_secs(5);
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    vm: Vm,
+    desk: Desk,
+    registry: Registry,
+    health: Option<HealthFeed>,
+    /// The request that an ephemeral VM lives for.
+    lifeline: Option<Order>,
+}
+
+impl Driver {
+    /// A driver for a VM that is recorded, and the handle to it. `vmm` is the one that runs, in
+    /// state `Running`.
+    pub(crate) fn new(
+        host: Arc<Host>,
+        store: Store,
+        registry: Registry,
+        record: VmRecord,
+        vmm: Option<Arc<dyn RunningVm>>,
+    ) -> (Self, VmHandle) {
+        let rest = match record.state {
+            VmState::Created => None,
+            VmState::Running { .. } => Some(Rest::Running),
+            _ => Some(Rest::Down),
+        };
+        let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm);
+        let (desk, handle) = Desk::open(host, shown, rest);
+        let health = vm.guest().map(HealthFeed::start);
+        (Self { vm, desk, registry, health, lifeline: None }, handle)
+    }
+
+    /// Makes the VM, then drives it.
+    pub(crate) async fn create_and_run(mut self, order: Order) {
+        self.create(order).await;
+        self.run().await;
+    }
+
+    /// Drives the VM until it is deleted, or nobody holds its handle and nothing is under way.
+    pub(crate) async fn run(mut self) {
+        loop {
+            while let Some((ask, span)) = self.desk.take() {
+                self.perform(ask).instrument(span).await;
+            }
+            if self.desk.is_gone() || !self.idle().await {
+                break;
+            }
+        }
+        self.desk.close();
+    }
+
+    /// Waits for the next thing to happen while nothing is under way. False when nobody holds
+    /// the handle any more.
+    async fn idle(&mut self) -> bool {
+        let Self { vm, desk, health, lifeline, .. } = self;
+        let happened = tokio::select! {
+            biased;
+            exit = wait_or_forever(vm.vmm.as_ref().map(|vmm| vmm.exited())) => Happened::Ended(exit),
+            () = wait_or_forever(lifeline.as_ref().map(|order| order.cancel.cancelled())) => {
+                Happened::RequestGone
+            }
+            open = desk.receive() => return open,
+            health = wait_or_forever(health.as_mut().map(|feed| feed.health.recv())) => {
+                Happened::Health(health)
+            }
+        };
+        match happened {
+            Happened::Ended(exit) => {
+                let ended = ended_by(&exit);
+                tracing::info!(vm = %self.vm.name(), ?ended, "VM ended by itself");
+                let _ = self.rest_down(VmState::Stopped { ended }).await;
+            }
+            Happened::RequestGone => {
+                tracing::info!(vm = %self.vm.name(), "the request of an ephemeral VM ended");
+                self.lifeline = None;
+                self.desk.admit_deletion();
+            }
+            Happened::Health(Some(health)) => self.observe(health),
+            Happened::Health(None) => self.health = None,
+        }
+        true
+    }
+
+    fn observe(&mut self, health: Health) {
+        if let (VmState::Running { .. }, Some(init)) = (&self.vm.record.state, health.init) {
+            let guest = GuestView { init, state: health.state, boot_id: health.boot_id };
+            self.vm.show(VmState::Running { guest: Some(guest) });
+        }
+    }
+
+    async fn perform(&mut self, ask: Ask) {
+        match ask {
+            Ask::Start(order) => self.start(order).await,
+            Ask::Stop { grace, reply } => self.stop(grace, reply).await,
+            Ask::Delete { reply } => self.delete(reply).await,
+        }
+    }
+
+    async fn create(&mut self, order: Order) {
+        let cut = order.cancel.child_token();
+        let work = boot::create(&mut self.vm, &order, &cut);
+        let problem = match self.desk.attend(&cut, work).await {
+            Ok(None) => return self.made(order).await,
+            Ok(Some(guest)) => return self.ready(order, guest).await,
+            Err(Failure::Problem(problem)) if self.vm.vmm.is_some() => {
+                // It ran: what is left of it may tell why it did not come up.
+                self.vm.record.ephemeral = false;
+                let _ = self.rest_down(VmState::Error { problem: problem.clone() }).await;
+                *problem
+            }
+            Err(failure) => {
+                let problem = render_failure(self.vm.name(), failure);
+                tracing::info!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "creation taken back");
+                // An undoing that fails is worse news than what led to it, but not the answer.
+                let _ = self.remove().await;
+                problem
+            }
+        };
+        order.progress.send(Event::Failed { problem });
+    }
+
+    async fn start(&mut self, order: Order) {
+        let before = self.vm.record.state.clone();
+        let cut = order.cancel.child_token();
+        let work = boot::start(&mut self.vm, &order, &cut);
+        let failure = match self.desk.attend(&cut, work).await {
+            Ok(guest) => return self.ready(order, guest).await,
+            Err(failure) => failure,
+        };
+        let state = match &failure {
+            Failure::Problem(problem) if self.vm.vmm.is_some() => {
+                VmState::Error { problem: problem.clone() }
+            }
+            Failure::Cancelled if self.vm.vmm.is_some() => {
+                VmState::Stopped { ended: EndReason::Killed }
+            }
+            Failure::Problem(_) | Failure::Cancelled => before,
+        };
+        let _ = self.rest_down(state).await;
+        let problem = render_failure(self.vm.name(), failure);
+        order.progress.send(Event::Failed { problem });
+    }
+
+    /// The VM was made and not started, as asked.
+    async fn made(&mut self, order: Order) {
+        self.vm.settle(VmState::Stopped { ended: EndReason::NotStarted }).await;
+        self.desk.settle(Rest::Down);
+        tracing::info!(vm = %self.vm.name(), "VM made");
+        order.send_ready(self.vm.view());
+    }
+
+    /// Commands run: says so, and begins to listen to the guest.
+    async fn ready(&mut self, order: Order, guest: GuestView) {
+        self.vm.record.started_at = Some(Timestamp::now());
+        self.health = self.vm.guest().map(HealthFeed::start);
+        self.vm.settle(VmState::Running { guest: Some(guest) }).await;
+        self.desk.settle(Rest::Running);
+        tracing::info!(vm = %self.vm.name(), elapsed = ?order.since.elapsed(), "VM ready");
+        order.send_ready(self.vm.view());
+        // Keeping the order keeps its stream open.
+        if self.vm.record.ephemeral && self.lifeline.is_none() {
+            self.lifeline = Some(order);
+        }
+    }
+
+    async fn stop(&mut self, grace: Option<Duration>, reply: Reply) {
+        let slowness = self.vm.host.hypervisor.features().slowness;
+        let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
+        self.health = None;
+        self.vm.settle(VmState::Stopping).await;
+        let cut = CancellationToken::new();
+        let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
+        let ended = exit.as_ref().map_or(EndReason::Killed, ended_by);
+        tracing::info!(vm = %self.vm.name(), ?ended, "VM stopped");
+        let down = self.rest_down(VmState::Stopped { ended }).await;
+        answer(reply, down.map(|()| self.vm.view()));
+    }
+
+    async fn delete(&mut self, reply: Reply) {
+        let view = self.vm.view();
+        self.lifeline = None;
+        self.health = None;
+        // Recorded before it begins: should the daemon be killed now, the next one goes on.
+        self.vm.record.ephemeral = true;
+        self.vm.settle(VmState::Stopping).await;
+        let removed = self.remove().await;
+        answer(reply, removed.map(|()| view));
+    }
+
+    /// Removes the VM and rests: gone, or in error with what could not be removed.
+    async fn remove(&mut self) -> Result<(), Problem> {
+        // Nothing cuts a removal short.
+        let cut = CancellationToken::new();
+        match self.desk.attend(&cut, self.vm.remove(&self.registry)).await {
+            Ok(()) => {
+                tracing::info!(vm = %self.vm.name(), "VM removed");
+                self.desk.settle(Rest::Gone);
+                Ok(())
+            }
+            Err(problem) => {
+                tracing::error!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VM not removed");
+                self.vm.record.ephemeral = false;
+                self.vm.settle(VmState::Error { problem: Box::new(problem.clone()) }).await;
+                self.desk.settle(Rest::Down);
+                Err(problem)
+            }
+        }
+    }
+
+    /// Removes what is left of the VMM and rests in a state without one; in error, if it cannot
+    /// be ended.
+    async fn rest_down(&mut self, state: VmState) -> Result<(), Problem> {
+        self.health = None;
+        let down = self.vm.bring_down().await;
+        let state = match &down {
+            Ok(()) => state,
+            Err(problem) => {
+                tracing::error!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VMM not removed");
+                VmState::Error { problem: Box::new(problem.clone()) }
+            }
+        };
+        self.vm.settle(state).await;
+        self.desk.settle(Rest::Down);
+        down
+    }
+}
+
+/// What happens to a VM without being asked.
+enum Happened {
+    Ended(VmmExit),
+    RequestGone,
+    Health(Option<Health>),
+}
+
+/// The future's output; never, when there is none.
+async fn wait_or_forever<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Asks the guest to power off and waits for it. None when it did not within `grace`, or was
+/// cut short: then it has to be killed.
+async fn power_off(vm: &Vm, grace: Duration, cut: &CancellationToken) -> Option<VmmExit> {
+    let (vmm, guest) = (vm.vmm.as_ref()?, vm.guest()?);
+    let ask = async {
+        let asked = tokio::time::timeout(SHUTDOWN_ANSWER, guest.shutdown(false)).await;
+        if !matches!(asked, Ok(Ok(()))) {
+            tracing::info!(vm = %vm.name(), "no answer from the agent; pressing the power button");
+            if let Err(error) = vmm.power_button().await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(vm = %vm.name(), error, "the power button does not work");
+            }
+        }
+        std::future::pending::<VmmExit>().await
+    };
+    tokio::select! {
+        biased;
+        exit = vmm.exited() => Some(exit),
+        () = cut.cancelled() => None,
+        () = tokio::time::sleep(grace) => None,
+        exit = ask => Some(exit),
+    }
+}
+
+fn render_failure(name: &VmName, failure: Failure) -> Problem {
+    match failure {
+        Failure::Problem(problem) => *problem,
+        Failure::Cancelled => {
+            Problem::new(Code::Cancelled, format!("the boot of VM `{name}` was cancelled"))
+        }
+    }
+}
+
+/// The guest's health as it changes, until the agent ends.
+#[derive(Debug)]
+struct HealthFeed {
+    health: mpsc::Receiver<Health>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl HealthFeed {
+    fn start(guest: GuestClient) -> Self {
+        let (sender, health) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let Ok(mut watch) = guest.watch().await else { return };
+            while let Ok(Some(health)) = watch.next().await {
+                if sender.send(health).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { health, _task: AbortOnDropHandle::new(task) }
+    }
+}

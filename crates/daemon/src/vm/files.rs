@@ -1,0 +1,100 @@
+//! The files of a VM: what lies in its state directory, and their removal.
+//!
+//! Only files that banger made are removed, one by one; a directory into which somebody put a
+//! file of their own stays.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use banger_proto::{Paths, VmId};
+
+const DISK: &str = "writable.ext4";
+const CONSOLE: &str = "console.log";
+/// Everything banger and its supervisor write there.
+const OURS: &[&str] = &[DISK, CONSOLE, "console.log.1", "supervisor.log"];
+
+/// The writable disk.
+pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {
+    paths.vm_state_dir(vm).join(DISK)
+}
+
+/// The console log.
+pub(crate) fn console_log(paths: &Paths, vm: &VmId) -> PathBuf {
+    paths.vm_state_dir(vm).join(CONSOLE)
+}
+
+/// Makes the state directory, for this user only.
+pub(crate) fn ensure_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
+    crate::private::ensure_dir(&paths.vm_state_dir(vm))
+}
+
+/// Removes the VM's disk, logs and state directory. Done twice, it is done once.
+pub(crate) fn remove_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
+    let dir = paths.vm_state_dir(vm);
+    let removed: Vec<_> = OURS.iter().map(|name| remove_file(&dir.join(name))).collect();
+    let emptied = remove_dir_if_empty(&dir);
+    removed.into_iter().chain([emptied]).collect()
+}
+
+/// Removes a directory unless something is in it.
+pub(crate) fn remove_dir_if_empty(dir: &Path) -> io::Result<()> {
+    match fs_err::remove_dir(dir) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The VMs that have a directory under `dir`; entries that are no ids are not ours.
+pub(crate) fn observe_vm_dirs(dir: &Path) -> io::Result<Vec<VmId>> {
+    let entries = match fs_err::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    names
+        .filter_map(|name| match name {
+            Ok(name) => name.to_str()?.parse().ok().map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_file_keeps_its_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().to_str().unwrap().to_owned();
+        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0).unwrap();
+        let vm: VmId = "0123456789ab".parse().unwrap();
+        ensure_state_dir(&paths, &vm).unwrap();
+        let dir = paths.vm_state_dir(&vm);
+        fs_err::write(disk(&paths, &vm), "").unwrap();
+        fs_err::write(dir.join("notes.txt"), "mine").unwrap();
+        fs_err::write(dir.parent().unwrap().join("README"), "").unwrap();
+        assert_eq!(observe_vm_dirs(dir.parent().unwrap()).unwrap(), std::slice::from_ref(&vm));
+        remove_state_dir(&paths, &vm).unwrap();
+        assert!(!disk(&paths, &vm).exists());
+        assert!(dir.join("notes.txt").exists());
+        fs_err::remove_file(dir.join("notes.txt")).unwrap();
+        remove_state_dir(&paths, &vm).unwrap();
+        remove_state_dir(&paths, &vm).unwrap();
+        assert!(!dir.exists());
+    }
+}

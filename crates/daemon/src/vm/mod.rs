@@ -1,0 +1,32 @@
+//! The life of a VM, from a request to its last file's removal.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`plan`], [`memorable`] | request + configuration + inventory → [`plan::VmPlan`], pure |
+//! | [`state`] | the states and what each of them knows, with the diagram |
+//! | [`queue`] | which request is accepted in which state, pure |
+//! | `boot` | from a plan to a VM that runs commands, in named steps |
+//! | `bring_in` | the workspace's way from host to guest |
+//! | `undo` | taking away what the steps made; the intents it works from are durable |
+//! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
+//! | `desk` | where those requests are handed in, judged and answered |
+//! | `recover` | making records and reality agree when the daemon starts |
+//! | [`registry`] | which VMs there are, and what a user means by a reference |
+//! | `console` | the console log: its tail in errors, its following |
+//! | `view` | a VM as it is shown |
+
+pub(crate) mod boot;
+pub(crate) mod bring_in;
+pub(crate) mod console;
+pub(crate) mod desk;
+pub(crate) mod driver;
+pub(crate) mod files;
+pub mod memorable;
+pub(crate) mod owned;
+pub mod plan;
+pub mod queue;
+pub(crate) mod recover;
+pub mod registry;
+pub mod state;
+pub(crate) mod undo;
+pub(crate) mod view;

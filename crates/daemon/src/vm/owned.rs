@@ -1,0 +1,108 @@
+//! A VM in the hands of its driver: its record, its VMM, and the two told to the world.
+
+use std::sync::Arc;
+
+use banger_proto::api::VmView;
+use banger_proto::{Problem, VmName};
+use tokio::sync::watch;
+
+use super::desk::Shown;
+use super::registry::Registry;
+use super::state::{Intent, VmRecord, VmState};
+use super::undo;
+use super::view::render_view;
+use crate::engine::Host;
+use crate::guest::GuestClient;
+use crate::hypervisor::RunningVm;
+use crate::store::Store;
+
+/// A VM that somebody owns; only the owner changes it.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    /// What is recorded.
+    pub(crate) record: VmRecord,
+    /// The VMM, while one runs.
+    pub(crate) vmm: Option<Arc<dyn RunningVm>>,
+    /// What VMs are made with.
+    pub(crate) host: Arc<Host>,
+    store: Store,
+    shown: watch::Sender<Shown>,
+}
+
+impl Vm {
+    /// The VM of a record, and where its changes can be seen.
+    pub(crate) fn new(
+        host: Arc<Host>,
+        store: Store,
+        record: VmRecord,
+        vmm: Option<Arc<dyn RunningVm>>,
+    ) -> (Self, watch::Receiver<Shown>) {
+        let (shown, seen) = watch::channel(Shown { record: record.clone(), vmm: vmm.clone() });
+        (Self { record, vmm, host, store, shown }, seen)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &VmName {
+        &self.record.plan.name
+    }
+
+    /// The VM as it is shown.
+    pub(crate) fn view(&self) -> VmView {
+        render_view(&self.host.paths, &self.record)
+    }
+
+    /// Its agent, while it runs.
+    pub(crate) fn guest(&self) -> Option<GuestClient> {
+        self.vmm.clone().map(GuestClient::new)
+    }
+
+    /// Enters a state for all to see without recording it: a state that a restart of the daemon
+    /// takes back anyway.
+    pub(crate) fn show(&mut self, state: VmState) {
+        tracing::debug!(vm = %self.name(), state = state.name().as_str(), "VM state");
+        self.record.state = state;
+        self.publish();
+    }
+
+    /// Records that something is about to be made, and the state in which it is.
+    pub(crate) async fn intend(&mut self, intent: Intent, state: VmState) -> Result<(), Problem> {
+        if !self.record.intents.contains(&intent) {
+            self.record.intents.push(intent);
+        }
+        self.show(state);
+        Ok(self.store.update_vm(self.record.clone()).await?)
+    }
+
+    /// Enters a state after something that cannot be taken back. If it cannot be recorded, the
+    /// next start of the daemon finds out by looking.
+    pub(crate) async fn settle(&mut self, state: VmState) {
+        self.show(state);
+        if let Err(error) = self.store.update_vm(self.record.clone()).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(vm = %self.name(), error, "state not recorded");
+        }
+    }
+
+    /// Ends the VMM and removes what it left.
+    ///
+    /// # Errors
+    /// When it cannot be ended or cleaned up; then its intent stays, and nothing may be started
+    /// on its disk.
+    pub(crate) async fn bring_down(&mut self) -> Result<(), Problem> {
+        undo::remove_vmm(&self.host, self.record.id(), &mut self.vmm).await?;
+        self.record.intents.retain(|intent| *intent != Intent::Vmm);
+        Ok(())
+    }
+
+    /// Takes everything of the VM away, its row last: as long as something is left, it is known.
+    pub(crate) async fn remove(&mut self, registry: &Registry) -> Result<(), Problem> {
+        undo::undo_all(&self.host, &mut self.record, &mut self.vmm).await?;
+        self.store.remove_vm(self.record.id().clone()).await?;
+        registry.remove(self.record.id());
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.shown.send_replace(Shown { record: self.record.clone(), vmm: self.vmm.clone() });
+    }
+}

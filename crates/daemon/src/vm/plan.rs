@@ -1,0 +1,378 @@
+//! From what was asked to what will be done: everything decided, nothing touched.
+//!
+//! `CreateVm` + configuration + inventory + entropy → [`VmPlan`]. A request that is wrong in
+//! itself is refused here, before anything is recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use banger_link::Magic;
+use banger_proto::api::{Backend, CreateVm, WaitFor, WorkspaceSource};
+use banger_proto::{ByteSize, Code, Problem, VmId, VmName};
+use serde::{Deserialize, Serialize};
+
+use super::memorable::plan_name;
+use crate::config::Config;
+use crate::hypervisor::Features;
+
+/// Least memory in which kernel, agent and a shell work.
+pub const MIN_MEMORY: ByteSize = ByteSize::from_mib(128);
+/// Least writable disk: an ext4 with its journal, and some room.
+pub const MIN_DISK: ByteSize = ByteSize::from_mib(64);
+/// Bytes in a block of the disk's file system.
+const DISK_BLOCK: u64 = 4096;
+/// Most virtual processors that every backend takes (Firecracker's limit).
+pub const MAX_VCPU: u32 = 32;
+
+/// What the plan depends on besides request and configuration.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    /// Names that are taken.
+    pub names: BTreeSet<String>,
+    /// The kernel that the image asks for, as far as the image is known.
+    pub image_kernel: Option<String>,
+    /// What runs VMs here.
+    pub backend: Features,
+}
+
+/// Fresh random bytes for everything in a plan that must be unique.
+#[derive(Debug, Clone, Copy)]
+pub struct Entropy {
+    /// For the id.
+    pub id: [u8; 6],
+    /// For a generated name.
+    pub name: u64,
+    /// For `/etc/machine-id`.
+    pub machine_id: [u8; 16],
+    /// For the guest link.
+    pub link_magic: [u8; 16],
+}
+
+/// Everything decided about a VM. Stored as JSON: add fields with `#[serde(default)]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPlan {
+    /// Identity.
+    pub id: VmId,
+    /// Name; also the guest's host name.
+    pub name: VmName,
+    /// Image name.
+    pub image: String,
+    /// Kernel name.
+    pub kernel: String,
+    /// Virtual processors, 1 to [`MAX_VCPU`].
+    pub vcpu: u32,
+    /// Memory, whole MiB, at least [`MIN_MEMORY`].
+    pub memory: ByteSize,
+    /// Size of the writable disk, at least [`MIN_DISK`].
+    pub disk_size: ByteSize,
+    /// What runs it.
+    pub backend: Backend,
+    /// What the user should know about the backend.
+    pub remark: Option<String>,
+    /// The VM's own environment, on top of the image's.
+    pub env: BTreeMap<String, String>,
+    /// Repository to bring in.
+    pub workspace: Option<WorkspaceSource>,
+    /// What ready means.
+    pub wait: WaitFor,
+    /// Whether it is made without booting it.
+    #[serde(default)]
+    pub no_start: bool,
+    /// 32 hexadecimal digits for `/etc/machine-id`.
+    pub machine_id: String,
+    /// Marker magic of the guest link, 32 hexadecimal digits.
+    pub link_magic: String,
+}
+
+/// Why a request cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The name is taken.
+    #[error("a VM named `{0}` exists already")]
+    NameTaken(VmName),
+    /// No name could be made up.
+    #[error("every generated name is taken")]
+    NoName,
+    /// No or too many processors.
+    #[error("`{0}` virtual processors cannot be given to a VM: 1 to {MAX_VCPU} can")]
+    Vcpu(u32),
+    /// Too little memory.
+    #[error("memory of `{0}` is too small for a VM: at least {MIN_MEMORY} is needed")]
+    Memory(ByteSize),
+    /// Memory that is no whole number of MiB.
+    #[error("memory of `{0}` is not a whole number of MiB")]
+    MemoryFraction(ByteSize),
+    /// Too small a disk.
+    #[error("a disk of `{0}` is too small for a VM: at least {MIN_DISK} is needed")]
+    Disk(ByteSize),
+    /// A disk that no file system fits exactly.
+    #[error("a disk of `{0}` is not a whole number of 4 KiB blocks")]
+    DiskFraction(ByteSize),
+    /// A variable name that no environment can hold.
+    #[error("`{0}` cannot be the name of an environment variable")]
+    EnvName(String),
+    /// A value that no environment can hold.
+    #[error("the value of environment variable `{0}` contains a NUL byte")]
+    EnvValue(String),
+    /// A workspace or an ephemeral life for a VM that does not run.
+    #[error(
+        "a VM that is not started cannot have a workspace, wait for its system, or be ephemeral"
+    )]
+    NeedsStart,
+    /// A workspace that is not named by an absolute path.
+    #[error("workspace path `{0}` is not absolute")]
+    WorkspacePath(String),
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        let code = match error {
+            PlanError::NameTaken(_) => Code::AlreadyExists,
+            PlanError::NoName => Code::OperationFailed,
+            _ => Code::BadRequest,
+        };
+        let problem = Self::from_error(code, &error);
+        match &error {
+            PlanError::NameTaken(name) => {
+                problem.hint(format!("choose another name, or delete it: banger vm delete {name}"))
+            }
+            PlanError::Memory(asked) if asked.mib() < 16 => {
+                problem.hint("a bare number means MiB; write 1G for a gibibyte")
+            }
+            PlanError::NoName => problem.hint("give the VM a name: --name NAME"),
+            _ => problem,
+        }
+    }
+}
+
+/// Decides everything about a VM.
+///
+/// # Errors
+/// When the request is wrong in itself or its name is taken.
+pub fn plan_vm(
+    asked: &CreateVm,
+    config: &Config,
+    inventory: &Inventory,
+    entropy: Entropy,
+) -> Result<VmPlan, PlanError> {
+    let defaults = &config.vm_defaults;
+    let vcpu = asked.vcpu.unwrap_or(defaults.vcpu.value);
+    if !(1..=MAX_VCPU).contains(&vcpu) {
+        return Err(PlanError::Vcpu(vcpu));
+    }
+    let memory = asked.memory.unwrap_or(defaults.memory.value);
+    if memory < MIN_MEMORY {
+        return Err(PlanError::Memory(memory));
+    }
+    if ByteSize::from_mib(memory.mib()) != memory {
+        return Err(PlanError::MemoryFraction(memory));
+    }
+    let disk_size = asked.disk_size.unwrap_or(defaults.disk_size.value);
+    if disk_size < MIN_DISK {
+        return Err(PlanError::Disk(disk_size));
+    }
+    if !disk_size.bytes().is_multiple_of(DISK_BLOCK) {
+        return Err(PlanError::DiskFraction(disk_size));
+    }
+    for (name, value) in &asked.env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(PlanError::EnvName(name.clone()));
+        }
+        if value.contains('\0') {
+            return Err(PlanError::EnvValue(name.clone()));
+        }
+    }
+    if let Some(source) = &asked.workspace
+        && !source.path.starts_with('/')
+    {
+        return Err(PlanError::WorkspacePath(source.path.clone()));
+    }
+    if asked.no_start
+        && (asked.workspace.is_some() || asked.ephemeral || asked.wait == WaitFor::System)
+    {
+        return Err(PlanError::NeedsStart);
+    }
+    let taken = |name: &str| inventory.names.contains(name);
+    let name = match &asked.name {
+        Some(name) if taken(name.as_str()) => return Err(PlanError::NameTaken(name.clone())),
+        Some(name) => name.clone(),
+        None => plan_name(entropy.name, taken).ok_or(PlanError::NoName)?,
+    };
+    let kernel = [asked.kernel.as_ref(), inventory.image_kernel.as_ref()]
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or(&config.default_kernel_name.value);
+    Ok(VmPlan {
+        id: VmId::from_random(entropy.id),
+        name,
+        image: image_name(asked, config).to_owned(),
+        kernel: kernel.clone(),
+        vcpu,
+        memory,
+        disk_size,
+        backend: Backend {
+            vmm: inventory.backend.vmm.clone(),
+            accel: inventory.backend.accel.clone(),
+        },
+        remark: inventory.backend.remark.clone(),
+        env: asked.env.clone(),
+        workspace: asked.workspace.clone(),
+        wait: asked.wait,
+        no_start: asked.no_start,
+        machine_id: render_machine_id(entropy.machine_id),
+        link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
+    })
+}
+
+/// Name of the image that a request means.
+#[must_use]
+pub fn image_name<'a>(asked: &'a CreateVm, config: &'a Config) -> &'a str {
+    asked.image.as_deref().unwrap_or(&config.default_image_name.value)
+}
+
+/// A machine id is a random (version 4) UUID without hyphens (machine-id(5)).
+fn render_machine_id(mut random: [u8; 16]) -> String {
+    random[6] = (random[6] & 0x0f) | 0x40;
+    random[8] = (random[8] & 0x3f) | 0x80;
+    Magic::from_bytes(random).to_string()
+}
+
+impl VmPlan {
+    /// The line that tells what the VM will be:
+    /// `4 vcpu | 8192 MiB | 8G disk | qemu (no KVM: software emulation, …)`.
+    #[must_use]
+    pub fn render_spec(&self) -> String {
+        let remark = self.remark.as_ref().map(|remark| format!(" ({remark})"));
+        format!(
+            "{} vcpu | {} MiB | {} disk | {}{}",
+            self.vcpu,
+            self.memory.mib(),
+            self.disk_size,
+            self.backend.vmm,
+            remark.unwrap_or_default()
+        )
+    }
+
+    /// The plan as labels and values, for reading.
+    #[must_use]
+    pub fn render_rows(&self) -> Vec<(String, String)> {
+        let rows = [
+            ("name", self.name.to_string()),
+            ("image", self.image.clone()),
+            ("kernel", self.kernel.clone()),
+            ("spec", self.render_spec()),
+        ];
+        let workspace = self.workspace.as_ref().map(|source| ("workspace", source.path.clone()));
+        let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
+        rows.into_iter()
+            .chain(workspace)
+            .chain(env)
+            .map(|(label, value)| (label.to_owned(), value))
+            .collect()
+    }
+
+    /// The kernel command line of the product; the backend adds what its machine needs.
+    ///
+    /// Console output is slow under emulation, so the kernel and systemd say only what is
+    /// wrong; a panic ends the VM instead of leaving it hanging.
+    #[must_use]
+    pub fn cmdline(&self) -> Vec<String> {
+        let fixed = ["quiet", "loglevel=3", "panic=-1"];
+        let systemd = ["systemd.show_status=0", "systemd.log_level=warning"];
+        fixed
+            .into_iter()
+            .chain(systemd)
+            .map(str::to_owned)
+            .chain([format!("banger.link={}", self.link_magic)])
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, HostFacts, resolve};
+
+    fn config() -> Config {
+        resolve(
+            ConfigFile::default(),
+            HostFacts { cpus: Some(16), memory: Some(ByteSize::from_mib(64 << 10)) },
+        )
+    }
+
+    fn inventory() -> Inventory {
+        Inventory {
+            names: BTreeSet::from(["web".to_owned()]),
+            image_kernel: None,
+            backend: Features {
+                vmm: "qemu".into(),
+                accel: "tcg".into(),
+                remark: Some("no KVM: software emulation, expect 10-30x slower CPU".into()),
+                slowness: 6,
+            },
+        }
+    }
+
+    const ENTROPY: Entropy = Entropy {
+        id: [0, 0x11, 0x22, 0x33, 0x44, 0x55],
+        name: 0x0123_4567_89ab_cdef,
+        machine_id: [0xff; 16],
+        link_magic: [0xab; 16],
+    };
+
+    fn plan(asked: &CreateVm) -> Result<VmPlan, String> {
+        plan_vm(asked, &config(), &inventory(), ENTROPY).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bare_request_takes_the_defaults() {
+        let plan = plan(&CreateVm::default()).unwrap();
+        insta::assert_snapshot!(serde_json::to_string_pretty(&plan).unwrap());
+        insta::assert_snapshot!(plan.render_spec());
+        insta::assert_snapshot!(plan.cmdline().join(" "));
+    }
+
+    #[test]
+    fn the_kernel_is_the_requests_then_the_images_then_the_default() {
+        let mut asked = CreateVm::default();
+        let mut inventory = inventory();
+        let mut kernel = |asked: &CreateVm, of_image: Option<&str>| {
+            inventory.image_kernel = of_image.map(str::to_owned);
+            plan_vm(asked, &config(), &inventory, ENTROPY).unwrap().kernel
+        };
+        assert_eq!(kernel(&asked, None), config().default_kernel_name.value);
+        assert_eq!(kernel(&asked, Some("of-image")), "of-image");
+        asked.kernel = Some("mine".into());
+        assert_eq!(kernel(&asked, Some("of-image")), "mine");
+    }
+
+    #[test]
+    fn refuses_what_cannot_work() {
+        let base = CreateVm::default;
+        let mib = |n| Some(ByteSize::from_mib(n));
+        let refused = [
+            CreateVm { memory: mib(1), ..base() },
+            CreateVm { memory: Some(ByteSize::from_bytes((256 << 20) + 1)), ..base() },
+            CreateVm { vcpu: Some(0), ..base() },
+            CreateVm { vcpu: Some(33), ..base() },
+            CreateVm { disk_size: mib(63), ..base() },
+            CreateVm { disk_size: Some(ByteSize::from_bytes((64 << 20) + 1)), ..base() },
+            CreateVm { name: Some("web".parse().unwrap()), ..base() },
+            CreateVm { env: BTreeMap::from([("A=B".into(), String::new())]), ..base() },
+            CreateVm { env: BTreeMap::from([("A".into(), "\0".into())]), ..base() },
+            CreateVm {
+                workspace: Some(WorkspaceSource { path: "repo".into(), include_untracked: false }),
+                ..base()
+            },
+        ];
+        let messages: Vec<_> = refused.iter().map(|asked| plan(asked).unwrap_err()).collect();
+        insta::assert_snapshot!(messages.join("\n"));
+    }
+
+    #[test]
+    fn a_bare_number_that_is_too_small_gets_a_hint() {
+        let problem = Problem::from(PlanError::Memory(ByteSize::from_mib(1)));
+        assert_eq!(problem.code, Code::BadRequest);
+        assert_eq!(problem.hints, ["a bare number means MiB; write 1G for a gibibyte"]);
+    }
+}

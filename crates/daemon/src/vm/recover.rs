@@ -1,0 +1,184 @@
+//! Making records and reality agree when the daemon starts.
+//!
+//! For every recorded VM the supervisor is asked; [`judge`] says what follows, and the intents
+//! in the record say what there may be to take away. Directories without a record are what a
+//! killed daemon left behind, and go.
+
+use std::sync::Arc;
+
+use banger_proto::api::EndReason;
+use banger_proto::{Code, Problem, VmId};
+use futures_util::future::join_all;
+
+use super::state::{Intent, VmRecord, VmState, ended_by};
+use super::{files, undo};
+use crate::engine::Host;
+use crate::hypervisor::{Found, RunningVm};
+use crate::store::Store;
+
+/// What becomes of a recorded VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It runs and goes on running.
+    Adopt,
+    /// It is down; what its VMM left is removed.
+    Down,
+    /// It was never finished, or nobody wants it any more: removed.
+    Remove,
+}
+
+/// Pure: what follows from the record and whether its VMM lives.
+fn judge(record: &VmRecord, alive: bool) -> Verdict {
+    let finished_once = record.started_at.is_some();
+    match &record.state {
+        // The client of an unfinished creation, and that of an ephemeral VM, went with the
+        // daemon.
+        VmState::Created | VmState::Preparing | VmState::Booting if !finished_once => {
+            Verdict::Remove
+        }
+        _ if record.ephemeral => Verdict::Remove,
+        VmState::Running { .. } if alive => Verdict::Adopt,
+        _ => Verdict::Down,
+    }
+}
+
+/// A VM that is there after recovery.
+pub(crate) struct Recovered {
+    /// Its record, in state `Running`, `Stopped` or `Error`.
+    pub(crate) record: VmRecord,
+    /// Its VMM, in state `Running`.
+    pub(crate) vmm: Option<Arc<dyn RunningVm>>,
+}
+
+/// Brings every VM to rest and removes what belongs to none.
+///
+/// # Errors
+/// When the records cannot be loaded. What fails for one VM puts that one into state `error`.
+pub(crate) async fn recover(
+    host: &Arc<Host>,
+    store: &Store,
+) -> Result<Vec<Recovered>, crate::store::StoreError> {
+    let records = store.load_vms().await?;
+    let known: Vec<VmId> = records.iter().map(|record| record.id().clone()).collect();
+    let recovered = join_all(records.into_iter().map(|record| recover_one(host, store, record)));
+    let recovered = recovered.await.into_iter().flatten().collect();
+    remove_orphans(host, &known).await;
+    Ok(recovered)
+}
+
+async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> Option<Recovered> {
+    let name = record.plan.name.clone();
+    let looked = if record.intents.contains(&Intent::Vmm) {
+        host.hypervisor.adopt(record.id()).await
+    } else {
+        Ok(Found::Gone)
+    };
+    let (mut vmm, ended) = match looked {
+        Ok(Found::Alive(vmm)) => (Some(vmm), EndReason::Killed),
+        Ok(Found::Ended(exit)) => (None, ended_by(&exit)),
+        Ok(Found::Gone) => (None, EndReason::Lost),
+        Err(error) => {
+            let message = format!("cannot tell what became of VM `{name}`");
+            let problem = Problem::new(Code::OperationFailed, message).because(&error);
+            return Some(in_error(store, record, problem).await);
+        }
+    };
+    let verdict = judge(&record, vmm.is_some());
+    tracing::info!(vm = %name, state = record.state.name().as_str(), ?verdict, ?ended, "recovering VM");
+    let done = match verdict {
+        Verdict::Adopt => return Some(Recovered { record, vmm }),
+        Verdict::Down => undo::remove_vmm(host, record.id(), &mut vmm).await,
+        Verdict::Remove => match undo::undo_all(host, &mut record, &mut vmm).await {
+            Ok(()) => match store.remove_vm(record.id().clone()).await {
+                Ok(()) => return None,
+                Err(error) => Err(error.into()),
+            },
+            Err(problem) => Err(problem),
+        },
+    };
+    if let Err(problem) = done {
+        return Some(in_error(store, record, problem).await);
+    }
+    record.intents.retain(|intent| *intent != Intent::Vmm);
+    if !matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) {
+        record.state = VmState::Stopped { ended };
+    }
+    save(store, &record).await;
+    Some(Recovered { record, vmm: None })
+}
+
+async fn in_error(store: &Store, mut record: VmRecord, problem: Problem) -> Recovered {
+    tracing::error!(vm = %record.plan.name, %problem, causes = ?problem.causes, "VM not recovered");
+    let name = &record.plan.name;
+    let problem = problem.hint(format!("delete it: banger vm delete {name}"));
+    record.ephemeral = false;
+    record.state = VmState::Error { problem: Box::new(problem) };
+    save(store, &record).await;
+    Recovered { record, vmm: None }
+}
+
+async fn save(store: &Store, record: &VmRecord) {
+    if let Err(error) = store.update_vm(record.clone()).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::error!(vm = %record.plan.name, error, "state not recorded");
+    }
+}
+
+/// Removes the directories of VMs that are not recorded. What cannot be removed is logged and
+/// tried again at the next start.
+async fn remove_orphans(host: &Arc<Host>, known: &[VmId]) {
+    let paths = &host.paths;
+    for base in [paths.runtime_dir.join("vms"), paths.state_dir.join("vms")] {
+        let found = files::observe_vm_dirs(&base).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for orphans");
+            Vec::new()
+        });
+        for vm in found.iter().filter(|vm| !known.contains(vm)) {
+            tracing::info!(%vm, dir = %base.display(), "removing what a VM without a record left");
+            // Ends a VMM as well, so it comes first for either directory.
+            let ended = undo::remove_vmm(host, vm, &mut None).await;
+            let removed = files::remove_state_dir(paths, vm)
+                .map_err(|error| Problem::from_error(Code::OperationFailed, &error));
+            for problem in [ended, removed].into_iter().filter_map(Result::err) {
+                tracing::warn!(%vm, %problem, causes = ?problem.causes, "orphan not removed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_proto::api::StateName;
+
+    use super::*;
+    use crate::vm::state::tests::record;
+
+    #[test]
+    fn what_becomes_of_each() {
+        let stopped = || VmState::Stopped { ended: EndReason::Lost };
+        let error = || VmState::Error { problem: Problem::new(Code::Timeout, "late").into() };
+        let running = || VmState::Running { guest: None };
+        // State, whether it was ever ready, whether it is ephemeral, whether its VMM lives.
+        let cases = [
+            (VmState::Created, false, false, false, Verdict::Remove),
+            (VmState::Preparing, false, false, false, Verdict::Remove),
+            (VmState::Booting, false, false, true, Verdict::Remove),
+            (VmState::Booting, true, false, true, Verdict::Down),
+            (running(), true, false, true, Verdict::Adopt),
+            (running(), true, false, false, Verdict::Down),
+            (running(), true, true, true, Verdict::Remove),
+            (VmState::Stopping, true, false, true, Verdict::Down),
+            (stopped(), true, false, false, Verdict::Down),
+            (stopped(), true, true, false, Verdict::Remove),
+            (error(), false, false, false, Verdict::Down),
+        ];
+        for (state, finished_once, ephemeral, alive, verdict) in cases {
+            let mut record = record("web");
+            record.state = state;
+            record.ephemeral = ephemeral;
+            record.started_at = finished_once.then_some(record.created_at);
+            let name: StateName = record.state.name();
+            assert_eq!(judge(&record, alive), verdict, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The states of a VM, each with just the data that is valid in it.
+//!
+//! ```text
+//!   create
+//!     │            failed before the VMM ran, or cancelled: undone, nothing is left
+//!     ▼          ┌────────────▲───────────────▲
+//!  Created ──▶ Preparing ──▶ Booting ──▶ Running ──▶ Stopping ──▶ Stopped
+//!                 ▲             │           │                       ▲ │
+//!                 │             │ failed    └── ended by itself ────┘ │
+//!                 │             ▼                                     │
+//!                 ├─────────── Error  (kept for a post-mortem)        │
+//!                 └───────────────────────── start ───────────────────┘
+//! ```
+//!
+//! A VM that is made without being started goes from `Preparing` to `Stopped`.
+//!
+//! `Created` to `Booting` of a creation are never met at rest: a daemon that finds them in its
+//! database was killed half-way and undoes them. In `Stopped` and `Error` no VMM runs.
+
+use banger_proto::api::{CreateVm, EndReason, GuestView, StateName, VmWorkspace};
+use banger_proto::supervisor::VmmExit;
+use banger_proto::{Problem, VmId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::plan::VmPlan;
+
+/// State of a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmState {
+    /// Recorded, nothing made yet.
+    Created,
+    /// Kernel, image or disk are being made.
+    Preparing,
+    /// The VMM is being started, or runs while the agent is not configured yet.
+    Booting,
+    /// Commands run.
+    Running {
+        /// What the agent told last; absent before it told anything.
+        guest: Option<GuestView>,
+    },
+    /// On its way down.
+    Stopping,
+    /// Down; its disk is kept.
+    Stopped {
+        /// How it came down.
+        ended: EndReason,
+    },
+    /// Something failed; its disk and console are kept.
+    Error {
+        /// What failed.
+        problem: Box<Problem>,
+    },
+}
+
+impl VmState {
+    /// The state as one word.
+    #[must_use]
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Created => StateName::Created,
+            Self::Preparing => StateName::Preparing,
+            Self::Booting => StateName::Booting,
+            Self::Running { .. } => StateName::Running,
+            Self::Stopping => StateName::Stopping,
+            Self::Stopped { .. } => StateName::Stopped,
+            Self::Error { .. } => StateName::Error,
+        }
+    }
+
+    /// Whether a VMM may run in this state.
+    #[must_use]
+    pub fn has_vmm(&self) -> bool {
+        matches!(self, Self::Booting | Self::Running { .. } | Self::Stopping)
+    }
+}
+
+/// How a VM ended, from how its VMM did. A VMM that exits well was told to by its guest.
+#[must_use]
+pub fn ended_by(exit: &VmmExit) -> EndReason {
+    if exit.killed {
+        return EndReason::Killed;
+    }
+    let how = match (exit.code, exit.signal) {
+        (Some(0), _) => return EndReason::PoweredOff,
+        (Some(code), _) => format!("the VMM exited with code {code}"),
+        (None, Some(signal)) => format!("the VMM was ended by signal {signal}"),
+        (None, None) => return EndReason::Lost,
+    };
+    let stderr = exit.stderr.trim();
+    EndReason::Failed(if stderr.is_empty() { how } else { format!("{how}: {stderr}") })
+}
+
+/// The image a VM's disk was made over. A VM keeps it, whatever becomes of the image's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// SHA-256 of the file, hexadecimal.
+    pub digest: String,
+    /// The read-only ext4 file.
+    pub path: std::path::PathBuf,
+    /// Environment that the image gives every command.
+    #[serde(default)]
+    pub env: std::collections::BTreeMap<String, String>,
+}
+
+/// What is made of a VM and has to be taken away again; recorded before it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// Its state directory with disk and console log.
+    Disk,
+    /// A VMM with its supervisor and runtime directory.
+    Vmm,
+}
+
+/// A VM as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmRecord {
+    /// What was asked.
+    pub spec: CreateVm,
+    /// What was decided.
+    pub plan: VmPlan,
+    /// Its image, once known.
+    pub base: Option<Base>,
+    /// Where it is in its life.
+    pub state: VmState,
+    /// Its workspace, once brought in.
+    pub workspace: Option<VmWorkspace>,
+    /// Whether it goes when the request that made it ends.
+    pub ephemeral: bool,
+    /// What may have been made of it, in the order of making.
+    pub intents: Vec<Intent>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it became ready last; absent if it never was.
+    pub started_at: Option<Timestamp>,
+}
+
+impl VmRecord {
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> &VmId {
+        &self.plan.id
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, HostFacts, resolve};
+    use crate::hypervisor::Features;
+    use crate::vm::plan::{Entropy, Inventory, plan_vm};
+
+    /// A record of a VM just asked for; equal names give equal ids.
+    pub(crate) fn record(name: &str) -> VmRecord {
+        let spec = CreateVm { name: Some(name.parse().unwrap()), ..Default::default() };
+        let backend =
+            Features { vmm: "qemu".into(), accel: "tcg".into(), remark: None, slowness: 6 };
+        let inventory = Inventory { names: Default::default(), image_kernel: None, backend };
+        let id = std::array::from_fn(|index| name.as_bytes().get(index).copied().unwrap_or(0));
+        let entropy = Entropy { id, name: 0, machine_id: [1; 16], link_magic: [2; 16] };
+        let config = resolve(ConfigFile::default(), HostFacts::default());
+        VmRecord {
+            plan: plan_vm(&spec, &config, &inventory, entropy).unwrap(),
+            spec,
+            base: None,
+            state: VmState::Created,
+            workspace: None,
+            ephemeral: false,
+            intents: vec![],
+            created_at: Timestamp::UNIX_EPOCH,
+            started_at: None,
+        }
+    }
+
+    fn exit(code: Option<i32>, signal: Option<i32>, killed: bool, stderr: &str) -> EndReason {
+        ended_by(&VmmExit { code, signal, killed, stderr: stderr.to_owned() })
+    }
+
+    #[test]
+    fn tells_how_it_ended() {
+        assert_eq!(exit(Some(0), None, false, ""), EndReason::PoweredOff);
+        assert_eq!(exit(None, Some(9), true, ""), EndReason::Killed);
+        assert_eq!(exit(None, None, false, ""), EndReason::Lost);
+        assert_eq!(
+            exit(Some(1), None, false, "qemu: no memory\n"),
+            EndReason::Failed("the VMM exited with code 1: qemu: no memory".to_owned())
+        );
+        assert_eq!(
+            exit(None, Some(11), false, ""),
+            EndReason::Failed("the VMM was ended by signal 11".to_owned())
+        );
+    }
+}

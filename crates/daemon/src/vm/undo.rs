@@ -1,0 +1,82 @@
+//! Taking away what was made of a VM.
+//!
+//! What has to be undone is the list of [`Intent`]s in the VM's record: each was written to the
+//! database before its thing was made. So a boot that fails, a deletion and a daemon that finds
+//! the leavings of one that was killed all undo by the same list. Every undoing is idempotent
+//! (the thing may never have been made), and one that fails does not keep the others back.
+
+use std::sync::Arc;
+
+use banger_proto::{Code, Problem, VmId};
+
+use super::files;
+use super::state::{Intent, VmRecord};
+use crate::engine::Host;
+use crate::hypervisor::{Found, RunningVm};
+
+/// Undoes every intent of the record, last made first. What was undone is struck from the
+/// record; what failed stays in it and is told.
+pub(crate) async fn undo_all(
+    host: &Host,
+    record: &mut VmRecord,
+    vmm: &mut Option<Arc<dyn RunningVm>>,
+) -> Result<(), Problem> {
+    let mut failures = Vec::new();
+    let mut left = Vec::new();
+    while let Some(intent) = record.intents.pop() {
+        let undone = match intent {
+            Intent::Vmm => remove_vmm(host, record.id(), vmm).await,
+            Intent::Disk => remove_disk(host, record.id()).await,
+        };
+        if let Err(problem) = undone {
+            left.insert(0, intent);
+            failures.push(problem);
+        }
+    }
+    record.intents = left;
+    let mut failures = failures.into_iter();
+    let Some(mut first) = failures.next() else { return Ok(()) };
+    // One answer tells all of them: the later ones as further causes.
+    for later in failures {
+        first.causes.push(format!("also: {}", later.message));
+        first.causes.extend(later.causes);
+    }
+    Err(first)
+}
+
+/// Ends the VMM if it runs and removes what it left.
+pub(crate) async fn remove_vmm(
+    host: &Host,
+    vm: &VmId,
+    vmm: &mut Option<Arc<dyn RunningVm>>,
+) -> Result<(), Problem> {
+    let failed = |what: &str| Problem::new(Code::OperationFailed, format!("{what} of VM `{vm}`"));
+    if vmm.is_none() {
+        let found = host.hypervisor.adopt(vm).await;
+        match found.map_err(|error| failed("cannot look for the VMM").because(&error))? {
+            Found::Alive(alive) => *vmm = Some(alive),
+            Found::Ended(_) | Found::Gone => {}
+        }
+    }
+    if let Some(running) = vmm.as_ref() {
+        running.kill().await.map_err(|error| failed("cannot end the VMM").because(&error))?;
+        *vmm = None;
+    }
+    host.hypervisor
+        .clean(vm)
+        .await
+        .map_err(|error| failed("cannot clean the runtime directory").because(&error))?;
+    let dir = host.paths.vm_runtime_dir(vm);
+    files::remove_dir_if_empty(&dir)
+        .map_err(|error| failed("cannot remove the runtime directory").because(&error))
+}
+
+async fn remove_disk(host: &Host, vm: &VmId) -> Result<(), Problem> {
+    let (paths, id) = (host.paths.clone(), vm.clone());
+    let removed = tokio::task::spawn_blocking(move || files::remove_state_dir(&paths, &id)).await;
+    let removed = removed.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+    removed.map_err(|error| {
+        Problem::new(Code::OperationFailed, format!("cannot remove the files of VM `{vm}`"))
+            .because(&error)
+    })
+}

@@ -1,0 +1,39 @@
+//! A VM as it is shown.
+
+use banger_proto::Paths;
+use banger_proto::api::VmView;
+
+use super::files;
+use super::state::{VmRecord, VmState};
+use crate::disk::observe_used;
+
+/// The VM for whoever asks. A disk that cannot be measured takes nothing.
+pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
+    let plan = &record.plan;
+    let (guest, ended, problem) = match &record.state {
+        VmState::Running { guest } => (guest.clone(), None, None),
+        VmState::Stopped { ended } => (None, Some(ended.clone()), None),
+        VmState::Error { problem } => (None, None, Some((**problem).clone())),
+        _ => (None, None, None),
+    };
+    VmView {
+        id: plan.id.clone(),
+        name: plan.name.clone(),
+        state: record.state.name(),
+        image: plan.image.clone(),
+        kernel: plan.kernel.clone(),
+        vcpu: plan.vcpu,
+        memory: plan.memory,
+        disk_size: plan.disk_size,
+        disk_used: observe_used(&files::disk(paths, record.id())).unwrap_or_default(),
+        backend: plan.backend.clone(),
+        ephemeral: record.ephemeral,
+        workspace: record.workspace.clone(),
+        guest,
+        ended,
+        problem,
+        created_at: record.created_at.to_string(),
+        started_at: record.started_at.map(|time| time.to_string()),
+        console_log: files::console_log(paths, record.id()).display().to_string(),
+    }
+}

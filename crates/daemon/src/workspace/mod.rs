@@ -1,0 +1,53 @@
+//! A git repository on its way into a guest: the tracked files as they are on the host's disk,
+//! the commit that is checked out, and an index that says the same as the host's. Getting changes
+//! back out is no business of this module, and neither is the transport.
+//!
+//! ```text
+//!  Source::inspect ──▶ Source ──archive──▶ Archive ──stream──▶ Chunks ──▶ the guest's unpack
+//!  is it a repository   │ files()           .git built in a     tar, zstd
+//!  that can travel?     ▼ for a dry run     temporary directory
+//! ```
+//!
+//! Everything is made on the host by the user's own `git`; the guest needs none to unpack. What
+//! `git status` says in the guest about tracked files is what it says on the host:
+//!
+//! | on the host | in the archive |
+//! |---|---|
+//! | `HEAD`, its commit, trees and blobs | one pack; the commit is the edge of a shallow history |
+//! | the index, with staged blobs, conflicts and flags | the same index, rewritten in the oldest format |
+//! | files in the working tree | as they are on disk; a missing one is missing |
+//! | settings that change what git does with files | copied from a closed list |
+//! | identity, origin | copied; credentials in the origin's URL are cut out |
+//! | ignore rules outside the tree | copied to `info/exclude` |
+//! | hooks, credentials, other remotes, branches, history, reflogs, stashes | stay |
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `git` | asking git without side effects |
+//! | `source` | what kind of repository a path is in, and what would travel |
+//! | `index` | what git tells about its index |
+//! | `settings` | which settings travel |
+//! | `origin` | URLs without credentials |
+//! | `metadata` | the guest's `.git`, built on the host |
+//! | `tree` | reading the working tree without following links |
+//! | `archive` | the stream |
+
+mod archive;
+mod error;
+mod git;
+mod index;
+mod metadata;
+mod origin;
+mod settings;
+mod source;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use archive::{Archive, Chunks};
+pub use error::WorkspaceError;
+pub use source::{Head, Options, Source, WorkspaceFile};
+
+/// Where the repository is in the guest.
+pub const GUEST_PATH: &str = "/root/repo";

@@ -1,0 +1,108 @@
+//! Private directories for one test.
+
+use std::path::Path;
+
+use banger_daemon::config::{Config, ConfigFile, HostFacts, resolve};
+use banger_daemon::engine::Host;
+use banger_daemon::exec::HostEnv;
+use banger_daemon::image::Images;
+use banger_daemon::kernel::Kernels;
+use banger_proto::{ByteSize, Paths};
+use tempfile::TempDir;
+
+use crate::World;
+
+/// A home of its own with an image and a kernel in it, and the world its VMs run in. Everything
+/// goes when it is dropped.
+#[derive(Debug)]
+pub struct TestEnv {
+    home: TempDir,
+    /// Where things are.
+    pub paths: Paths,
+    /// The VMMs.
+    pub world: World,
+    /// The configuration of daemons started from now on.
+    pub config: Config,
+}
+
+impl TestEnv {
+    /// Makes the directories.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        let at = |name: &str| home.path().join(name).display().to_string();
+        let lookup = |name: &str| match name {
+            "HOME" => Some(at("home")),
+            "XDG_RUNTIME_DIR" => Some(at("run")),
+            _ => None,
+        };
+        let paths = Paths::from_env(lookup, rustix::process::getuid().as_raw())
+            .expect("paths of a complete environment");
+        let dirs = [&paths.state_dir, &paths.data_dir, &paths.cache_dir, &paths.runtime_dir];
+        for dir in dirs {
+            fs_err::create_dir_all(dir).expect("a directory");
+        }
+        let host = HostFacts { cpus: Some(8), memory: Some(ByteSize::from_mib(16 << 10)) };
+        let config = resolve(ConfigFile::default(), host);
+        let env = Self { home, paths, world: World::default(), config };
+        env.add_image();
+        env
+    }
+
+    /// The directory that holds everything of this test.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What a daemon of this test works with.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let home = self.home.path().join("home");
+        let env = HostEnv::from_env(|name| match name {
+            "HOME" => Some(home.clone().into()),
+            "PATH" => Some("/usr/bin:/bin".into()),
+            _ => None,
+        });
+        Host {
+            images: Images::new(&self.paths, &env),
+            kernels: Kernels::new(&self.paths, &env),
+            agent: self.home.path().join("banger-agent"),
+            initramfs: Default::default(),
+            env,
+            hypervisor: std::sync::Arc::new(self.world.clone()),
+            paths: self.paths.clone(),
+            config: self.config.clone(),
+        }
+    }
+
+    /// Puts an image and a kernel where the indexes find them; nothing boots from them.
+    fn add_image(&self) {
+        let write = |path: &Path, contents: &str| {
+            fs_err::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            fs_err::write(path, contents).expect("a file");
+        };
+        let images = self.paths.images_dir();
+        let name = &self.config.default_image_name.value;
+        let manifest = serde_json::json!({
+            "name": name, "description": "of a test", "distro": "none", "arch": "amd64",
+            "digest": "00", "file": "of-a-test.ext4", "size": 0,
+            "created_at": "2026-01-01T00:00:00Z", "env": { "LANG": "C.UTF-8" },
+        });
+        write(&images.join(format!("{name}.json")), &manifest.to_string());
+        write(&images.join("of-a-test.ext4"), "");
+        let kernel = self.paths.kernels_dir().join(&self.config.default_kernel_name.value);
+        write(&kernel.join("manifest.json"), r#"{ "version": "6.12" }"#);
+        write(&kernel.join("vmlinux"), "");
+        write(&self.dir().join("banger-agent"), "");
+    }
+}
+
+impl Default for TestEnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}

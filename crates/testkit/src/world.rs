@@ -1,0 +1,291 @@
+//! A host whose VMMs are objects in memory and whose guests are the real agent's services, run
+//! by this process for its own system.
+//!
+//! A [`World`] outlives the daemons of a test, as supervisors outlive a daemon.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use banger_agent::{Context, Hosted, Machine, Root, serve_stream};
+use banger_daemon::hypervisor::{
+    Features, Found, GuestStream, Hypervisor, HypervisorError, RunningVm, VmmSpec,
+};
+use banger_proto::guest::{Configured, GuestConfig};
+use banger_proto::supervisor::VmmExit;
+use banger_proto::{Problem, VmId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+/// Bytes on their way in one stream to an agent.
+const STREAM_BUFFER: usize = 64 << 10;
+
+/// What the next launch leads to.
+#[derive(Debug, Clone, Default)]
+pub enum Boot {
+    /// A guest that can be configured.
+    #[default]
+    Works,
+    /// The VMM does not start.
+    Refused(String),
+    /// The launch never comes to an end.
+    Hangs,
+    /// The VMM runs, the agent never calls; this stands on the console.
+    Silent(String),
+    /// The VMM ends before the agent calls; this stands on the console.
+    Dies {
+        /// How it ends.
+        exit: VmmExit,
+        /// Its console.
+        console: String,
+    },
+    /// The agent refuses its configuration.
+    Unconfigurable(Problem),
+    /// A guest that does not power off when told to.
+    Stubborn,
+    /// A guest whose root is this directory.
+    InDirectory(PathBuf),
+}
+
+/// All VMMs there are, and what becomes of the next ones.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    state: Arc<Mutex<State>>,
+    /// Counts launches, for who waits for one.
+    launches: Arc<watch::Sender<u32>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: VecDeque<Boot>,
+    vms: BTreeMap<VmId, Arc<FakeVm>>,
+}
+
+impl World {
+    /// Decides what the next launch leads to; several are used in order, then everything works.
+    pub fn next_boot(&self, boot: Boot) {
+        self.state().next.push_back(boot);
+    }
+
+    /// Ids of the VMMs that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<VmId> {
+        let state = self.state();
+        let running = state.vms.iter().filter(|(_, vm)| vm.exit.borrow().is_none());
+        running.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// What a VM was started with.
+    #[must_use]
+    pub fn spec(&self, vm: &VmId) -> Option<VmmSpec> {
+        self.state().vms.get(vm).map(|vm| vm.spec.clone())
+    }
+
+    /// What a guest was told at its last boot.
+    #[must_use]
+    pub fn configured(&self, vm: &VmId) -> Option<GuestConfig> {
+        self.state().vms.get(vm)?.guest.hosted.configured()
+    }
+
+    /// Ends a VMM from the outside.
+    pub fn end(&self, vm: &VmId, exit: VmmExit) {
+        if let Some(vm) = self.state().vms.get(vm) {
+            vm.end(exit);
+        }
+    }
+
+    /// Ends a VMM together with everybody who could tell how.
+    pub fn lose(&self, vm: &VmId) {
+        if let Some(vm) = self.state().vms.remove(vm) {
+            vm.end(VmmExit { code: None, signal: None, killed: false, stderr: String::new() });
+        }
+    }
+
+    /// Waits until `count` launches have begun since the world began.
+    pub async fn launched(&self, count: u32) {
+        let mut launches = self.launches.subscribe();
+        // The sender is in `self`: it cannot be gone.
+        let _ = launches.wait_for(|launches| *launches >= count).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn launch_now(&self, spec: &VmmSpec, boot: Boot) -> Result<Arc<FakeVm>, HypervisorError> {
+        let mut silent = false;
+        let mut stubborn = false;
+        let mut root = Root::Own;
+        let mut exit = None;
+        let mut hosted = Hosted::default();
+        let mut console = "a fake kernel boots\n".to_owned();
+        match boot {
+            Boot::Works | Boot::Hangs => {}
+            Boot::Refused(message) => return Err(HypervisorError { message, source: None }),
+            Boot::Silent(text) => (silent, console) = (true, text),
+            Boot::Dies { exit: how, console: text } => (exit, console) = (Some(how), text),
+            Boot::Unconfigurable(problem) => hosted = Hosted::refusing(problem),
+            Boot::Stubborn => stubborn = true,
+            Boot::InDirectory(dir) => root = Root::Directory(dir),
+        }
+        fs_err::write(&spec.console_log, console).map_err(|error| HypervisorError {
+            message: "cannot write the console".to_owned(),
+            source: Some(Box::new(error)),
+        })?;
+        for disk in &spec.disks {
+            fs_err::metadata(&disk.path).map_err(|error| HypervisorError {
+                message: format!("disk `{}` is missing", disk.serial),
+                source: Some(Box::new(error)),
+            })?;
+        }
+        let exit = watch::Sender::new(exit);
+        let guest = Guest { hosted, exit: exit.clone(), stubborn };
+        let context = Context::new(root, Box::new(guest.clone()));
+        let vm = Arc::new(FakeVm { spec: spec.clone(), guest, exit, silent, context });
+        let earlier = self.state().vms.insert(spec.vm.clone(), Arc::clone(&vm));
+        assert!(
+            earlier.is_none_or(|earlier| earlier.exit.borrow().is_some()),
+            "two VMMs on one disk"
+        );
+        Ok(vm)
+    }
+}
+
+impl Hypervisor for World {
+    fn features(&self) -> Features {
+        Features {
+            vmm: "fake".to_owned(),
+            accel: "none".to_owned(),
+            remark: Some("a world in memory".to_owned()),
+            slowness: 1,
+        }
+    }
+
+    fn launch<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+    ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
+        async move {
+            let boot = self.state().next.pop_front().unwrap_or_default();
+            self.launches.send_modify(|launches| *launches += 1);
+            if matches!(boot, Boot::Hangs) {
+                return std::future::pending().await;
+            }
+            self.launch_now(spec, boot).map(|vm| vm as Arc<dyn RunningVm>)
+        }
+        .boxed()
+    }
+
+    fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
+        let vm = self.state().vms.get(vm).cloned();
+        let found = vm.map_or(Found::Gone, |vm| {
+            let exit = vm.exit.borrow().clone();
+            exit.map_or_else(|| Found::Alive(vm), Found::Ended)
+        });
+        async move { Ok(found) }.boxed()
+    }
+
+    fn clean<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        self.state().vms.retain(|id, fake| id != vm || fake.exit.borrow().is_none());
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// A VMM that runs or ran.
+#[derive(Debug)]
+struct FakeVm {
+    spec: VmmSpec,
+    guest: Guest,
+    exit: watch::Sender<Option<VmmExit>>,
+    silent: bool,
+    context: Arc<Context>,
+}
+
+impl FakeVm {
+    /// The first end counts.
+    fn end(&self, exit: VmmExit) {
+        self.exit.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(exit);
+            first
+        });
+    }
+
+    async fn ended(&self) -> VmmExit {
+        let mut exit = self.exit.subscribe();
+        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        // The sender is in `self`: it cannot be gone.
+        exit.unwrap_or(VmmExit { code: None, signal: None, killed: true, stderr: String::new() })
+    }
+}
+
+impl RunningVm for FakeVm {
+    fn dial(&self) -> BoxFuture<'_, Result<GuestStream, HypervisorError>> {
+        async move {
+            if self.silent || self.exit.borrow().is_some() {
+                self.ended().await;
+                return Err(HypervisorError { message: "the VMM ended".to_owned(), source: None });
+            }
+            let (host, guest) = tokio::io::duplex(STREAM_BUFFER);
+            let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = serve_stream(context, guest) => {}
+                    _ = exit.wait_for(Option::is_some) => {}
+                }
+            });
+            Ok(Box::new(host) as GuestStream)
+        }
+        .boxed()
+    }
+
+    fn power_button(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        let pressed = self.guest.power_off(false);
+        async move {
+            pressed.map_err(|problem| HypervisorError { message: problem.message, source: None })
+        }
+        .boxed()
+    }
+
+    fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        self.end(VmmExit { code: None, signal: Some(9), killed: true, stderr: String::new() });
+        async { Ok(()) }.boxed()
+    }
+
+    fn exited(&self) -> BoxFuture<'_, VmmExit> {
+        self.ended().boxed()
+    }
+
+    fn vmm_pid(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// The machine under the agent: powering it off ends the VMM.
+#[derive(Debug, Clone)]
+struct Guest {
+    hosted: Hosted,
+    exit: watch::Sender<Option<VmmExit>>,
+    stubborn: bool,
+}
+
+impl Machine for Guest {
+    fn configure(
+        &self,
+        context: &Arc<Context>,
+        config: &GuestConfig,
+    ) -> Result<Configured, Problem> {
+        self.hosted.configure(context, config)
+    }
+
+    fn power_off(&self, reboot: bool) -> Result<(), Problem> {
+        self.hosted.power_off(reboot)?;
+        if !self.stubborn {
+            let exit =
+                VmmExit { code: Some(0), signal: None, killed: false, stderr: String::new() };
+            self.exit.send_replace(Some(exit));
+        }
+        Ok(())
+    }
+}
