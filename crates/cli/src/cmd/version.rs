@@ -1,0 +1,41 @@
+//! `banger version`
+
+use banger_proto::{API_VERSION, GUEST_GENERATION, exit_code};
+use serde::Serialize;
+
+use super::Context;
+use crate::errors::Outcome;
+
+/// Show this program's version
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  banger version --json")]
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+    api_version: u32,
+    guest_generation: u32,
+    os: &'static str,
+    arch: &'static str,
+}
+
+pub(crate) fn version(context: &Context, args: Args) -> Outcome {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION"),
+        api_version: API_VERSION,
+        guest_generation: GUEST_GENERATION,
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+    };
+    if args.json {
+        context.ui.print_json(&version)?;
+    } else {
+        context.ui.print(&format!("banger {}", version.version))?;
+    }
+    Ok(exit_code::OK)
+}

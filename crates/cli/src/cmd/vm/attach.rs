@@ -1,0 +1,78 @@
+//! A command or shell in a VM, attached to this process: what `run` and `exec` share.
+
+use std::collections::BTreeMap;
+
+use banger_proto::api::VmView;
+use banger_proto::env;
+use banger_proto::guest::ExecRequest;
+
+use super::machine::parse_workdir;
+use crate::client::Client;
+use crate::cmd::Context;
+use crate::errors::Outcome;
+use crate::reference::vm_path;
+use crate::session::{self, Wiring};
+use crate::signals::Signals;
+use crate::terminal;
+
+/// How the command runs.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AttachArgs {
+    /// Directory to run in [default: the workspace, else the user's home]
+    #[arg(long, value_name = "DIR", value_parser = parse_workdir)]
+    workdir: Option<String>,
+    /// User to run as, by name or number, optionally with a group after `:` [default: root]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Give the command a terminal, also when input or output is none
+    #[arg(short, long)]
+    tty: bool,
+    /// Pass standard input through (the default, accepted for habit)
+    #[arg(short, long)]
+    interactive: bool,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    /// How.
+    pub(super) args: AttachArgs,
+    /// Program and arguments; empty for a login shell.
+    pub(super) argv: Vec<String>,
+    /// Variables on top of the VM's.
+    pub(super) env: BTreeMap<String, String>,
+}
+
+impl AttachArgs {
+    /// Whether the command gets a terminal: when asked for, or when a person types and reads.
+    pub(super) fn terminal(&self, context: &Context) -> bool {
+        self.tty || context.ui.interactive()
+    }
+}
+
+/// Runs it in `vm` and gives the exit code.
+pub(super) async fn attach(
+    context: &Context,
+    client: &Client,
+    vm: &VmView,
+    attachment: Attachment,
+    signals: &mut Signals,
+) -> Outcome {
+    let Attachment { args, argv, env: mut variables } = attachment;
+    let terminal = args.terminal(context);
+    if let Some(term) = context.environment.term.clone().filter(|_| terminal) {
+        variables.entry(env::TERM.to_owned()).or_insert(term);
+    }
+    let request = ExecRequest {
+        argv,
+        env: variables,
+        cwd: args.workdir.or_else(|| vm.workspace.as_ref().map(|w| w.guest_path.clone())),
+        user: args.user,
+        terminal: terminal.then(terminal::size),
+        stdin: true,
+    };
+    let path = vm_path(&vm.id, "/exec");
+    let session = signals.race(client.upgrade(&path, &request)).await?;
+    let wiring = Wiring { terminal, raw: terminal && context.ui.stdin_terminal };
+    session::run(session, wiring, signals).await
+}

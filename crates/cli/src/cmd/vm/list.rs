@@ -1,0 +1,100 @@
+//! `banger vm list`, and `banger ps`
+
+use banger_proto::api::{StateName, VmList, VmView};
+use banger_proto::exit_code;
+use jiff::Timestamp;
+
+use crate::cmd::Context;
+use crate::errors::Outcome;
+use crate::table::render_table;
+
+/// List VMs
+///
+/// All of them, oldest first; `banger ps` lists those that run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  banger vm list --json")]
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// List running VMs
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  banger ps")]
+pub(crate) struct PsArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn list(context: &Context, args: Args) -> Outcome {
+    let list = load(context).await?;
+    print(context, &list, args.json)
+}
+
+pub(crate) async fn ps(context: &Context, args: PsArgs) -> Outcome {
+    let mut list = load(context).await?;
+    list.vms.retain(|vm| vm.state == StateName::Running);
+    print(context, &list, args.json)
+}
+
+async fn load(context: &Context) -> Result<VmList, crate::errors::CliError> {
+    context.daemon_to_ask().await?.get("/v1/vms").await
+}
+
+fn print(context: &Context, list: &VmList, json: bool) -> Outcome {
+    if json {
+        context.ui.print_json(list)?;
+    } else {
+        context.ui.print(&render_list(list, context.environment.now))?;
+    }
+    Ok(exit_code::OK)
+}
+
+fn render_list(list: &VmList, now: Timestamp) -> String {
+    let headings = ["NAME", "STATE", "IMAGE", "VCPU", "MEM", "DISK", "WORKSPACE", "AGE"];
+    render_table(&headings, list.vms.iter().map(|vm| row(vm, now)))
+}
+
+fn row(vm: &VmView, now: Timestamp) -> Vec<String> {
+    vec![
+        vm.name.to_string(),
+        vm.state.as_str().to_owned(),
+        vm.image.clone(),
+        vm.vcpu.to_string(),
+        vm.memory.human(),
+        format!("{}/{}", vm.disk_used.human(), vm.disk_size.human()),
+        vm.workspace.as_ref().map(|workspace| workspace.host_path.clone()).unwrap_or_default(),
+        render_age(&vm.created_at, now),
+    ]
+}
+
+/// Time since `created_at` in its largest whole unit; empty when that is no time. A clock that
+/// was set back makes no VM younger than new.
+fn render_age(created_at: &str, now: Timestamp) -> String {
+    let Ok(created) = created_at.parse::<Timestamp>() else { return String::new() };
+    match (now.as_second() - created.as_second()).max(0) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = "2026-08-05T12:00:00Z".parse().unwrap();
+        let age = |created: &str| render_age(created, now);
+        assert_eq!(age("2026-08-05T11:59:01Z"), "59s");
+        assert_eq!(age("2026-08-05T11:00:01Z"), "59m");
+        assert_eq!(age("2026-08-04T12:00:01Z"), "23h");
+        assert_eq!(age("2026-07-26T12:00:00Z"), "10d");
+        assert_eq!(age("2026-08-05T13:00:00Z"), "0s");
+        assert_eq!(age("yesterday"), "");
+    }
+}

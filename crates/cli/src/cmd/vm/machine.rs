@@ -1,0 +1,144 @@
+//! The flags that say what VM to make, shared by `run` and `create`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use banger_proto::api::{CreateVm, WaitFor, WorkspaceSource};
+use banger_proto::name::ParseNameError;
+use banger_proto::{ByteSize, VmName};
+use clap::ValueEnum;
+use clap_complete::ArgValueCandidates;
+
+use crate::cmd::Context;
+use crate::errors::CliError;
+use crate::{complete, repository};
+
+/// What VM to make.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct MachineArgs {
+    /// Directory in a git repository to bring into the VM, at /root/repo
+    #[arg(value_hint = clap::ValueHint::DirPath)]
+    pub(super) path: Option<PathBuf>,
+    /// Name of the VM, 1 to 63 of a-z, 0-9 and `-` [default: a memorable one]
+    #[arg(long)]
+    name: Option<NewName>,
+    /// Image to boot [default: the configured one]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
+    image: Option<String>,
+    /// Kernel to boot [default: the image's own]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::kernels))]
+    kernel: Option<String>,
+    /// Number of virtual processors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    vcpu: Option<u32>,
+    /// Memory, like 512M or 4G; a bare number means MiB
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// Size of the VM's own disk, like 8G; it takes room only as it fills
+    #[arg(long, value_name = "SIZE")]
+    disk_size: Option<ByteSize>,
+    /// Environment variable of every command in the VM (can be repeated)
+    #[arg(short, long, value_name = "KEY=VAL", value_parser = parse_variable)]
+    env: Vec<(String, String)>,
+    /// Bring files that git neither tracks nor ignores, too
+    #[arg(long, requires = "path")]
+    include_untracked: bool,
+    /// What ready means: commands run (agent), or the image's own init has finished (system)
+    #[arg(long, value_name = "FOR", default_value = "agent", hide_possible_values = true)]
+    wait: Wait,
+}
+
+impl MachineArgs {
+    /// The request these flags make; the path is checked on the way.
+    pub(super) fn into_request(self, context: &Context) -> Result<CreateVm, CliError> {
+        let workspace = match &self.path {
+            None => None,
+            Some(path) => {
+                let cwd = context.environment.cwd.as_ref().map_err(|error| {
+                    CliError::failure("cannot tell the working directory").because(error)
+                })?;
+                let path = repository::check(path, cwd)?;
+                Some(WorkspaceSource { path, include_untracked: self.include_untracked })
+            }
+        };
+        Ok(CreateVm {
+            name: self.name.and_then(|name| name.0),
+            image: self.image,
+            kernel: self.kernel,
+            vcpu: self.vcpu,
+            memory: self.memory,
+            disk_size: self.disk_size,
+            env: self.env.into_iter().collect::<BTreeMap<_, _>>(),
+            workspace,
+            ephemeral: false,
+            wait: self.wait.into(),
+            no_start: false,
+        })
+    }
+}
+
+/// What `--wait` takes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Wait {
+    Agent,
+    System,
+}
+
+impl From<Wait> for WaitFor {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Agent => Self::Agent,
+            Wait::System => Self::System,
+        }
+    }
+}
+
+/// A name for a new VM; the empty one asks for a generated name, as leaving it out does.
+#[derive(Debug, Clone)]
+struct NewName(Option<VmName>);
+
+impl FromStr for NewName {
+    type Err = ParseNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|name| Self(Some(name))) }
+    }
+}
+
+/// Parses `KEY=VAL`; the value may be empty and may hold further `=`.
+pub(super) fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("the variable has no name".to_owned()),
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(format!("write `{text}=VALUE`")),
+    }
+}
+
+/// Parses a guest directory: absolute, because there is nothing it could be relative to.
+pub(super) fn parse_workdir(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("a directory in the guest begins with `/`".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_have_names() {
+        assert_eq!(parse_variable("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(parse_variable("A="), Ok(("A".into(), String::new())));
+        assert!(parse_variable("=b").is_err());
+        assert_eq!(parse_variable("A"), Err("write `A=VALUE`".into()));
+    }
+
+    #[test]
+    fn the_empty_name_is_generated() {
+        assert!("".parse::<NewName>().unwrap().0.is_none());
+        assert!("Web".parse::<NewName>().is_err());
+    }
+}

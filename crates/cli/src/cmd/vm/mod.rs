@@ -1,0 +1,58 @@
+//! `banger vm`
+
+mod attach;
+mod create;
+pub(super) mod delete;
+pub(super) mod exec;
+pub(super) mod list;
+mod logs;
+mod machine;
+pub(super) mod run;
+mod several;
+mod show;
+mod start;
+mod stop;
+
+use clap::Subcommand;
+
+use super::Context;
+use crate::errors::Outcome;
+
+/// Make and use VMs
+///
+/// `run` makes a VM and gives you a shell in it, or runs one command; `exec` comes back to it.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Start here:
+  banger vm run --rm . -- make test
+Then:
+  banger vm list
+  banger vm exec web
+  banger vm stop web")]
+pub(crate) enum Command {
+    Run(run::Args),
+    Create(create::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Show(show::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    #[command(visible_alias = "rm")]
+    Delete(delete::Args),
+    Exec(exec::Args),
+    Logs(logs::Args),
+}
+
+pub(super) async fn run_command(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Run(args) => run::run(context, args).await,
+        Command::Create(args) => create::create(context, args).await,
+        Command::List(args) => list::list(context, args).await,
+        Command::Show(args) => show::show(context, args).await,
+        Command::Start(args) => start::start(context, args).await,
+        Command::Stop(args) => stop::stop(context, args).await,
+        Command::Delete(args) => delete::delete(context, args).await,
+        Command::Exec(args) => exec::exec(context, args).await,
+        Command::Logs(args) => logs::logs(context, args).await,
+    }
+}

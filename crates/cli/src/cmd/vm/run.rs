@@ -1,0 +1,146 @@
+//! `banger vm run`
+
+use std::collections::BTreeMap;
+
+use banger_proto::api::{CreateVm, Event, VmView};
+use banger_proto::{Code, exit_code};
+
+use super::attach::{AttachArgs, Attachment, attach};
+use super::machine::MachineArgs;
+use crate::client::Client;
+use crate::cmd::Context;
+use crate::errors::{CliError, Outcome};
+use crate::progress::{Progress, ProgressArg};
+use crate::reference::vm_path;
+use crate::signals::Signals;
+use crate::table::render_pairs;
+
+/// Make a VM and use it: a shell, or one command
+///
+/// Without a command you get a shell. With a path, the git repository it is in is copied to
+/// /root/repo first: its tracked files, with your uncommitted edits. With a command after `--`,
+/// input, output, signals and exit code are the command's own; banger's own failures exit
+/// with 125.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  banger vm run                              a shell in a new VM
+  banger vm run .                            a shell with this repository in /root/repo
+  banger vm run --rm . -- make test          one command, and the VM goes afterwards
+  banger vm run -d --name web --memory 4G    a VM that stays in the background")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Delete the VM when the session or command ends
+    #[arg(long)]
+    rm: bool,
+    /// Make the VM, print its name, and leave it running
+    #[arg(short, long)]
+    detach: bool,
+    /// Show what would be done, and which files would travel; make nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    attach: AttachArgs,
+    #[command(flatten)]
+    progress: ProgressArg,
+    /// Command to run in the VM
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
+    let guest_command = !args.command.is_empty();
+    let outcome = run_vm(context, args).await;
+    if guest_command { outcome.map_err(CliError::in_guest_command) } else { outcome }
+}
+
+async fn run_vm(context: &Context, args: Args) -> Outcome {
+    check_detached(&args)?;
+    let request = CreateVm { ephemeral: args.rm, ..args.machine.into_request(context)? };
+    if args.dry_run {
+        return dry_run(context, &request).await;
+    }
+    let mut signals = Signals::ending()?;
+    let mut progress = Progress::new(context, args.progress);
+    let client = context.daemon(&mut signals).await?;
+    let mut events = signals.race(client.events("/v1/vms", &request)).await?;
+    let vm = match progress.follow(&mut events, &mut signals).await? {
+        Event::VmReady { vm, .. } => vm,
+        other => return Err(unexpected(&other)),
+    };
+    if args.detach {
+        context.ui.print(vm.name.as_str())?;
+        progress.remark(&format!("enter it: banger exec {}", vm.name));
+        return Ok(exit_code::OK);
+    }
+    let interactive = args.command.is_empty() && args.attach.terminal(context);
+    let attachment = Attachment { args: args.attach, argv: args.command, env: BTreeMap::new() };
+    let outcome = attach(context, &client, &vm, attachment, &mut signals).await;
+    if args.rm {
+        remove(context, &client, &vm, &mut progress).await;
+    } else if interactive || !progress.is_silent() {
+        context.ui.note(&context.ui.dim(&reminder(&vm)));
+    }
+    // Kept until here: closing the stream deletes an ephemeral VM, also when we are killed.
+    drop(events);
+    outcome
+}
+
+/// What a VM in the background cannot have.
+fn check_detached(args: &Args) -> Result<(), CliError> {
+    if !args.detach {
+        return Ok(());
+    }
+    if args.rm {
+        return Err(CliError::usage("a VM cannot be both left running (-d) and removed (--rm)")
+            .hint("leave one of them out; `banger rm NAME` removes a VM later"));
+    }
+    if !args.command.is_empty() {
+        return Err(CliError::usage("a command needs somebody to wait for it: -d has none")
+            .hint("make the VM with -d, then run `banger exec NAME -- COMMAND`"));
+    }
+    Ok(())
+}
+
+async fn dry_run(context: &Context, request: &CreateVm) -> Outcome {
+    let plan = (context.hooks.dry_run)(request).await?;
+    context.ui.print(&render_pairs(plan.plan))?;
+    if let Some(files) = plan.files {
+        context.ui.print(&format!("files: {}", files.len()))?;
+        for file in files {
+            context.ui.print(&format!("  {}", crate::ui::printable(&file).replace('\n', "?")))?;
+        }
+    }
+    Ok(exit_code::OK)
+}
+
+/// Deletes the VM of `--rm`. Signals are not looked at any more: nothing cuts this short. A
+/// failure is told, and the command's own outcome stays the outcome.
+async fn remove(context: &Context, client: &Client, vm: &VmView, progress: &mut Progress) {
+    progress.begin("removing the VM");
+    let removed = client.delete::<VmView>(&vm_path(&vm.id, "")).await;
+    progress.clear();
+    match removed {
+        Ok(_) => {}
+        Err(error) if *error.code() == Code::NotFound => {}
+        Err(error) => {
+            error.hint(format!("remove it with `banger rm {}`", vm.name)).show(&context.ui)
+        }
+    }
+}
+
+fn reminder(vm: &VmView) -> String {
+    let name = &vm.name;
+    format!(
+        "VM `{name}` is still running.\n  \
+         enter it again:  banger exec {name}\n  \
+         stop it:         banger vm stop {name}\n  \
+         delete it:       banger rm {name}"
+    )
+}
+
+/// An end of the event stream that does not belong to a VM.
+pub(super) fn unexpected(event: &Event) -> CliError {
+    CliError::failure(format!("the daemon ended the request with something else: {event:?}"))
+}

@@ -1,0 +1,79 @@
+//! Shell completion: the grammar from clap, names from the daemon if one runs. It never starts
+//! a daemon, never says anything, and gives up before a person notices.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use banger_proto::api::{ImageList, KernelList, VmList};
+use banger_proto::exit_code;
+use clap::CommandFactory as _;
+use clap_complete::CompletionCandidate;
+use clap_complete::env::CompleteEnv;
+use serde::de::DeserializeOwned;
+
+use crate::client::{Presence, find};
+use crate::cmd::Cli;
+use crate::environment::{COMPLETE, Environment};
+
+/// How long the daemon may take to answer. It takes a millisecond, and the whole completion
+/// under thirty; only one that hangs is cut off, before it looks as if the shell did.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What completers look at: clap calls them without an argument of ours.
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
+/// Answers the shell; the process's exit code.
+pub(crate) fn answer(environment: Environment) -> u8 {
+    let environment = ENVIRONMENT.get_or_init(|| environment);
+    let cwd = environment.cwd.as_deref().ok();
+    let answered = CompleteEnv::with_factory(Cli::command)
+        .var(COMPLETE)
+        .try_complete(environment.args.clone(), cwd);
+    if answered.is_ok() { exit_code::OK } else { exit_code::FAILURE }
+}
+
+/// Names of VMs.
+pub(crate) fn vms() -> Vec<CompletionCandidate> {
+    vm_names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Names of VMs that are not on the command line yet.
+pub(crate) fn other_vms() -> Vec<CompletionCandidate> {
+    let typed = |name: &String| {
+        ENVIRONMENT
+            .get()
+            .is_some_and(|environment| environment.args.iter().any(|arg| arg == &**name))
+    };
+    vm_names().into_iter().filter(|name| !typed(name)).map(CompletionCandidate::new).collect()
+}
+
+/// Names of images.
+pub(crate) fn images() -> Vec<CompletionCandidate> {
+    let list = ask("/v1/images").map_or_else(Vec::new, |list: ImageList| list.images);
+    list.into_iter().map(|image| CompletionCandidate::new(image.name)).collect()
+}
+
+/// Names of kernels.
+pub(crate) fn kernels() -> Vec<CompletionCandidate> {
+    let list = ask("/v1/kernels").map_or_else(Vec::new, |list: KernelList| list.kernels);
+    list.into_iter().map(|kernel| CompletionCandidate::new(kernel.name)).collect()
+}
+
+fn vm_names() -> Vec<String> {
+    let list = ask("/v1/vms").map_or_else(Vec::new, |list: VmList| list.vms);
+    list.into_iter().map(|vm| vm.name.into()).collect()
+}
+
+fn ask<T: DeserializeOwned>(path: &str) -> Option<T> {
+    let environment = ENVIRONMENT.get()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(async {
+        let answer = async {
+            match find(environment).await.ok()? {
+                Presence::Running(client) => client.get(path).await.ok(),
+                Presence::Absent => None,
+            }
+        };
+        tokio::time::timeout(PATIENCE, answer).await.ok()?
+    })
+}

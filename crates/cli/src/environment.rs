@@ -1,0 +1,59 @@
+//! The process's surroundings, read once at the start and handed down as values.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use banger_proto::paths::PathsError;
+use banger_proto::{Paths, env};
+use jiff::Timestamp;
+
+/// Variable by which a shell asks for completion; a contract of `clap_complete`, not of banger.
+pub(crate) const COMPLETE: &str = "COMPLETE";
+
+/// What the process was started with.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// The command line, the program's name first.
+    pub(crate) args: Vec<OsString>,
+    /// Directories of this user's banger.
+    pub(crate) paths: Result<Paths, PathsError>,
+    /// Working directory.
+    pub(crate) cwd: io::Result<PathBuf>,
+    /// This program's file, also after it was replaced.
+    pub(crate) exe: io::Result<PathBuf>,
+    /// The user, as the kernel numbers them.
+    pub(crate) uid: u32,
+    /// Whether `NO_COLOR` is set to anything.
+    pub(crate) no_color: bool,
+    /// Terminal type.
+    pub(crate) term: Option<String>,
+    /// Whether a shell asks for completion.
+    pub(crate) completing: bool,
+    /// When the process started, for ages.
+    pub(crate) now: Timestamp,
+}
+
+impl Environment {
+    /// Reads it all.
+    pub(crate) fn read() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let uid = rustix::process::getuid().as_raw();
+        Self {
+            args: std::env::args_os().collect(),
+            paths: Paths::from_env(text, uid),
+            cwd: std::env::current_dir(),
+            exe: std::env::current_exe(),
+            uid,
+            no_color: std::env::var_os(env::NO_COLOR).is_some_and(|value| !value.is_empty()),
+            term: text(env::TERM),
+            completing: text(COMPLETE).is_some_and(|value| value != "0"),
+            now: Timestamp::now(),
+        }
+    }
+
+    /// Whether the terminal can move its cursor.
+    pub(crate) fn can_animate(&self) -> bool {
+        self.term.as_deref().is_some_and(|term| term != "dumb")
+    }
+}

@@ -1,0 +1,225 @@
+//! Failures as the command line has them: a kind that decides the exit code, and a
+//! [`Problem`] that is shown. Every error becomes one of these once, where it is known what the
+//! user can do about it.
+
+use std::io;
+
+use banger_proto::{Code, OpId, Problem, exit_code};
+
+use crate::ui::Ui;
+
+/// What a command ends with: its exit code or a failure to show.
+pub(crate) type Outcome = Result<u8, CliError>;
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The command line is wrong.
+    Usage,
+    /// The work failed.
+    Failure,
+    /// Whoever read our output has gone.
+    BrokenPipe,
+    /// The user, or the system for them, asked to stop with this signal.
+    Interrupted(u8),
+    /// Some of several targets failed; each was told when it did.
+    Reported,
+}
+
+/// A failure on its way to the user.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    kind: Kind,
+    problem: Box<Problem>,
+    /// Exit code of a [`Kind::Failure`].
+    failure_code: u8,
+}
+
+impl CliError {
+    fn new(kind: Kind, problem: Problem) -> Self {
+        Self { kind, problem: Box::new(problem), failure_code: exit_code::FAILURE }
+    }
+
+    /// The command line is wrong in a way its grammar cannot say.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, Problem::new(Code::BadRequest, message))
+    }
+
+    /// The work failed, here.
+    pub(crate) fn failure(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failure, Problem::new(Code::OperationFailed, message))
+    }
+
+    /// A signal ended the work.
+    pub(crate) fn interrupted(signal: u8, message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted(signal), Problem::new(Code::Cancelled, message))
+    }
+
+    /// Some of several targets failed, and each was shown already.
+    pub(crate) fn reported() -> Self {
+        Self::new(Kind::Reported, Problem::new(Code::OperationFailed, ""))
+    }
+
+    /// Standard output could not be written.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::new(Kind::BrokenPipe, Problem::new(Code::Cancelled, "standard output is closed"))
+        } else {
+            Self::failure("cannot write to standard output").because(error)
+        }
+    }
+
+    /// The same failure because of `error`.
+    pub(crate) fn because(mut self, error: &dyn std::error::Error) -> Self {
+        self.problem = Box::new(self.problem.because(error));
+        self
+    }
+
+    /// The same failure with a way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem = Box::new(self.problem.hint(hint));
+        self
+    }
+
+    /// The same failure of the request `op_id`, unless it names one already.
+    pub(crate) fn of_operation(mut self, op_id: Option<OpId>) -> Self {
+        self.problem.op_id = self.problem.op_id.take().or(op_id);
+        self
+    }
+
+    /// The same failure in a command whose exit codes belong to the guest.
+    pub(crate) fn in_guest_command(mut self) -> Self {
+        self.failure_code = exit_code::EXEC_FAILURE;
+        self
+    }
+
+    /// Kind of the problem, for the few callers that go on after some failures.
+    pub(crate) fn code(&self) -> &Code {
+        &self.problem.code
+    }
+
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Usage => exit_code::USAGE,
+            Kind::Failure => self.failure_code,
+            // As if the signal had ended us, which is what shells and pipelines expect.
+            Kind::BrokenPipe => exit_code::SIGNAL_BASE + SIGPIPE,
+            Kind::Interrupted(signal) => exit_code::SIGNAL_BASE.saturating_add(signal),
+            Kind::Reported => exit_code::FAILURE,
+        }
+    }
+
+    /// Shows the failure on standard error, unless there is nothing to say.
+    pub(crate) fn show(&self, ui: &Ui) {
+        match self.kind {
+            Kind::BrokenPipe | Kind::Reported => {}
+            kind => ui.note(&render_problem(&self.problem, kind == Kind::Failure, ui)),
+        }
+    }
+}
+
+const SIGPIPE: u8 = 13;
+
+impl From<Problem> for CliError {
+    fn from(problem: Problem) -> Self {
+        Self::new(Kind::Failure, problem)
+    }
+}
+
+/// A failure as text: headline, causes, hints, operation.
+fn render_problem(problem: &Problem, labelled: bool, ui: &Ui) -> String {
+    let mut text = ui.red("banger:");
+    text.push(' ');
+    if let Some(label) = label(&problem.code).filter(|_| labelled) {
+        text.push_str(label);
+        text.push_str(": ");
+    }
+    text.push_str(&indented(&problem.message));
+    for cause in &problem.causes {
+        text.push_str("\n  caused by: ");
+        text.push_str(&indented(cause));
+    }
+    for hint in &problem.hints {
+        text.push_str("\n  ");
+        text.push_str(&ui.cyan("hint:"));
+        text.push(' ');
+        text.push_str(&indented(hint));
+    }
+    if let Some(op_id) = &problem.op_id {
+        text.push('\n');
+        text.push_str(&ui.dim(&format!("  (op {op_id})")));
+    }
+    text
+}
+
+/// The word before the message. Codes whose message says it all have none; a code this build
+/// does not know is shown as it came.
+fn label(code: &Code) -> Option<&str> {
+    match code {
+        Code::BadRequest => Some("bad request"),
+        Code::BadVersion => Some("bad version"),
+        Code::Unauthorized => Some("unauthorized"),
+        Code::NotFound => Some("not found"),
+        Code::AlreadyExists => Some("already exists"),
+        Code::UnknownMethod => Some("unknown method"),
+        Code::Conflict | Code::Cancelled | Code::Timeout | Code::OperationFailed => None,
+        Code::Other(code) => Some(code),
+    }
+}
+
+/// Later lines (a console's tail) stand under the first. Control characters go: such text can
+/// come from a guest, and a terminal obeys them.
+fn indented(text: &str) -> String {
+    crate::ui::printable(text).trim_end().replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(problem: Problem) -> String {
+        render_problem(&problem, true, &Ui::plain())
+    }
+
+    #[test]
+    fn shows_everything_once_in_order() {
+        let problem = Problem::new(Code::NotFound, "no VM is called `webb`")
+            .cause("the list has `web`")
+            .hint("did you mean `web`?");
+        let problem = Problem { op_id: Some("00aabbccddee".parse().unwrap()), ..problem };
+        insta::assert_snapshot!(render(problem), @r"
+        banger: not found: no VM is called `webb`
+          caused by: the list has `web`
+          hint: did you mean `web`?
+          (op 00aabbccddee)
+        ");
+    }
+
+    #[test]
+    fn guests_cannot_drive_the_terminal() {
+        let problem = Problem::new(Code::OperationFailed, "the guest died")
+            .cause("console:\n\x1b[2Jpanic\r\nend\x07");
+        insta::assert_snapshot!(render(problem), @r"
+        banger: the guest died
+          caused by: console:
+            ?[2Jpanic
+            end?
+        ");
+    }
+
+    #[test]
+    fn unknown_codes_pass_through() {
+        let problem = Problem::new(Code::Other("quota_exceeded".into()), "no more VMs");
+        assert_eq!(render(problem), "banger: quota_exceeded: no more VMs");
+    }
+
+    #[test]
+    fn kinds_decide_exit_codes() {
+        assert_eq!(CliError::usage("x").exit_code(), 2);
+        assert_eq!(CliError::failure("x").exit_code(), 1);
+        assert_eq!(CliError::failure("x").in_guest_command().exit_code(), 125);
+        assert_eq!(CliError::interrupted(2, "x").in_guest_command().exit_code(), 130);
+        assert_eq!(CliError::stdout(&io::Error::from(io::ErrorKind::BrokenPipe)).exit_code(), 141);
+    }
+}

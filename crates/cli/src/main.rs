@@ -1,0 +1,49 @@
+//! `banger`, `bangerd` and `banger-supervisor`: one file, three programs. Only this file knows
+//! both the command line and the daemon.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use banger_cli::{DryRun, Hooks};
+use banger_daemon::lifecycle::{self, Options};
+use banger_proto::api::CreateVm;
+use banger_proto::{Code, Problem, exit_code};
+use futures_util::future::LocalBoxFuture;
+
+fn main() -> ExitCode {
+    banger_cli::run(Hooks { daemon, supervisor: banger_daemon::supervise::run, dry_run, build })
+}
+
+fn daemon(args: &[OsString]) -> ExitCode {
+    match options(args) {
+        Ok(options) => lifecycle::run(options),
+        Err(problem) => {
+            eprintln!("banger: {problem}");
+            ExitCode::from(exit_code::FAILURE)
+        }
+    }
+}
+
+fn options(args: &[OsString]) -> Result<Options, Problem> {
+    Options::from_process(|name| std::env::var_os(name), executable(), args)
+        .map_err(|error| Problem::from_error(Code::BadRequest, &error))
+}
+
+/// This program's file; its name as typed where the kernel does not tell.
+fn executable() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "banger".into())
+}
+
+fn build() -> String {
+    lifecycle::build_identity(&executable())
+}
+
+fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {
+    Box::pin(async move {
+        let planned = banger_daemon::dry_run::dry_run(&options(&[])?, request).await?;
+        let text = |path: &PathBuf| path.display().to_string();
+        let files = planned.files.map(|files| files.iter().map(text).collect());
+        Ok(DryRun { plan: planned.plan.render_rows(), files })
+    })
+}

@@ -1,0 +1,202 @@
+//! A command in the guest, wired to this process: its input, output, terminal size and signals
+//! are ours.
+//!
+//! ```text
+//! stdin ──▶ Stdin, StdinEnd ── data ────┐               ┌ Stdout ──▶ stdout
+//! SIGWINCH ──▶ Resize ┐                 ├─▶ connection ─┤ Stderr ──▶ stderr
+//! signals ──▶ Signal  ┴────── control ──┘               └ Exit   ──▶ the end
+//! ```
+//!
+//! Every arrow of data waits for the next, so that a slow reader on either side slows the
+//! writer down instead of filling memory. Control overtakes data that has not been sent.
+
+use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
+use banger_proto::guest::ExecExit;
+use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
+use banger_proto::{OpId, Problem};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::client;
+use crate::errors::CliError;
+use crate::signals::{INTERRUPT, Number, Signals};
+use crate::stdin::Input;
+use crate::terminal::{self, RawMode};
+
+/// Frames of input that may wait for the connection.
+const DATA_QUEUE: usize = 2;
+
+/// Signals and sizes that may wait for it; more of them than a person can cause.
+const CONTROL_QUEUE: usize = 64;
+
+/// This many times Ctrl-C, and we stop waiting for a command that does not listen.
+const PATIENCE: u32 = 3;
+
+/// What the command has of ours.
+#[derive(Debug)]
+pub(crate) struct Wiring {
+    /// A terminal, which follows the size of ours; else signals are handed through.
+    pub(crate) terminal: bool,
+    /// Our terminal is made raw meanwhile.
+    pub(crate) raw: bool,
+}
+
+/// What a task gives back that ends only with the session.
+type Never = std::convert::Infallible;
+
+/// Runs the session to its end and gives the command's exit code as a shell would show it.
+///
+/// # Errors
+/// When the connection ends before the command, when we are told to stop, and when our own
+/// output is gone.
+pub(crate) async fn run(
+    session: client::Session,
+    wiring: Wiring,
+    signals: &mut Signals,
+) -> Result<u8, CliError> {
+    let op_id = session.op_id.clone();
+    let (reader, writer) = framed(session.io);
+    let _raw = if wiring.raw { Some(RawMode::enter()?) } else { None };
+    let (data, data_frames) = mpsc::channel(DATA_QUEUE);
+    let (control, control_frames) = mpsc::channel(CONTROL_QUEUE);
+    if !wiring.terminal {
+        signals.add_free()?;
+    }
+    tokio::select! {
+        exit = receive(reader, &op_id) => exit.map(|exit| exit.shell_code()),
+        never = send(control_frames, data_frames, writer) => match never {},
+        never = relay_input(data) => match never {},
+        error = relay_size(control.clone(), wiring.terminal) => Err(error),
+        error = relay_signals(control, signals, wiring.terminal) => Err(error),
+    }
+}
+
+/// Writes what the command says until it has ended.
+async fn receive<R: AsyncRead + Unpin>(
+    mut frames: FrameReader<R>,
+    op_id: &Option<OpId>,
+) -> Result<ExecExit, CliError> {
+    let lost = |text: &str| CliError::failure(text).of_operation(op_id.clone());
+    let mut stdout = tokio::io::stdout();
+    let mut stderr = tokio::io::stderr();
+    loop {
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Err(FramedError::Frame(error)) => {
+                return Err(lost("the command's output cannot be understood").because(&error));
+            }
+            // However the stream stopped, whoever carried it has gone: VM or daemon.
+            Ok(None) | Err(FramedError::Io(_) | FramedError::Truncated) => {
+                return Err(lost("the connection went away before the command ended")
+                    .hint("`banger ls` shows whether the VM runs, `banger vm logs` its console"));
+            }
+        };
+        match frame.kind {
+            Kind::Stdout => {
+                write(&mut stdout, &frame.payload).await.map_err(|e| CliError::stdout(&e))?;
+            }
+            Kind::Stderr => {
+                // As with our own messages: nobody is left to tell, the command goes on.
+                let _ = write(&mut stderr, &frame.payload).await;
+            }
+            Kind::Exit => {
+                return frame.parse().map_err(|error| {
+                    lost("the command's end cannot be understood").because(&error)
+                });
+            }
+            Kind::Refused => {
+                let problem: Problem = frame.parse().map_err(|error| {
+                    lost("the command's failure cannot be understood").because(&error)
+                })?;
+                return Err(CliError::from(problem).of_operation(op_id.clone()));
+            }
+            // Kinds of newer peers, and those that mean nothing in this direction.
+            _ => {}
+        }
+    }
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// Sends what is queued, and never ends: a command that has stopped reading may still have
+/// things to say.
+async fn send<W: AsyncWrite + Unpin>(
+    mut control: mpsc::Receiver<Frame>,
+    mut data: mpsc::Receiver<Frame>,
+    mut writer: FrameWriter<W>,
+) -> Never {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some(frame) = control.recv() => frame,
+            Some(frame) = data.recv() => frame,
+            else => break,
+        };
+        if writer.send(&frame).await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Sends standard input, then its end.
+async fn relay_input(queue: mpsc::Sender<Frame>) -> Never {
+    let mut input = Input::open();
+    let mut buffer = vec![0; DATA_CHUNK];
+    // An error (a terminal that hung up) is an end of input like any other.
+    while let Ok(read @ 1..) = input.read(&mut buffer).await {
+        if queue.send(Frame::new(Kind::Stdin, &buffer[..read])).await.is_err() {
+            break;
+        }
+    }
+    let _ = queue.send(Frame::new(Kind::StdinEnd, [])).await;
+    std::future::pending().await
+}
+
+/// Tells the terminal's new size whenever it changes.
+async fn relay_size(queue: mpsc::Sender<Frame>, wanted: bool) -> CliError {
+    if wanted {
+        let Ok(mut changes) = signal(SignalKind::window_change()) else {
+            return CliError::failure("cannot listen to SIGWINCH");
+        };
+        while changes.recv().await.is_some() {
+            if let Ok(frame) = Frame::json(Kind::Resize, &terminal::size()) {
+                let _ = queue.try_send(frame);
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Hands signals to the command. With a terminal there are none to hand through: its keys are
+/// bytes, so a signal was sent to this very process and ends the session.
+async fn relay_signals(
+    queue: mpsc::Sender<Frame>,
+    signals: &mut Signals,
+    terminal: bool,
+) -> CliError {
+    let mut interrupts = 0;
+    loop {
+        let number = signals.next().await;
+        if terminal {
+            return interrupted(number, "the session was ended by a signal");
+        }
+        if number == INTERRUPT {
+            interrupts += 1;
+        }
+        if interrupts == PATIENCE {
+            return interrupted(number, "the command does not react to Ctrl-C: session closed");
+        }
+        // Not awaited: on a connection that takes nothing, a signal could wait for ever, and
+        // the next one must still be counted.
+        let _ = queue.try_send(Frame::new(Kind::Signal, [number]));
+    }
+}
+
+fn interrupted(number: Number, message: &str) -> CliError {
+    CliError::interrupted(number, message)
+}

@@ -1,0 +1,98 @@
+//! Help: every example is a command line, every group answers shortly.
+
+use clap::Command;
+use insta::assert_snapshot;
+
+use crate::fake::Fake;
+use crate::host::Host;
+use banger_proto::api::StateName;
+
+/// Calls `visit` with every command and its words.
+fn walk(command: &Command, words: &str, visit: &mut impl FnMut(&str, &Command)) {
+    visit(words, command);
+    for child in command.get_subcommands() {
+        walk(child, &format!("{words} {}", child.get_name()), visit);
+    }
+}
+
+fn after_help(command: &Command) -> String {
+    command.get_after_help().map(ToString::to_string).unwrap_or_default()
+}
+
+#[test]
+fn examples_are_command_lines() {
+    let mut examples = 0;
+    walk(&banger_cli::command(), "banger", &mut |words, command| {
+        for line in after_help(command).lines() {
+            // An example stands alone, or two blanks before what it does.
+            let Some(example) = line.trim_start().split("  ").next() else { continue };
+            let typed: Vec<&str> = example.split(['|']).next().unwrap().split(' ').collect();
+            if typed[0] == "banger" {
+                examples += 1;
+                let typed = typed.into_iter().filter(|word| !word.is_empty());
+                let parsed = banger_cli::command().try_get_matches_from(typed);
+                assert!(parsed.is_ok(), "`{example}` in `{words}`: {}", parsed.unwrap_err());
+            }
+        }
+    });
+    assert!(examples > 20, "{examples}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    banger_cli::command().debug_assert();
+    walk(&banger_cli::command(), "banger", &mut |words, command| {
+        let about = command.get_long_about().or(command.get_about()).unwrap_or_default();
+        let lines = about.to_string().lines().count() + after_help(command).lines().count();
+        let shortest = if command.has_subcommands() { 3 } else { 2 };
+        assert!((shortest..=12).contains(&lines), "`{words}`: {lines} lines");
+    });
+}
+
+#[test]
+fn groups_answer_shortly() {
+    let host = Host::new();
+    assert_snapshot!("vm", host.run(&["vm", "--help"]));
+    assert_snapshot!("run", host.run(&["run", "-h"]));
+}
+
+#[test]
+fn version_needs_nobody() {
+    let host = Host::new();
+    assert_snapshot!(host.run(&["version"]), @r"
+    banger 0.1.0
+    -- exit 0
+    ");
+    assert!(host.run(&["version", "--json"]).contains("\"api_version\": 1"));
+}
+
+#[test]
+fn completion_asks_a_daemon_that_runs() {
+    let host = Host::new();
+    let script = host.run(&["completion", "bash"]);
+    assert!(script.contains("COMPLETE=\"bash\""), "{script}");
+
+    let complete = |words: &[&str]| {
+        let mut args = vec!["--"];
+        args.extend(words);
+        let index = (words.len() - 1).to_string();
+        let output = host
+            .banger(&args)
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", index)
+            .env("_CLAP_IFS", " ")
+            .output()
+            .unwrap();
+        host.transcript(&output)
+    };
+    // None runs: no names, no words, no daemon started.
+    assert_snapshot!(complete(&["banger", "vm", "delete", ""]), @"--force --color --progress --help-- exit 0");
+    assert!(!host.socket().exists());
+    let _fake = Fake::start(&host).with("aabbccddeeff", "web", StateName::Running).with(
+        "aacc00000000",
+        "db",
+        StateName::Stopped,
+    );
+    assert_snapshot!(complete(&["banger", "vm", "show", ""]), @"web db --json --color --help-- exit 0");
+    assert_snapshot!(complete(&["banger", "rm", "web", ""]), @"db --force --color --progress --help-- exit 0");
+}

@@ -1,0 +1,19 @@
+//! The real program against a fake daemon that speaks the wire types over a real unix socket.
+//! A transcript is what a user would see: output, errors, exit code.
+
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
+mod terminal;
+#[cfg(test)]
+mod vms;

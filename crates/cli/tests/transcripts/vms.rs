@@ -1,0 +1,129 @@
+//! Lists, and verbs with several targets.
+
+use banger_proto::api::StateName;
+use insta::assert_snapshot;
+
+use crate::fake::Fake;
+use crate::host::Host;
+
+fn with_vms(host: &Host) -> Fake {
+    Fake::start(host).with("aabbccddeeff", "web", StateName::Running).with(
+        "aacc00000000",
+        "db",
+        StateName::Stopped,
+    )
+}
+
+#[test]
+fn lists() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    assert_snapshot!(host.run(&["ls"]), @r"
+    NAME  STATE    IMAGE            VCPU  MEM    DISK           WORKSPACE  AGE
+    web   running  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
+    db    stopped  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
+    -- exit 0
+    ");
+    assert!(!host.run(&["ps"]).contains("db"));
+    let json = host.run(&["vm", "list", "--json"]);
+    let list: serde_json::Value =
+        serde_json::from_str(json.strip_suffix("-- exit 0").unwrap()).unwrap();
+    assert_eq!(list["vms"][1]["name"], "db");
+    assert_eq!(list["vms"][1]["memory"], 1u64 << 31);
+}
+
+#[test]
+fn shows() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    assert_snapshot!(host.run(&["vm", "show", "db"]), @r"
+    name:     db
+    id:       aacc00000000
+    state:    stopped
+    image:    debian-bookworm
+    kernel:   debian
+    backend:  qemu (tcg)
+    vcpu:     2
+    memory:   2 GiB
+    disk:     1.2 GiB of 8 GiB
+    created:  2999-01-01T00:00:00Z
+    started:  -
+    console:  /state/console.log
+    -- exit 0
+    ");
+}
+
+#[test]
+fn creates() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    let args = ["vm", "create", "--vcpu", "2", "--memory", "512", "--disk-size", "4GiB"];
+    assert_snapshot!(host.run(&args), @r"
+    0a0b0c0d0e0f
+    -- exit 0
+    ");
+    let log = fake.log();
+    assert!(log[0].contains(r#""vcpu":2,"memory":536870912,"disk_size":4294967296"#), "{log:#?}");
+}
+
+#[test]
+fn several_targets_go_on_past_failures() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    assert_snapshot!(host.run(&["vm", "stop", "-t", "5", "dc", "db", "aabb", "web", "aa"]), @r"
+    db
+    web
+    -- stderr
+    banger: not found: no VM `dc`
+      hint: did you mean `db`?
+    banger: bad request: `aa` is the beginning of several ids: `web` (aabbccddeeff), `db` (aacc00000000)
+      hint: give more digits, or the name
+    -- exit 1
+    ");
+    let mut log = fake.log();
+    log.sort();
+    assert_eq!(log, [r#"stop db {"grace_seconds":5}"#, r#"stop web {"grace_seconds":5}"#]);
+}
+
+#[test]
+fn starts() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    assert_snapshot!(host.run(&["vm", "start", "db", "web"]), @r"
+    db
+    -- stderr
+    banger: VM `aabbccddeeff` runs already
+      (op 0000000000aa)
+    -- exit 1
+    ");
+}
+
+#[test]
+fn deletes() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    assert_snapshot!(host.run(&["rm", "web", "db"]), @r"
+    web
+    db
+    -- exit 0
+    ");
+    let mut log = fake.log();
+    log.sort();
+    assert_eq!(log, ["delete db", "delete web", r#"stop web {"grace_seconds":null}"#]);
+}
+
+#[test]
+fn deletes_without_shutting_down() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    assert_eq!(host.run(&["rm", "-f", "web"]), "web\n-- exit 0");
+    assert_eq!(fake.log(), ["delete web"]);
+}
+
+#[test]
+fn logs_come_as_they_are_in_a_pipe() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    let expected = "console of web, follow=true&tail=7\n\x1b[31mred\x1b[0m\n-- exit 0";
+    assert_eq!(host.run(&["vm", "logs", "-f", "--tail", "7", "web"]), expected);
+}
