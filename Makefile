@@ -1,0 +1,58 @@
+# The front door. `make help` lists it; every target is one thing a person wants to do.
+
+SHELL := /bin/bash
+TRIPLE := x86_64-unknown-linux-gnu
+BIN := target/release/banger
+AGENT := target/lib/banger/banger-agent
+PREFIX ?= /usr/local
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build agent test check lint unit e2e fuzz bench install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building and running needs (Debian packages), once
+	@scripts/setup.sh
+
+run: setup build ## Boot a VM on this repository and run a command inside
+	$(BIN) vm run --rm . -- sh -c 'uname -srm; git log --oneline -1; ls; wc -l < ARCHITECTURE.md'
+
+build: agent ## Build the programs
+	cargo build --release -p banger-cli
+
+# The agent is linked statically: it is the only program in the initramfs. It is put where an
+# installed banger would have it, so that a checkout finds it by the same rule.
+agent:
+	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
+		cargo build --profile agent -p banger-agent --target $(TRIPLE)
+	install -D -m 0755 target/$(TRIPLE)/agent/banger-agent $(AGENT)
+
+test: setup build check lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
+
+check: ## Check formatting and that everything compiles
+	cargo fmt --all --check
+	cargo check --workspace --all-targets
+
+lint: ## Run clippy with warnings denied
+	cargo clippy --workspace --all-targets -- -D warnings
+
+unit: ## Run unit, integration and documentation tests (no VMs)
+	cargo test --workspace --exclude banger-e2e
+
+e2e: setup build ## Run the tests with real VMs, two at a time
+	cargo test -p banger-e2e -- --test-threads=2
+
+fuzz: ## Fuzz the parsers of hostile input for a minute
+	scripts/fuzz.sh 60
+
+bench: setup build ## Run the benchmarks against their floors
+	cargo build --release -p banger-e2e --example floor
+	@for run in bench/*/run; do echo "== $$run"; "$$run" || failed=1; done; exit $${failed:-0}
+
+install: build ## Install to PREFIX (default /usr/local), under DESTDIR if set
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/banger
+	install -D -m 0755 $(AGENT) $(DESTDIR)$(PREFIX)/lib/banger/banger-agent
+
+clean: ## Remove everything that was built here
+	cargo clean

@@ -1,0 +1,37 @@
+//! The images and kernels that all tests use.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::Home;
+
+/// Top of the checkout.
+pub(crate) fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The program under test, as `make build` leaves it.
+pub(crate) fn banger() -> PathBuf {
+    checkout().join("target/release/banger")
+}
+
+/// The data directory (`XDG_DATA_HOME`) with the default image and kernel in it.
+pub(crate) fn data_dir() -> PathBuf {
+    checkout().join("target/e2e/data")
+}
+
+/// The cache directory (`XDG_CACHE_HOME`).
+pub(crate) fn cache_dir() -> PathBuf {
+    checkout().join("target/e2e/cache")
+}
+
+/// Makes the default image and kernel, the first time any test asks; in a home apart, so that
+/// no test finds a daemon that it has not started.
+pub(crate) fn ensure_image_and_kernel() {
+    static READY: OnceLock<()> = OnceLock::new();
+    READY.get_or_init(|| {
+        let home = Home::empty();
+        home.banger(["kernel", "pull"]).expect_code(0);
+        home.banger(["image", "build"]).expect_code(0);
+    });
+}

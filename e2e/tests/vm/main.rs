@@ -1,0 +1,9 @@
+//! Real VMs, driven through the real command line.
+
+mod create;
+mod errors;
+mod exec;
+mod lifecycle;
+mod recovery;
+mod terminal;
+mod workspace;

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Fuzzes every target in fuzz/ for a share of the given seconds (default 60).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+
+command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+# The sanitizer and coverage options are unstable ones; this lets a stable compiler take them.
+export RUSTC_BOOTSTRAP=1
+mapfile -t targets < <(cargo fuzz list)
+[ ${#targets[@]} -gt 0 ]
+for target in "${targets[@]}"; do
+    echo "fuzz: $target"
+    cargo fuzz run "$target" -- -max_total_time=$((seconds / ${#targets[@]})) -verbosity=0
+done
+echo "fuzz: ${#targets[@]} targets, nothing found"

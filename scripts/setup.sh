@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what building and running banger needs on a Debian-like machine. Does nothing, and
+# needs no root, when all of it is there already.
+set -euo pipefail
+
+# program : package
+needed=(
+    "cc:gcc"
+    "git:git"
+    "mmdebstrap:mmdebstrap"
+    "newuidmap:uidmap"
+    "qemu-system-x86_64:qemu-system-x86"
+)
+# Used by the tests only.
+needed+=(
+    "e2fsck:e2fsprogs"
+    "busybox:busybox-static"
+)
+
+missing=()
+PATH="$PATH:/usr/sbin:/sbin"
+for pair in "${needed[@]}"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=("debian-archive-keyring")
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: please install: ${missing[*]} (no apt-get on this machine)" >&2
+        exit 1
+    fi
+    sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    echo "setup: installing ${missing[*]}" >&2
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is missing: install Rust 1.89 or newer with rustup (https://rustup.rs)" >&2
+    exit 1
+fi
