@@ -2,8 +2,12 @@
 
 SHELL := /bin/bash
 TRIPLE := x86_64-unknown-linux-gnu
-BIN := target/release/banger
+# The layout of an installation, so that a checkout finds its agent by the same rule.
+BIN := target/bin/banger
 AGENT := target/lib/banger/banger-agent
+SUPERVISOR := target/lib/banger/banger-supervisor
+# Linked statically, a program runs on any distribution, and the agent without one.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPLE)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
@@ -19,13 +23,12 @@ run: setup build ## Boot a VM on this repository and run a command inside
 	$(BIN) vm run --rm . -- sh -c 'uname -srm; git log --oneline -1; ls; wc -l < ARCHITECTURE.md'
 
 build: agent ## Build the programs
-	cargo build --release -p banger-cli
+	$(STATIC) --release -p banger-cli -p banger-daemon --bins
+	install -D -m 0755 target/$(TRIPLE)/release/banger $(BIN)
+	install -D -m 0755 target/$(TRIPLE)/release/banger-supervisor $(SUPERVISOR)
 
-# The agent is linked statically: it is the only program in the initramfs. It is put where an
-# installed banger would have it, so that a checkout finds it by the same rule.
 agent:
-	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-		cargo build --profile agent -p banger-agent --target $(TRIPLE)
+	$(STATIC) --profile agent -p banger-agent
 	install -D -m 0755 target/$(TRIPLE)/agent/banger-agent $(AGENT)
 
 test: setup build check lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
@@ -53,6 +56,7 @@ bench: setup build ## Run the benchmarks against their floors
 install: build ## Install to PREFIX (default /usr/local), under DESTDIR if set
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/banger
 	install -D -m 0755 $(AGENT) $(DESTDIR)$(PREFIX)/lib/banger/banger-agent
+	install -D -m 0755 $(SUPERVISOR) $(DESTDIR)$(PREFIX)/lib/banger/banger-supervisor
 
 clean: ## Remove everything that was built here
 	cargo clean

@@ -12,7 +12,7 @@ pub(crate) fn checkout() -> &'static Path {
 
 /// The program under test, as `make build` leaves it.
 pub(crate) fn banger() -> PathBuf {
-    checkout().join("target/release/banger")
+    checkout().join("target/bin/banger")
 }
 
 /// The data directory (`XDG_DATA_HOME`) with the default image and kernel in it.

@@ -4,25 +4,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const AGENT: &str = "banger-agent";
+const SUPERVISOR: &str = "banger-supervisor";
 
 /// The agent to boot with: `asked`, else the one installed beside the executable
-/// (`<prefix>/lib/banger/`), else a checkout's own build output. When none is there, the place
-/// where it should be installed: who needs it will say that it is missing.
+/// (`<prefix>/lib/banger/`, which a checkout's build output has, too). When none is there, the
+/// place where it should be: who needs it will say that it is missing.
 #[must_use]
 pub fn find_agent(executable: &Path, asked: Option<PathBuf>) -> PathBuf {
-    if let Some(asked) = asked {
-        return asked;
-    }
-    let dir = executable.parent().unwrap_or(Path::new("/"));
-    // `target/<profile>/banger` beside `target/<triple>/agent/banger-agent`.
-    let target = dir.parent().unwrap_or(dir);
-    let installed = target.join("lib/banger").join(AGENT);
-    let built = [
-        target.join("x86_64-unknown-linux-gnu/agent").join(AGENT),
-        target.join("agent").join(AGENT),
-    ];
-    let candidates = std::iter::once(installed.clone()).chain(built);
-    candidates.into_iter().find(|path| path.is_file()).unwrap_or(installed)
+    asked.unwrap_or_else(|| companion(executable, AGENT))
+}
+
+/// The program to start as supervisor: the one installed beside the executable, which is small,
+/// else the executable itself, which plays the role when it is started under that name.
+#[must_use]
+pub fn find_supervisor(executable: &Path) -> PathBuf {
+    let small = companion(executable, SUPERVISOR);
+    if small.is_file() { small } else { executable.to_owned() }
+}
+
+/// Where a program that belongs to `<prefix>/bin/banger` is.
+fn companion(executable: &Path, name: &str) -> PathBuf {
+    let prefix = executable.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    prefix.join("lib/banger").join(name)
 }
 
 /// Identity of a program's file: modification time and size. An upgrade changes it.

@@ -29,7 +29,7 @@ use banger_proto::{Code, Paths, Problem, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use companion::{build_identity, find_agent};
+pub use companion::{build_identity, find_agent, find_supervisor};
 pub use directories::{DirectoryError, ensure_runtime_dir};
 pub use listen::{ListenError, Listener};
 pub use lock::{Lock, LockError};
@@ -182,7 +182,7 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
 fn build_host(options: &Options, config: Config) -> Host {
     let Options { paths, executable, agent, env, .. } = options;
     let hypervisor =
-        ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), executable.clone());
+        ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
     Host {
         images: Images::new(paths, env),
         kernels: Kernels::new(paths, env),

@@ -1,0 +1,10 @@
+//! `banger-supervisor LAUNCH-FILE`: owns one VMM. A program of its own because there is one for
+//! every VM that runs, and only its own code counts towards its memory.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let launch_file = std::env::args_os().nth(1).unwrap_or_default();
+    banger_daemon::supervise::run(Path::new(&launch_file))
+}
