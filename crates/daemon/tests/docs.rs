@@ -1,0 +1,109 @@
+//! What `docs/` says of the configuration is what the program has.
+//!
+//! `UPDATE_DOCS=1 cargo test -p banger-daemon docs_` writes the files instead of comparing them.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use banger_daemon::config::{KEYS, parse_config};
+
+/// A file that uses most keys. It is parsed below, so that it stays one that works.
+const EXAMPLE: &str = r#"log_level = "debug"
+accel = "tcg"
+ready_timeout = 120
+
+[vm_defaults]
+vcpu = 4
+memory = "4G"
+disk_size = "20G"
+"#;
+
+const HEAD: &str = "\
+<!-- Generated; to change it: UPDATE_DOCS=1 cargo test -p banger-daemon docs_config -->
+# Configuration
+
+banger needs no configuration. What you want otherwise goes into the TOML file
+`$XDG_CONFIG_HOME/banger/config.toml`, which is `~/.config/banger/config.toml` where that variable
+is not set. A file that is not there is an empty one.
+
+";
+
+const LAYERS: &str = "
+## Where a value comes from
+
+Every value has one of three origins, the first that has something to say:
+
+| origin | what |
+|---|---|
+| `config` | the file |
+| `auto` | worked out from this host: `vm_defaults.vcpu` and `vm_defaults.memory` only |
+| `builtin` | the program |
+
+`banger doctor` shows the sizes of new VMs with their origins. What a command is told itself
+(`--memory 4G`) comes before all three, for that VM.
+
+The daemon reads the file when it starts. After a change, end it; the next command starts it anew,
+and VMs that run go on running:
+
+```console
+$ banger daemon stop
+```
+
+A VM keeps the sizes, the image and the choice of kernel it was made with.
+
+## Mistakes
+
+- A key that does not exist is a warning in the daemon's log (`banger daemon status` says where
+  that is), with the nearest key that does. The rest of the file holds.
+- A value of the wrong type, or a file that is not TOML, is an error: the daemon does not start, and
+  says file, line and key.
+";
+
+const TABLE: &str = "
+## Keys
+
+Sizes are texts (`\"512M\"`, `\"4G\"`, `\"4GiB\"`) or numbers, which mean MiB. A dot in a name stands for
+a table: `vm_defaults.vcpu` is `vcpu` under `[vm_defaults]`.
+
+| key | when absent | purpose |
+|---|---|---|
+";
+
+const NOTES: &str = "
+- `vmm = \"firecracker\"` is known and refused when a VM starts: this build drives QEMU only.
+- `accel = \"kvm\"` makes VMs fail where KVM is not usable, rather than be slow.
+- The environment variable `BANGER_LOG`, if set where the daemon starts, comes before `log_level`.
+";
+
+fn render_config() -> String {
+    let mut text = format!("{HEAD}```toml\n{EXAMPLE}```\n{LAYERS}{TABLE}");
+    for key in KEYS {
+        writeln!(text, "| `{}` | {} | {} |", key.name, key.default, key.purpose)
+            .expect("a text takes everything");
+    }
+    text + NOTES
+}
+
+/// Compares `docs/<name>` with `expected`, or writes it when told so by `UPDATE_DOCS`.
+fn assert_doc(name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs_err::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs_err::write(&path, expected).expect("a document that can be written");
+        return;
+    }
+    let actual = fs_err::read_to_string(&path).expect("a document");
+    let line = actual.lines().zip(expected.lines()).take_while(|(a, b)| a == b).count() + 1;
+    assert!(
+        actual == expected,
+        "docs/{name} is out of date from line {line}; write it anew: \
+         UPDATE_DOCS=1 cargo test -p banger-daemon docs_"
+    );
+}
+
+#[test]
+fn docs_config_is_current() {
+    let (_, warnings) = parse_config(EXAMPLE, "example".as_ref()).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_doc("config.md", &render_config());
+}
