@@ -1,4 +1,4 @@
-//! What `docs/` says of the configuration is what the program has.
+//! What `docs/` says of the configuration and the interface is what the program has.
 //!
 //! `UPDATE_DOCS=1 cargo test -p banger-daemon docs_` writes the files instead of comparing them.
 
@@ -106,4 +106,10 @@ fn docs_config_is_current() {
     let (_, warnings) = parse_config(EXAMPLE, "example".as_ref()).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     assert_doc("config.md", &render_config());
+}
+
+#[test]
+fn docs_openapi_is_current() {
+    let description = banger_daemon::http::description().to_pretty_json().unwrap();
+    assert_doc("api/openapi.json", &format!("{description}\n"));
 }
