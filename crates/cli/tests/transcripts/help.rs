@@ -1,42 +1,11 @@
-//! Help: every example is a command line, every group answers shortly.
+//! Help: every command explains itself, every group answers shortly.
 
-use clap::Command;
 use insta::assert_snapshot;
 
+use crate::examples::{after_help, walk};
 use crate::fake::Fake;
 use crate::host::Host;
 use banger_proto::api::StateName;
-
-/// Calls `visit` with every command and its words.
-fn walk(command: &Command, words: &str, visit: &mut impl FnMut(&str, &Command)) {
-    visit(words, command);
-    for child in command.get_subcommands() {
-        walk(child, &format!("{words} {}", child.get_name()), visit);
-    }
-}
-
-fn after_help(command: &Command) -> String {
-    command.get_after_help().map(ToString::to_string).unwrap_or_default()
-}
-
-#[test]
-fn examples_are_command_lines() {
-    let mut examples = 0;
-    walk(&banger_cli::command(), "banger", &mut |words, command| {
-        for line in after_help(command).lines() {
-            // An example stands alone, or two blanks before what it does.
-            let Some(example) = line.trim_start().split("  ").next() else { continue };
-            let typed: Vec<&str> = example.split(['|']).next().unwrap().split(' ').collect();
-            if typed[0] == "banger" {
-                examples += 1;
-                let typed = typed.into_iter().filter(|word| !word.is_empty());
-                let parsed = banger_cli::command().try_get_matches_from(typed);
-                assert!(parsed.is_ok(), "`{example}` in `{words}`: {}", parsed.unwrap_err());
-            }
-        }
-    });
-    assert!(examples > 20, "{examples}");
-}
 
 #[test]
 fn every_command_explains_itself() {

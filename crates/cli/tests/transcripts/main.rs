@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod help;
