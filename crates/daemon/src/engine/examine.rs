@@ -43,7 +43,9 @@ fn judge(
         Err(error) => Availability::Unknown(error.to_string()),
         Ok(listed) => match listed.iter().find(|(name, _)| name == wanted) {
             Some((_, true)) => Availability::Local,
-            Some((_, false)) => Availability::Obtainable("obtained at first use".to_owned()),
+            Some((_, false)) => {
+                Availability::Obtainable("made from the distribution's packages".to_owned())
+            }
             None => Availability::Missing("no recipe has that name".to_owned()),
         },
     }

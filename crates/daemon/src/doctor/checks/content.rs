@@ -25,11 +25,11 @@ pub(in crate::doctor) async fn agent(inputs: &Inputs) -> Outcome {
 }
 
 pub(in crate::doctor) async fn kernel(inputs: &Inputs) -> Outcome {
-    item(&inputs.kernel, "Set another `kernel` in the configuration file.")
+    item(&inputs.kernel, "Set another `default_kernel_name` in the configuration file.")
 }
 
 pub(in crate::doctor) async fn image(inputs: &Inputs) -> Outcome {
-    item(&inputs.image, "Set another `image` in the configuration file.")
+    item(&inputs.image, "Set another `default_image_name` in the configuration file.")
 }
 
 fn item(item: &DefaultItem, remedy: &str) -> Outcome {
