@@ -12,9 +12,11 @@
 //! error and 127 (not found) or 126 (not executable), with the process id 0.
 //!
 //! The host keeps its sending side open until it has the `Exit`: its end means that nobody waits
-//! for the command any more.
+//! for the command any more. A host that sends more input than it may is hung up on likewise,
+//! and told by a `Refused` frame.
 
 mod child;
+mod input;
 mod plan;
 mod session;
 mod spawn;
@@ -45,7 +47,7 @@ pub(crate) async fn serve(
     let exit = match spawn::spawn(plan, request.terminal, request.stdin) {
         Ok(running) => {
             to_host.send_json(Kind::Accepted, &ExecStarted { pid: running.child.pid() }).await?;
-            let Some(exit) = session::run(running, from_host, to_host).await else {
+            let Some(exit) = session::run(running, from_host, to_host).await? else {
                 return Ok(());
             };
             exit

@@ -1,10 +1,15 @@
 //! The bytes of a running command: input and signals from the host, output to it, its end.
 //!
 //! ```text
-//!   host frames ─▶ input ─▶ queue ─▶ command's stdin
-//!                    │ signals, resizes: at once
-//!   host ◀── output ◀── stdout, stderr        (nothing is read before the last piece was sent)
-//! ```
+//!   host frames ─▶ input (at most one window) ─▶ command's stdin
+//!      │                 │ what was taken
+//!      │ signals, sizes: │ at once
+//!      │                 ▼
+//!   host ◀───────────── output ◀── stdout, stderr   (nothing is read before the last piece was
+//! ```                                                sent)
+//!
+//! The host's frames are always read, however little the command reads: only so its signals
+//! arrive and its end is noticed.
 //!
 //! After the command's end its output is what its pipes hold then, and what comes within
 //! [`OUTPUT_GRACE`]: a background process that keeps a pipe open does not hold the exit.
@@ -13,13 +18,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use banger_link::framed::FramedError;
-use banger_proto::guest::ExecExit;
-use banger_proto::guest::frame::{DATA_CHUNK, Kind};
+use banger_proto::Problem;
+use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
+use banger_proto::guest::{ExecExit, StdinTaken};
 use rustix::process::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::child::Child;
+use super::input::Input;
 use super::spawn::Running;
 use super::stream::Stream;
 use crate::services::{FromHost, ToHost};
@@ -29,44 +36,44 @@ use crate::sys;
 const OUTPUT_GRACE: Duration = Duration::from_millis(250);
 /// How long a command has after the hang-up before it is killed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(2);
-/// Frames of input that wait for the command to read them, normally of 64 KiB each. When it is
-/// full the host is not read any more, signals included.
-const INPUT_QUEUE: usize = 16;
-/// What the end of input is to a terminal: Ctrl-D, as its line discipline has it by default.
-const END_OF_INPUT: u8 = 4;
 
 /// Carries the command's bytes until it ends; then how it ended, or none when the host hung up
 /// first and the command was ended for that.
+///
+/// # Errors
+/// When the host sent more input than it may; the command was ended for that, too.
 pub(super) async fn run(
     running: Running,
     from_host: &mut FromHost,
     to_host: &mut ToHost,
-) -> Option<ExecExit> {
+) -> Result<Option<ExecExit>, Problem> {
     let Running { child, stdin, stdout, stderr, terminal } = running;
     let exit = {
         let (ended, wait_ended) = oneshot::channel();
         let screen = terminal.then(|| stdout.clone());
-        let mut input = pin!(take_input(from_host, stdin, &child, screen));
-        let mut output = pin!(send_output(stdout, stderr, to_host, wait_ended));
+        let (granted, grants) = watch::channel(0);
+        let input = Input::new(stdin, terminal, granted);
+        let mut input = pin!(take_input(from_host, input, &child, screen));
+        let mut output = pin!(send_output(stdout, stderr, to_host, wait_ended, grants));
         // `output` outlives the wait for the end: what it has in hand must not get lost. It ends
         // before the command only when the host is gone.
         let exit = tokio::select! {
-            exit = child.exited() => exit.ok(),
-            () = &mut input => None,
-            _ = &mut output => None,
+            exit = child.exited() => Ok(exit.ok()),
+            refused = &mut input => refused.map(|()| None),
+            _ = &mut output => Ok(None),
         };
         match exit {
-            None => None,
-            Some(exit) => {
+            Ok(Some(exit)) => {
                 let _ = ended.send(());
                 tokio::select! {
-                    sent = &mut output => sent.ok().map(|()| exit),
-                    () = &mut input => None,
+                    sent = &mut output => Ok(sent.ok().map(|()| exit)),
+                    refused = &mut input => refused.map(|()| None),
                 }
             }
+            early => early,
         }
     };
-    if exit.is_none() {
+    if !matches!(exit, Ok(Some(_))) {
         hang_up(&child).await;
     }
     exit
@@ -83,64 +90,38 @@ async fn hang_up(child: &Child) {
 }
 
 /// Takes frames from the host until it hangs up. `screen` is the command's terminal.
+///
+/// # Errors
+/// When the host sends more input than it may.
 async fn take_input(
     from_host: &mut FromHost,
-    stdin: Option<Stream>,
+    mut input: Input,
     child: &Child,
     screen: Option<Stream>,
-) {
-    let (queue, queued) = mpsc::channel(INPUT_QUEUE);
-    let mut queue = Some(queue);
-    let is_terminal = screen.is_some();
-    let read = async {
-        while let Ok(Some(frame)) = from_host.next().await {
-            match frame.kind {
-                Kind::Stdin => {
-                    if let Some(queue) = &queue {
-                        // Fails when the command has closed its input: the bytes go nowhere.
-                        let _ = queue.send(frame.payload).await;
-                    }
+) -> Result<(), Problem> {
+    loop {
+        let frame = tokio::select! {
+            frame = from_host.next() => frame,
+            () = input.pass_on() => continue,
+        };
+        let Ok(Some(Frame { kind, payload })) = frame else { return Ok(()) };
+        match kind {
+            Kind::Stdin => input.add(&payload)?,
+            Kind::StdinEnd => input.end(),
+            Kind::Resize => {
+                if let (Some(screen), Ok(size)) = (&screen, serde_json::from_slice(&payload)) {
+                    screen.resize(size);
                 }
-                Kind::StdinEnd => {
-                    if let Some(queue) = queue.take()
-                        && is_terminal
-                    {
-                        let _ = queue.send(vec![END_OF_INPUT]).await;
-                    }
-                }
-                Kind::Resize => {
-                    if let (Some(screen), Ok(size)) = (&screen, frame.parse()) {
-                        screen.resize(size);
-                    }
-                }
-                Kind::Signal => {
-                    if let [number] = frame.payload[..]
-                        && let Some(signal) = sys::signal(i32::from(number))
-                    {
-                        child.signal_group(signal);
-                    }
-                }
-                // A newer host may know more.
-                _ => {}
             }
-        }
-    };
-    let write = async {
-        write_input(queued, stdin).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = read => {}
-        () = write => {}
-    }
-}
-
-/// Gives the queued input to the command, then closes its input.
-async fn write_input(mut queued: mpsc::Receiver<Vec<u8>>, stdin: Option<Stream>) {
-    let Some(stdin) = stdin else { return };
-    while let Some(bytes) = queued.recv().await {
-        if stdin.write_all(&bytes).await.is_err() {
-            return;
+            Kind::Signal => {
+                if let [number] = payload[..]
+                    && let Some(signal) = sys::signal(i32::from(number))
+                {
+                    child.signal_group(signal);
+                }
+            }
+            // A newer host may know more.
+            _ => {}
         }
     }
 }
@@ -181,14 +162,17 @@ impl Output {
     }
 }
 
-/// Sends all output. Ends after `ended` tells the command's end and the output is complete.
+/// Sends all output, and between its pieces how much input was taken: `grants` has the bytes of
+/// all times. Ends after `ended` tells the command's end and the output is complete.
 async fn send_output(
     stdout: Stream,
     stderr: Option<Stream>,
     to_host: &mut ToHost,
     mut ended: oneshot::Receiver<()>,
+    mut grants: watch::Receiver<u64>,
 ) -> Result<(), FramedError> {
     let mut outputs = [Output::new(Kind::Stdout, Some(stdout)), Output::new(Kind::Stderr, stderr)];
+    let mut told = 0;
     let mut deadline: Option<Instant> = None;
     let mut grace_over = false;
     loop {
@@ -201,6 +185,12 @@ async fn send_output(
         tokio::select! {
             length = out.read() => out.send(length, to_host).await?,
             length = err.read() => err.send(length, to_host).await?,
+            Ok(()) = grants.changed() => {
+                let granted = *grants.borrow_and_update();
+                let taken = StdinTaken { bytes: granted - told };
+                to_host.send_json(Kind::StdinTaken, &taken).await?;
+                told = granted;
+            }
             _ = &mut ended, if deadline.is_none() => {
                 for output in &mut outputs {
                     output.owed = output.stream.as_ref().map_or(0, Stream::unread);

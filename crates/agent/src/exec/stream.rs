@@ -43,17 +43,24 @@ impl Stream {
         }
     }
 
-    /// Writes all of `bytes`.
-    pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
+    /// Writes as much of `bytes` as there is room for, once there is some. Cancel-safe: a
+    /// dropped future has written nothing.
+    ///
+    /// # Errors
+    /// When nobody will ever read it, besides errors of the system.
+    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
             let mut guard = self.0.writable().await?;
+            let closed = guard.ready().is_write_closed();
             match guard.try_io(|fd| rustix::io::write(fd, bytes).map_err(io::Error::from)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(written) => bytes = &bytes[written?..],
+                Ok(result) => return result,
+                // A full terminal that the last program has closed: always ready, by the
+                // hang-up, and never with room.
+                Err(_would_block) if closed => return Err(io::ErrorKind::BrokenPipe.into()),
                 Err(_would_block) => {}
             }
         }
-        Ok(())
     }
 
     /// Bytes that could be read at once; 0 where the kernel does not say.

@@ -1,9 +1,10 @@
 //! Commands: exit codes, bytes both ways, terminals, signals, hang-ups, floods.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use banger_proto::Code;
-use banger_proto::guest::frame::{DATA_CHUNK, Kind};
+use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, ExecRequest, Service, TerminalSize};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -20,6 +21,23 @@ fn argv(words: &[&str]) -> ExecRequest {
         argv: words.iter().map(|word| (*word).to_owned()).collect(),
         ..Default::default()
     }
+}
+
+/// A process to be waited for.
+pub(crate) fn watch(pid: u32) -> OwnedFd {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap()
+}
+
+/// Waits for the end of all processes.
+pub(crate) async fn ended(watched: impl IntoIterator<Item = OwnedFd> + Send + 'static) {
+    let gone = tokio::task::spawn_blocking(move || {
+        let mut watched = watched.into_iter();
+        watched.try_for_each(|fd| {
+            rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).map(drop)
+        })
+    });
+    within(gone).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -110,21 +128,7 @@ async fn ten_megabytes_go_in_and_come_out() {
     let context = configured().await;
     let input: Vec<u8> = (0..10_000_000_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
     let request = ExecRequest { stdin: true, ..sh("tee /dev/stderr | sha256sum") };
-    let (_, Stream { reader, mut writer }) = start(&context, request).await;
-    let sending = input.clone();
-    let (keep, kept) = tokio::sync::oneshot::channel::<()>();
-    let send = tokio::spawn(async move {
-        for chunk in sending.chunks(DATA_CHUNK) {
-            writer.send_bytes(Kind::Stdin, chunk).await.unwrap();
-        }
-        writer.send_bytes(Kind::StdinEnd, &[]).await.unwrap();
-        // The end of the sending side would be a hang-up.
-        let _ = kept.await;
-    });
-    let (_, unused) = banger_link::framed::framed(tokio::io::duplex(1).0);
-    let done = Stream { reader, writer: unused }.finish().await;
-    drop(keep);
-    within(send).await.unwrap();
+    let done = start(&context, request).await.1.finish_with_input(&input).await;
     let hash: String = Sha256::digest(&input).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(done.text(), format!("{hash}  -\n"));
     assert!(done.stderr == input);
@@ -135,13 +139,8 @@ async fn ten_megabytes_go_in_and_come_out() {
 async fn input_nobody_reads_does_not_hold_the_exit() {
     let context = configured().await;
     let request = ExecRequest { stdin: true, ..sh("exec <&-; echo closed; exit 3") };
-    let (_, mut stream) = start(&context, request).await;
-    for _ in 0..100 {
-        if stream.writer.send_bytes(Kind::Stdin, &[0; DATA_CHUNK]).await.is_err() {
-            break;
-        }
-    }
-    assert_eq!(*stream.finish().await.exit(), code(3));
+    let (_, stream) = start(&context, request).await;
+    assert_eq!(*stream.finish_with_input(&[0; 6_400_000]).await.exit(), code(3));
 }
 
 #[tokio::test]
@@ -242,15 +241,9 @@ async fn a_hang_up_ends_the_command_and_its_children() {
             text += str::from_utf8(&stream.next().await.unwrap().payload).unwrap();
         }
         let child = text.split_whitespace().next().unwrap().parse().unwrap();
-        let watched = [i32::try_from(started.pid).unwrap(), child].map(|pid| {
-            rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap()
-        });
+        let watched = [started.pid, child].map(watch);
         drop(stream);
-        let gone = tokio::task::spawn_blocking(move || {
-            let mut fds = watched.iter().map(|fd| PollFd::new(fd, PollFlags::IN));
-            fds.try_for_each(|fd| rustix::event::poll(&mut [fd], None).map(drop))
-        });
-        within(gone).await.unwrap().unwrap();
+        ended(watched).await;
     }
 }
 

@@ -6,10 +6,13 @@ use std::time::Duration;
 use banger_agent::{Context, Hosted, serve_stream};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::Problem;
-use banger_proto::guest::frame::{Frame, Kind};
-use banger_proto::guest::{ExecExit, ExecRequest, ExecStarted, GuestConfig, Service};
+use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
+use banger_proto::guest::{
+    ExecExit, ExecRequest, ExecStarted, GuestConfig, STDIN_WINDOW, Service, StdinTaken,
+};
 use serde::de::DeserializeOwned;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::watch;
 
 /// Far longer than anything here takes; a test that waits this long has found a hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -72,25 +75,68 @@ impl Stream {
 
     /// Reads a command's frames to the end of the stream.
     pub(crate) async fn finish(mut self) -> Finished {
-        let mut finished = Finished { stdout: Vec::new(), stderr: Vec::new(), exits: Vec::new() };
-        while let Some(frame) = self.next().await {
-            assert!(finished.exits.is_empty(), "a frame after the exit");
-            match frame.kind {
-                Kind::Stdout => finished.stdout.extend(frame.payload),
-                Kind::Stderr => finished.stderr.extend(frame.payload),
-                Kind::Exit => finished.exits.push(frame.parse().unwrap()),
-                other => panic!("unexpected {other:?}"),
+        collect(&mut self.reader, &watch::channel(0).0).await
+    }
+
+    /// Reads a command's frames to the end of the stream, and sends it `input` meanwhile as the
+    /// protocol demands.
+    pub(crate) async fn finish_with_input(self, input: &[u8]) -> Finished {
+        let Self { mut reader, mut writer } = self;
+        let (granted, mut grants) = watch::channel(STDIN_WINDOW as u64);
+        let send = async {
+            let mut sent = 0;
+            while sent < input.len() {
+                let allowed = *grants.wait_for(|all| *all > sent as u64).await.unwrap();
+                let until = input.len().min(sent + DATA_CHUNK).min(allowed as usize);
+                if writer.send_bytes(Kind::Stdin, &input[sent..until]).await.is_err() {
+                    // The command has ended.
+                    return;
+                }
+                sent = until;
             }
-        }
+            let _ = writer.send_bytes(Kind::StdinEnd, &[]).await;
+        };
+        let ((), finished) = tokio::join!(within(send), async {
+            let finished = collect(&mut reader, &granted).await;
+            // Whoever still waits to send may try, and see that nobody is there.
+            granted.send_replace(u64::MAX);
+            finished
+        });
         finished
     }
 }
 
+/// Reads a command's frames to the end of the stream, adding up what was taken.
+async fn collect(
+    reader: &mut FrameReader<ReadHalf<DuplexStream>>,
+    granted: &watch::Sender<u64>,
+) -> Finished {
+    let mut finished = Finished::default();
+    while let Some(frame) = within(reader.next()).await.unwrap() {
+        assert!(finished.exits.is_empty(), "a frame after the exit");
+        match frame.kind {
+            Kind::Stdout => finished.stdout.extend(frame.payload),
+            Kind::Stderr => finished.stderr.extend(frame.payload),
+            Kind::Exit => finished.exits.push(frame.parse().unwrap()),
+            Kind::StdinTaken => {
+                let StdinTaken { bytes } = frame.parse().unwrap();
+                finished.grants.push(bytes);
+                granted.send_modify(|all| *all += bytes);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    finished
+}
+
 /// All that a command gave.
+#[derive(Default)]
 pub(crate) struct Finished {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     pub(crate) exits: Vec<ExecExit>,
+    /// Bytes of input, each time it was told to be taken.
+    pub(crate) grants: Vec<u64>,
 }
 
 impl Finished {

@@ -5,4 +5,5 @@
 mod control;
 mod exec;
 mod host;
+mod input;
 mod unpack;

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit_code;
 
+/// Bytes of standard input that the host may have outstanding: sent, and not told to be taken
+/// by [`StdinTaken`]. The host may send this much before it hears anything.
+pub const STDIN_WINDOW: usize = 256 << 10;
+
+/// The agent keeps what the command took to itself until it is this many bytes, so that typing
+/// causes no answers. A host that waits for the whole of [`STDIN_WINDOW`] may therefore wait
+/// for ever; it sends what it may.
+pub const STDIN_GRANT: usize = 32 << 10;
+
 /// Size of a terminal in character cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -45,6 +54,22 @@ pub struct ExecRequest {
 pub struct ExecStarted {
     /// Its process id in the guest.
     pub pid: u32,
+}
+
+/// Standard input has left the agent: the host may send as much again.
+///
+/// Signals and sizes share the stream with standard input, and the end of the stream is how a
+/// vanished host is noticed. So the agent has to read the stream whether the command reads its
+/// input or not, and what it must store meanwhile is bounded by [`STDIN_WINDOW`]: the payloads
+/// of all `Stdin` frames less the `bytes` of all `StdinTaken` frames never exceed it. A host
+/// that sends more is refused with `bad_request`, and its command is ended as by a hang-up.
+///
+/// Bytes for a command that has closed its input go nowhere and are told as taken. After
+/// `StdinEnd` nothing is told any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StdinTaken {
+    /// Bytes taken since the last such frame.
+    pub bytes: u64,
 }
 
 /// How the command ended: exactly one of the two is set.

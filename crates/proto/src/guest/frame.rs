@@ -28,7 +28,8 @@ pub enum Kind {
     Refused = 3,
     /// JSON of something that happened.
     Event = 4,
-    /// Bytes for the command's standard input.
+    /// Bytes for the command's standard input, within
+    /// [`STDIN_WINDOW`](super::STDIN_WINDOW).
     Stdin = 16,
     /// Bytes of the command's standard output, or of its terminal.
     Stdout = 17,
@@ -42,6 +43,8 @@ pub enum Kind {
     Signal = 21,
     /// JSON [`ExecExit`](super::ExecExit): last frame of an exec stream, exactly once.
     Exit = 22,
+    /// JSON [`StdinTaken`](super::StdinTaken): how much more standard input may be sent.
+    StdinTaken = 23,
     /// Bytes of a file stream.
     Data = 32,
     /// End of a file stream; empty.
@@ -50,7 +53,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Open,
         Self::Accepted,
         Self::Refused,
@@ -62,6 +65,7 @@ impl Kind {
         Self::Resize,
         Self::Signal,
         Self::Exit,
+        Self::StdinTaken,
         Self::Data,
         Self::End,
     ];

@@ -12,7 +12,7 @@
 //! | configure | [`GuestConfig`] | [`Configured`] | end |
 //! | health | – | [`Health`] | end |
 //! | watch | – | [`Health`] | one `Event` frame with a [`Health`] at every change |
-//! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin, stdout, stderr … [`ExecExit`] |
+//! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin ([by credit](StdinTaken)), signals, sizes; stdout, stderr … [`ExecExit`] |
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
 //!
@@ -29,7 +29,9 @@ mod unpack;
 use serde::{Deserialize, Serialize};
 
 pub use config::{Configured, GuestConfig, InitChoice};
-pub use exec::{ExecExit, ExecRequest, ExecStarted, TerminalSize};
+pub use exec::{
+    ExecExit, ExecRequest, ExecStarted, STDIN_GRANT, STDIN_WINDOW, StdinTaken, TerminalSize,
+};
 pub use health::{Health, InitKind, InitState};
 pub use unpack::{UnpackRequest, Unpacked};
 
