@@ -4,19 +4,24 @@
 //! ```text
 //! stdin ──▶ Stdin, StdinEnd ── data ────┐               ┌ Stdout ──▶ stdout
 //! SIGWINCH ──▶ Resize ┐                 ├─▶ connection ─┤ Stderr ──▶ stderr
-//! signals ──▶ Signal  ┴────── control ──┘               └ Exit   ──▶ the end
+//! signals ──▶ Signal  ┴────── control ──┘               ├ Exit   ──▶ the end
+//!   ▲                                                   │
+//!   └ stdin is read while the guest grants more ◀─── StdinTaken
 //! ```
 //!
 //! Every arrow of data waits for the next, so that a slow reader on either side slows the
-//! writer down instead of filling memory. Control overtakes data that has not been sent.
+//! writer down instead of filling memory. Control overtakes data that has not been sent, and
+//! what has been sent the agent always takes: never more than its window, see [`StdinTaken`].
+//! Output that nobody takes here holds up what comes behind it on the connection, grants
+//! included.
 
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
-use banger_proto::guest::ExecExit;
 use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
+use banger_proto::guest::{ExecExit, STDIN_WINDOW, StdinTaken};
 use banger_proto::{OpId, Problem};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::client;
 use crate::errors::CliError;
@@ -60,21 +65,23 @@ pub(crate) async fn run(
     let _raw = if wiring.raw { Some(RawMode::enter()?) } else { None };
     let (data, data_frames) = mpsc::channel(DATA_QUEUE);
     let (control, control_frames) = mpsc::channel(CONTROL_QUEUE);
+    let (granted, grants) = watch::channel(STDIN_WINDOW as u64);
     if !wiring.terminal {
         signals.add_free()?;
     }
     tokio::select! {
-        exit = receive(reader, &op_id) => exit.map(|exit| exit.shell_code()),
+        exit = receive(reader, &granted, &op_id) => exit.map(|exit| exit.shell_code()),
         never = send(control_frames, data_frames, writer) => match never {},
-        never = relay_input(data) => match never {},
+        never = relay_input(data, grants) => match never {},
         error = relay_size(control.clone(), wiring.terminal) => Err(error),
         error = relay_signals(control, signals, wiring.terminal) => Err(error),
     }
 }
 
-/// Writes what the command says until it has ended.
+/// Writes what the command says until it has ended. `granted` is what may be sent in all.
 async fn receive<R: AsyncRead + Unpin>(
     mut frames: FrameReader<R>,
+    granted: &watch::Sender<u64>,
     op_id: &Option<OpId>,
 ) -> Result<ExecExit, CliError> {
     let lost = |text: &str| CliError::failure(text).of_operation(op_id.clone());
@@ -99,6 +106,13 @@ async fn receive<R: AsyncRead + Unpin>(
             Kind::Stderr => {
                 // As with our own messages: nobody is left to tell, the command goes on.
                 let _ = write(&mut stderr, &frame.payload).await;
+            }
+            Kind::StdinTaken => {
+                let StdinTaken { bytes } = frame.parse().map_err(|error| {
+                    lost("the command's progress cannot be understood").because(&error)
+                })?;
+                // A guest that grants more than it should has its connection filled, as it asks.
+                granted.send_modify(|granted| *granted = granted.saturating_add(bytes));
             }
             Kind::Exit => {
                 return frame.parse().map_err(|error| {
@@ -143,12 +157,20 @@ async fn send<W: AsyncWrite + Unpin>(
     std::future::pending().await
 }
 
-/// Sends standard input, then its end.
-async fn relay_input(queue: mpsc::Sender<Frame>) -> Never {
+/// Sends standard input, then its end. What may not be sent is not read either: it stays where
+/// it is, for whoever reads there after us.
+async fn relay_input(queue: mpsc::Sender<Frame>, mut grants: watch::Receiver<u64>) -> Never {
     let mut input = Input::open();
     let mut buffer = vec![0; DATA_CHUNK];
-    // An error (a terminal that hung up) is an end of input like any other.
-    while let Ok(read @ 1..) = input.read(&mut buffer).await {
+    let mut sent = 0;
+    loop {
+        let Ok(granted) = grants.wait_for(|granted| *granted > sent).await.map(|all| *all) else {
+            break;
+        };
+        let room = usize::try_from(granted - sent).unwrap_or(DATA_CHUNK).min(DATA_CHUNK);
+        // An error (a terminal that hung up) is an end of input like any other.
+        let Ok(read @ 1..) = input.read(&mut buffer[..room]).await else { break };
+        sent += read as u64;
         if queue.send(Frame::new(Kind::Stdin, &buffer[..read])).await.is_err() {
             break;
         }

@@ -15,7 +15,7 @@ use banger_proto::api::{
     CreateVm, DaemonStatus, Event, OP_ID_HEADER, Stage, StateName, VmList, VmView,
 };
 use banger_proto::guest::frame::Kind;
-use banger_proto::guest::{ExecExit, ExecRequest, TerminalSize};
+use banger_proto::guest::{ExecExit, ExecRequest, STDIN_WINDOW, StdinTaken, TerminalSize};
 use banger_proto::{API_VERSION, Code, Problem};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -327,6 +327,7 @@ impl GuestCommand {
                 while self.writer.send_bytes(Kind::Stdout, b"y\n").await.is_ok() {}
                 self.shared.log("yes was hung up on");
             }
+            ["gulp"] => self.gulp().await,
             ["vanish"] => {}
             other => panic!("no such command: {other:?}"),
         }
@@ -345,9 +346,51 @@ impl GuestCommand {
             match frame.kind {
                 Kind::Stdin => {
                     self.writer.send_bytes(Kind::Stdout, &frame.payload).await.unwrap();
+                    self.take(frame.payload.len()).await;
                 }
                 Kind::StdinEnd => return self.exit(Some(0), None).await,
                 other => panic!("{other:?} for cat"),
+            }
+        }
+    }
+
+    /// Grants more input.
+    async fn take(&mut self, bytes: usize) {
+        let taken = StdinTaken { bytes: bytes as u64 };
+        self.writer.send_json(Kind::StdinTaken, &taken).await.unwrap();
+    }
+
+    /// Takes no input before the first signal, then a byte, then all; says how much there was.
+    async fn gulp(&mut self) {
+        let mut bytes = 0;
+        let mut signals = 0;
+        while let Some(frame) = self.reader.next().await.unwrap() {
+            match frame.kind {
+                Kind::Stdin => {
+                    let before = bytes;
+                    bytes += frame.payload.len();
+                    if bytes == STDIN_WINDOW {
+                        self.say(Kind::Stdout, "asleep\n").await;
+                    }
+                    if signals > 0 {
+                        self.take(bytes - before).await;
+                    }
+                }
+                Kind::Signal if signals == 0 => {
+                    signals = 1;
+                    self.shared.log(format!("{bytes} bytes, then a signal"));
+                    self.take(1).await;
+                    let one = self.reader.next().await.unwrap().unwrap();
+                    self.shared.log(format!("{:?} of {}", one.kind, one.payload.len()));
+                    bytes += one.payload.len();
+                    self.take(bytes).await;
+                }
+                Kind::Signal => return self.exit(None, Some(frame.payload[0])).await,
+                Kind::StdinEnd => {
+                    self.shared.log(format!("{bytes} bytes in all"));
+                    return self.exit(Some(0), None).await;
+                }
+                other => panic!("{other:?} for gulp"),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sessions without a terminal: signals, closed pipes, `exec`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use banger_proto::api::StateName;
@@ -60,6 +60,53 @@ fn signals_reach_the_command() {
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
     }
+}
+
+/// Starts a command that takes no input before it gets a signal, with 1 MiB of input; returns
+/// once the command has had its first window.
+fn gulping(host: &Host) -> Child {
+    let mut child = host
+        .banger(&["exec", "web", "--", "gulp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Ends with the client at the latest, whose end breaks the pipe.
+    std::thread::spawn(move || stdin.write_all(&vec![7; 1 << 20]));
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "asleep\n");
+    child
+}
+
+#[test]
+fn input_stops_at_the_window_and_goes_on_by_credit() {
+    let host = Host::new();
+    let fake = with_vm(&host);
+    let mut child = gulping(&host);
+    kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(
+        fake.log()[1..],
+        ["262144 bytes, then a signal", "Stdin of 1", "1048576 bytes in all"]
+    );
+}
+
+#[test]
+fn signals_overtake_input_that_is_not_taken() {
+    let host = Host::new();
+    let _fake = with_vm(&host);
+    let mut child = host
+        .banger(&["exec", "web", "--", "sleep"])
+        .stdin(std::fs::File::open("/dev/zero").unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]
