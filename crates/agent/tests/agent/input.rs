@@ -41,7 +41,7 @@ async fn stuffed(terminal: bool) -> (u32, Stream) {
             }
         }
     }
-    assert!(sent >= STDIN_WINDOW && sent < OFFERED, "{sent}");
+    assert!((STDIN_WINDOW..OFFERED).contains(&sent), "{sent}");
     (started.pid, stream)
 }
 
