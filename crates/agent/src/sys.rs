@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
@@ -68,6 +68,7 @@ impl ChildSetup {
     /// Only async-signal-safe work belongs here.
     fn apply(&self) -> rustix::io::Result<()> {
         rustix::process::setsid()?;
+        reset_signals();
         if self.terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
@@ -94,6 +95,17 @@ impl ChildSetup {
             rustix::thread::set_thread_res_uid(*uid, *uid, *uid)?;
         }
         Ok(())
+    }
+}
+
+/// Lets every signal do what it does by default: what the agent, or whoever started it, ignores
+/// would stay ignored in the command, and a shell cannot even trap it then.
+fn reset_signals() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in signal::Signal::iterator() {
+        // SAFETY: the default action runs no code of this program. Two signals refuse, which
+        // have no other action anyway.
+        let _ = unsafe { signal::sigaction(signal, &default) };
     }
 }
 
