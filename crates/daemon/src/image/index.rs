@@ -133,7 +133,8 @@ pub(crate) fn remove(images: &Path, name: &str) -> Result<(), ImageError> {
 pub(crate) fn save_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut half = path.as_os_str().to_owned();
-    half.push(".half");
+    // Daemons with state directories of their own may share this one.
+    half.push(format!(".half-{}", std::process::id()));
     let half = PathBuf::from(half);
     let mut file = fs_err::File::create(&half)?;
     file.write_all(contents)?;
