@@ -33,5 +33,8 @@ pub(crate) fn ensure_image_and_kernel() {
         let home = Home::empty();
         home.banger(["kernel", "pull"]).expect_code(0);
         home.banger(["image", "build"]).expect_code(0);
+        // And the initramfs, which the first VM makes.
+        home.banger(["vm", "create", "--no-start", "--name", "first"]).expect_code(0);
+        home.banger(["vm", "delete", "first"]).expect_code(0);
     });
 }
