@@ -87,8 +87,12 @@ impl Home {
     /// `program` with this home's environment and nothing else from the test's.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        // Signals as they are at a terminal: whoever runs the tests may have some ignored, which
+        // programs inherit.
+        let mut command = Command::new("/usr/bin/env");
         command
+            .arg("--default-signal")
+            .arg(program)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.path().join("home"))

@@ -51,13 +51,13 @@ fn a_full_disk_is_refused_with_its_path() {
     let state = home.path().join("state");
     let script = format!(
         "mount -t tmpfs -o size=1m,mode=700 tmpfs {state} && \
-         \"$0\" vm run --rm -- true; code=$?; \"$0\" vm list --json; \"$0\" daemon stop; exit $code",
+         \"$@\" vm run --rm -- true; code=$?; \"$@\" vm list --json; \"$@\" daemon stop; exit $code",
         state = state.display()
     );
     let banger = home.banger_command([""; 0]);
     let mut unshare = home.command("unshare");
-    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
-    unshare.arg(banger.get_program());
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);
+    unshare.arg(banger.get_program()).args(banger.get_args());
     let ran = Ran::of(unshare, b"").expect_code(125).expect_stderr(&["space"]);
     assert_eq!(ran.json()["vms"].as_array().map(Vec::len), Some(0));
     home.expect_nothing_left();

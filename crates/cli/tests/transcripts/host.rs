@@ -32,8 +32,11 @@ impl Host {
 
     /// The program, not yet started, in the user's home.
     pub(crate) fn banger(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+        // Signals as they are at a terminal: whoever runs the tests may have some ignored, which
+        // programs inherit.
+        let mut command = Command::new("/usr/bin/env");
         command
+            .args(["--default-signal", env!("CARGO_BIN_EXE_banger")])
             .args(args)
             .env_clear()
             .env("HOME", self.path("home"))
