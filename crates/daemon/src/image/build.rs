@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
+use banger_proto::api::RunConfig;
 use banger_rootfs::digest::render_hex;
 use banger_rootfs::tar_image::{Built, write_image};
 use banger_rootfs::tree::Limits;
@@ -119,7 +120,8 @@ fn manifest(image: &CatalogImage, built: &Built) -> Manifest {
         size: ByteSize::from_bytes(built.size),
         created_at: jiff::Timestamp::now().to_string(),
         kernel_ref: image.kernel_ref.clone(),
-        env: image.env.clone(),
+        source: format!("recipe {}", image.recipe),
+        run: RunConfig { env: image.env.clone(), ..RunConfig::default() },
     }
 }
 

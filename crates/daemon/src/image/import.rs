@@ -1,10 +1,10 @@
 //! Taking in a root file system that the user has: tar → ext4 → index.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
+use banger_proto::api::RunConfig;
 use banger_rootfs::digest::render_hex;
 use banger_rootfs::tar_image::{Built, write_image};
 use banger_rootfs::tree::Limits;
@@ -66,6 +66,7 @@ fn describe(name: String, tar: &Path, built: &Built) -> Manifest {
     let from = tar.file_name().unwrap_or(tar.as_os_str()).to_string_lossy();
     Manifest {
         description: format!("imported from {from}"),
+        source: from.into_owned(),
         distro: "unknown".into(),
         arch: "amd64".into(),
         file: file_name(&name, &digest),
@@ -74,6 +75,6 @@ fn describe(name: String, tar: &Path, built: &Built) -> Manifest {
         size: ByteSize::from_bytes(built.size),
         created_at: jiff::Timestamp::now().to_string(),
         kernel_ref: None,
-        env: BTreeMap::new(),
+        run: RunConfig::default(),
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
+use banger_proto::api::RunConfig;
 use serde::{Deserialize, Serialize};
 
 use super::ImageError;
@@ -42,9 +43,12 @@ pub(crate) struct Manifest {
     /// Kernel it wants; absent for the default one.
     #[serde(default)]
     pub(crate) kernel_ref: Option<String>,
-    /// Environment of every command.
+    /// What it was made of.
     #[serde(default)]
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) source: String,
+    /// What it says about running it.
+    #[serde(default)]
+    pub(crate) run: RunConfig,
 }
 
 /// Name of an image's file.
@@ -158,7 +162,8 @@ mod tests {
             size: ByteSize::from_bytes(1),
             created_at: "2026-01-01T00:00:00Z".into(),
             kernel_ref: None,
-            env: BTreeMap::new(),
+            source: "a test".into(),
+            run: RunConfig::default(),
         }
     }
 

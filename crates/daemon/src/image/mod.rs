@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::api::ImageView;
+use banger_proto::api::{ImageView, RunConfig};
 use banger_proto::{ByteSize, Paths};
 
 use crate::exec::HostEnv;
@@ -61,8 +61,8 @@ pub struct Image {
     pub size: ByteSize,
     /// Kernel it wants; absent for the default one.
     pub kernel_ref: Option<String>,
-    /// Environment of every command.
-    pub env: BTreeMap<String, String>,
+    /// What it says about running it.
+    pub run: RunConfig,
     /// One line about it.
     pub description: String,
 }
@@ -178,7 +178,7 @@ impl Images {
             digest: manifest.digest,
             size: manifest.size,
             kernel_ref: manifest.kernel_ref,
-            env: manifest.env,
+            run: manifest.run,
             description: manifest.description,
         }
     }
@@ -192,6 +192,9 @@ fn view_of_catalog(image: CatalogImage) -> ImageView {
         size: ByteSize::default(),
         created_at: None,
         local: false,
+        source: None,
+        kernel: image.kernel_ref,
+        run: RunConfig { env: image.env, ..RunConfig::default() },
     }
 }
 
@@ -203,6 +206,9 @@ fn view_of_local(manifest: Manifest) -> ImageView {
         size: manifest.size,
         created_at: Some(manifest.created_at),
         local: true,
+        source: Some(manifest.source),
+        kernel: manifest.kernel_ref,
+        run: manifest.run,
     }
 }
 

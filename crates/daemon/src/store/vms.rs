@@ -303,7 +303,7 @@ fn parse_json<T: DeserializeOwned>(
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use banger_proto::api::{EndReason, VmWorkspace};
+    use banger_proto::api::{EndReason, RunConfig, VmWorkspace};
     use banger_proto::{Code, Problem};
 
     use super::*;
@@ -324,7 +324,10 @@ mod tests {
         web.base = Some(Base {
             digest: "d".into(),
             path: "/i/x.ext4".into(),
-            env: [("A".to_owned(), "b".to_owned())].into(),
+            run: RunConfig {
+                env: [("A".to_owned(), "b".to_owned())].into(),
+                ..RunConfig::default()
+            },
         });
         web.intents = vec![Intent::Disk, Intent::Vmm];
         web.workspace = Some(VmWorkspace {

@@ -129,7 +129,7 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
             None => {
                 let image = host.images.ensure(&plan.image, false, &order.progress).await;
                 let image = image.map_err(Problem::from)?;
-                Base { digest: image.digest, path: image.path, env: image.env }
+                Base { digest: image.digest, path: image.path, run: image.run }
             }
         };
         stage.finish();
@@ -385,7 +385,7 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
     getrandom::fill(&mut seed)
         .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut env = parts.base.env.clone();
+    let mut env = parts.base.run.env.clone();
     env.extend(plan.env.clone());
     Ok(GuestConfig {
         hostname: plan.name.to_string(),

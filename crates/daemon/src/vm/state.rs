@@ -17,7 +17,7 @@
 //! `Created` to `Booting` of a creation are never met at rest: a daemon that finds them in its
 //! database was killed half-way and undoes them. In `Stopped` and `Error` no VMM runs.
 
-use banger_proto::api::{CreateVm, EndReason, GuestView, StateName, VmWorkspace};
+use banger_proto::api::{CreateVm, EndReason, GuestView, RunConfig, StateName, VmWorkspace};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Problem, VmId};
 use jiff::Timestamp;
@@ -98,9 +98,9 @@ pub struct Base {
     pub digest: String,
     /// The read-only ext4 file.
     pub path: std::path::PathBuf,
-    /// Environment that the image gives every command.
+    /// What the image says about running it.
     #[serde(default)]
-    pub env: std::collections::BTreeMap<String, String>,
+    pub run: RunConfig,
 }
 
 /// What is made of a VM and has to be taken away again; recorded before it is made.

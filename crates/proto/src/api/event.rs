@@ -54,9 +54,9 @@ pub enum Event {
     Progress {
         /// What is being done, a fragment.
         label: String,
-        /// How much is done.
+        /// Bytes done; zero for work that is named and not measured.
         done: u64,
-        /// Of how much, when known.
+        /// Of how many bytes, when known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },

@@ -34,7 +34,7 @@ mod vm;
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
 pub use event::{Event, Stage};
-pub use image::{ImageList, ImageView, ImportImage, ObtainImage};
+pub use image::{ImageList, ImageView, ImportImage, ObtainImage, RunConfig};
 pub use kernel::{KernelList, KernelView, ObtainKernel};
 pub use vm::{
     Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,
