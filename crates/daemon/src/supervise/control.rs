@@ -1,7 +1,6 @@
 //! The control socket: state for those who watch, power button and kill for those who ask.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +9,10 @@ use banger_proto::supervisor::{Command, Reply, SupervisorState};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::accept::{Door, serve_each};
 use super::lines::LineReader;
 use super::recorder::Recorder;
 use crate::hypervisor::qemu::qmp::Qmp;
@@ -39,36 +39,20 @@ pub(super) struct Controls {
     pub(super) kill: Notify,
 }
 
-/// Serves `listener` for as long as it is polled, never ending by itself; the connections live on in `connections`.
+/// Serves `listener` for as long as it is polled, never ending by itself; the connections live
+/// on in `connections`.
 pub(super) async fn serve(
     listener: UnixListener,
     controls: Arc<Controls>,
     connections: &mut JoinSet<()>,
     recorder: Recorder,
 ) -> Infallible {
-    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return pending().await; // Nobody closes it.
-        };
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let controls = Arc::clone(&controls);
-                connections.spawn(async move {
-                    let _place = place;
-                    // A client that went away or spoke nonsense is not worth a word.
-                    let _ = serve_client(client, &controls).await;
-                });
-            }
-            Err(error) => {
-                recorder.log(format_args!("cannot accept on the control socket: {error}"));
-                if connections.join_next().await.is_none() {
-                    return pending().await;
-                }
-            }
-        }
-    }
+    let door = Door { listener, name: "control", places: MAX_CLIENTS };
+    serve_each(door, connections, recorder, |client| {
+        let controls = Arc::clone(&controls);
+        async move { serve_client(client, &controls).await }
+    })
+    .await
 }
 
 async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()> {

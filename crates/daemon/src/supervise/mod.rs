@@ -8,6 +8,7 @@
 //! | `launch_channel` | being kept or abandoned by the daemon |
 //! | `vmm` | the child: start, console, stderr, end |
 //! | `link`, `splice` | the guest link's host end and the streams on it |
+//! | `accept` | taking connections on its sockets |
 //! | `control`, `state` | the control socket, the state and its file |
 //! | `files` | the runtime directory |
 //! | `recorder` | console log and own log |
@@ -17,6 +18,7 @@
 //! One thread does everything but writing logs. It is small on purpose: there is one for every
 //! VM that runs.
 
+mod accept;
 mod control;
 pub(crate) mod files;
 pub(crate) mod identity;

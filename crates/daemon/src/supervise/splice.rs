@@ -1,16 +1,14 @@
 //! The link socket's clients: each connection is one stream to the agent, byte for byte.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::io;
-use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, Ready};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::accept::{Door, serve_each};
 use super::link::{Sessions, open_stream};
 use super::recorder::Recorder;
 use super::sys::wait_on;
@@ -21,39 +19,20 @@ const MAX_STREAMS: usize = 200;
 /// Bytes copied at once, in each direction.
 const COPY_BUFFER: usize = 16 << 10;
 
-/// Serves `listener` for as long as it is polled, never ending by itself; the connections live on in `connections`.
+/// Serves `listener` for as long as it is polled, never ending by itself; the connections live
+/// on in `connections`.
 pub(super) async fn serve(
     listener: UnixListener,
     sessions: Sessions,
     connections: &mut JoinSet<()>,
     recorder: Recorder,
 ) -> Infallible {
-    let places = Arc::new(Semaphore::new(MAX_STREAMS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return pending().await; // Nobody closes it.
-        };
-        // Reaped here, so that the set does not grow with every connection there ever was.
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let mut sessions = sessions.clone();
-                connections.spawn(async move {
-                    // The place is free again when the connection ends.
-                    let _place = place;
-                    // How a stream ends is between the two that speak on it.
-                    let _ = serve_client(client, &mut sessions).await;
-                });
-            }
-            Err(error) => {
-                recorder.log(format_args!("cannot accept on the link socket: {error}"));
-                // Out of descriptors or memory: the end of a connection frees some.
-                if connections.join_next().await.is_none() {
-                    return pending().await;
-                }
-            }
-        }
-    }
+    let door = Door { listener, name: "link", places: MAX_STREAMS };
+    serve_each(door, connections, recorder, |client| {
+        let mut sessions = sessions.clone();
+        async move { serve_client(client, &mut sessions).await }
+    })
+    .await
 }
 
 async fn serve_client(client: UnixStream, sessions: &mut Sessions) -> io::Result<()> {
