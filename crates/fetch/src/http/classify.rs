@@ -30,7 +30,7 @@ pub(super) fn classify(error: reqwest::Error, url: &Url) -> HttpError {
         return HttpError::Redirect { address: render(&url), source: source.clone().into() };
     }
     if let Some(source) = find::<rustls::Error>(&error) {
-        return HttpError::Tls { host, source: source.clone().into() };
+        return HttpError::Tls { host, source: source.clone() };
     }
     if is_timeout {
         return HttpError::TimedOut { host };

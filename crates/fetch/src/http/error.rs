@@ -79,7 +79,7 @@ pub enum HttpError {
         host: String,
         /// Why.
         #[source]
-        source: Cause,
+        source: rustls::Error,
     },
     /// A redirect that is not followed.
     #[error("cannot follow `{address}`")]
@@ -145,6 +145,13 @@ impl HttpError {
             Self::Status { status, .. } => Some(*status),
             _ => None,
         }
+    }
+}
+
+impl HttpError {
+    /// Whether the server speaks TLS but its certificate is not trusted.
+    pub(crate) fn is_distrust(&self) -> bool {
+        matches!(self, Self::Tls { source: rustls::Error::InvalidCertificate(_), .. })
     }
 }
 

@@ -56,7 +56,7 @@ impl Http {
     pub fn new(network: &Network) -> Result<Self, SetupError> {
         let tls = roots::client_config(network)?;
         let no_proxy = NoProxy::from_string(&format!("{THIS_HOST},{}", network.no_proxy));
-        let mut builder = |policy| {
+        let builder = |policy| {
             // `no_proxy` keeps the library from looking into the environment.
             let mut builder = Client::builder()
                 .no_proxy()
@@ -104,14 +104,14 @@ impl Http {
     }
 
     /// Sends `form` to `url` and only there.
-    pub(crate) async fn post_form(&self, url: &Url, form: String) -> Result<Response, HttpError> {
+    pub(crate) async fn post_form(
+        &self,
+        url: &Url,
+        form: &[(&str, &str)],
+    ) -> Result<Response, HttpError> {
         address::check(url)?;
-        let request = self
-            .direct
-            .post(url.clone())
-            .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form);
-        request.send().await.map_err(|error| classify::classify(error, url))
+        let sent = self.direct.post(url.clone()).form(form).send().await;
+        sent.map_err(|error| classify::classify(error, url))
     }
 }
 
