@@ -28,7 +28,7 @@ pub enum DownloadError {
         address: String,
         /// Why.
         #[source]
-        source: TransferError,
+        source: Box<TransferError>,
     },
 }
 
@@ -117,7 +117,7 @@ impl Http {
     fn place(&self, text: &str) -> Result<Place<'_>, DownloadError> {
         let failed = |address: String, error: AddressError| DownloadError::Transfer {
             address,
-            source: SourceError::from(HttpError::from(error)).into(),
+            source: Box::new(SourceError::from(HttpError::from(error)).into()),
         };
         let url = address::parse(text).map_err(|error| failed("the address".to_owned(), error))?;
         if url.scheme() != "file" {
@@ -153,7 +153,7 @@ impl Place<'_> {
         };
         match missing {
             true => DownloadError::NotFound { address: self.name() },
-            false => DownloadError::Transfer { address: self.name(), source },
+            false => DownloadError::Transfer { address: self.name(), source: Box::new(source) },
         }
     }
 }

@@ -116,7 +116,7 @@ pub enum AuthError {
         registry: String,
         /// What its token server says.
         #[source]
-        source: HttpError,
+        source: Box<HttpError>,
     },
     /// The token server of a registry cannot be asked.
     #[error("cannot ask for access to registry `{registry}`")]
@@ -125,7 +125,7 @@ pub enum AuthError {
         registry: String,
         /// Why.
         #[source]
-        source: HttpError,
+        source: Box<HttpError>,
     },
 }
 

@@ -95,11 +95,11 @@ impl<'a> Session<'a> {
         let generation = current.generation;
         let response = with(current).await?;
         // Only the registry itself is told who we are, not where it sends us for content.
-        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == url.origin()
+        if response.status() == StatusCode::UNAUTHORIZED
+            && response.url().origin() == url.origin()
+            && let Some(renewed) = self.renew(generation, &response).await?
         {
-            if let Some(renewed) = self.renew(generation, &response).await? {
-                return Ok(http::expect_success(with(renewed).await?).await?);
-            }
+            return Ok(http::expect_success(with(renewed).await?).await?);
         }
         Ok(http::expect_success(response).await?)
     }
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
         scope: Option<&str>,
     ) -> Result<Secret, AuthError> {
         let failed = |source: HttpError| {
-            let registry = self.registry.clone();
+            let (registry, source) = (self.registry.clone(), Box::new(source));
             match source.status() {
                 Some(400 | 401 | 403) => AuthError::Refused { registry, source },
                 _ => AuthError::TokenServer { registry, source },

@@ -42,10 +42,10 @@ impl<'a> Tally<'a> {
 
     /// Of the layer of this number `done` bytes are here.
     pub(super) fn update(&self, number: usize, done: u64) {
-        if let Some(layer) = self.layers.get(number) {
-            if layer.swap(done, Ordering::Relaxed) != done {
-                self.report();
-            }
+        if let Some(layer) = self.layers.get(number)
+            && layer.swap(done, Ordering::Relaxed) != done
+        {
+            self.report();
         }
     }
 
