@@ -104,11 +104,13 @@ impl Http {
     /// When it has more than `limit` bytes, and as [`DownloadError`] says.
     pub async fn get_small(&self, address: &str, limit: usize) -> Result<Vec<u8>, DownloadError> {
         let place = self.place(address)?;
-        let get = async || match &place {
-            Place::File(path) => read_small(path, limit),
-            Place::Web { http, url } => {
-                let response = expect(http, Method::GET, url, |request| request).await?;
-                Ok(http::read_all(response, limit).await?)
+        let get = || async {
+            match &place {
+                Place::File(path) => read_small(path, limit),
+                Place::Web { http, url } => {
+                    let response = expect(http, Method::GET, url, |request| request).await?;
+                    Ok(http::read_all(response, limit).await?)
+                }
             }
         };
         retrying(self.retry(), get).await.map_err(|error: SourceError| place.failed(error.into()))

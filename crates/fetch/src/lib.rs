@@ -25,7 +25,7 @@ pub use blobs::{Blob, Blobs, Pruned};
 pub use digest::{Digest, DigestError};
 pub use download::{DownloadError, Head};
 pub use http::{AddressError, Http, HttpError, ResolveError, SetupError};
-pub use network::{NETWORK_VARIABLES, Network, Retry};
+pub use network::{Network, Retry};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{LayerFile, ManifestError, Progress, PullError, Pulled, Registry};
 pub use transfer::{SourceError, TransferError};

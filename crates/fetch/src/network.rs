@@ -6,14 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Environment variables that [`Network::from_env`] asks for, each with its purpose.
-pub const NETWORK_VARIABLES: &[(&str, &str)] = &[
-    ("HTTPS_PROXY", "proxy for https addresses (also in lower case)"),
-    ("HTTP_PROXY", "proxy for http addresses (also in lower case)"),
-    ("NO_PROXY", "hosts that are reached without a proxy (also in lower case)"),
-    ("SSL_CERT_FILE", "file of further certificate authorities, PEM"),
-    ("SSL_CERT_DIR", "directories of further certificate authorities, PEM, separated by `:`"),
-];
+use banger_proto::env;
 
 /// How the network is reached.
 #[derive(Clone)]
@@ -77,18 +70,18 @@ impl Default for Network {
 }
 
 impl Network {
-    /// What the environment says ([`NETWORK_VARIABLES`]); an empty variable counts as absent, and
+    /// What the environment says, which `lookup` reads; an empty variable counts as absent, and
     /// the lower-case form of a proxy variable wins, as it does for curl.
     #[must_use]
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let either = |name: &str| value(&name.to_lowercase()).or_else(|| value(name));
         Self {
-            http_proxy: either("HTTP_PROXY"),
-            https_proxy: either("HTTPS_PROXY"),
-            no_proxy: either("NO_PROXY").unwrap_or_default(),
-            ca_files: value("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect(),
-            ca_dirs: value("SSL_CERT_DIR")
+            http_proxy: either(env::HTTP_PROXY),
+            https_proxy: either(env::HTTPS_PROXY),
+            no_proxy: either(env::NO_PROXY).unwrap_or_default(),
+            ca_files: value(env::SSL_CERT_FILE).map(PathBuf::from).into_iter().collect(),
+            ca_dirs: value(env::SSL_CERT_DIR)
                 .map(|dirs| std::env::split_paths(&dirs).collect())
                 .unwrap_or_default(),
             ..Self::default()

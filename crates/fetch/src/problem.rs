@@ -35,16 +35,15 @@ impl From<SetupError> for Problem {
 impl From<PullError> for Problem {
     fn from(error: PullError) -> Self {
         let code = match &error {
-            PullError::NotFound(_) => Code::NotFound,
+            PullError::NotFound { .. } => Code::NotFound,
             PullError::Manifest { .. } => Code::BadRequest,
             _ => Code::OperationFailed,
         };
         let problem = Self::from_error(code, &error);
         match &error {
-            PullError::NotFound(reference) => problem.hint(format!(
-                "look at the spelling of `{}`; without a registry and a tag it means `{reference}`",
-                reference.familiar()
-            )),
+            PullError::NotFound { canonical, .. } => {
+                problem.hint(format!("look at the spelling; what was asked for is `{canonical}`"))
+            }
             PullError::Unauthorized { registry, repository, anonymous, .. } => {
                 let problem = match anonymous {
                     true => problem.hint(format!("if `{repository}` is private, log in: docker login {registry}, or podman login {registry}")),
@@ -97,10 +96,10 @@ fn add_source_hints(problem: Problem, error: &SourceError) -> Problem {
 fn add_http_hints(problem: Problem, error: &HttpError) -> Problem {
     match error {
         HttpError::Resolve { host, .. } => problem.hint(format!(
-            "look at the spelling of `{host}`, and at the connection of this host; behind a proxy set HTTPS_PROXY where the daemon starts"
+            "look at the spelling of `{host}`, at the connection of this host, and at HTTPS_PROXY where the daemon starts: behind a proxy it has to name that"
         )),
         HttpError::Connect { .. } | HttpError::TimedOut { .. } => problem.hint(
-            "look at the connection of this host; behind a proxy set HTTPS_PROXY where the daemon starts",
+            "look at the connection of this host, and at HTTPS_PROXY where the daemon starts: behind a proxy it has to name that",
         ),
         HttpError::Tls { .. } => problem.hint(
             "where a company's own certificate authority is used, name its file with SSL_CERT_FILE where the daemon starts",

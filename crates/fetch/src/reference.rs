@@ -24,7 +24,7 @@ const DOCKER_HUB_OLD: &str = "index.docker.io";
 const OFFICIAL: &str = "library/";
 
 /// The tag of names with neither tag nor digest.
-const DEFAULT_TAG: &str = "latest";
+pub(crate) const DEFAULT_TAG: &str = "latest";
 
 /// Longest registry and path together, in bytes.
 const MAX_NAME: usize = 255;
@@ -327,17 +327,12 @@ mod tests {
             ("a:b/x", "a:b"),
             ("a:99999/x", "a:99999"),
             ("a:+80/x", "a:+80"),
-            ("[1]/x:y/z", "[1]"),
-            ("u@h.io/x", ""),
+            ("[::g]:1/x", "[::g]:1"),
             ("-a.io/x", "-a.io"),
         ] {
-            match error(text) {
-                ReferenceError::Registry { registry: found } => assert_eq!(found, registry),
-                ReferenceError::Digest(_) => assert_eq!(text, "u@h.io/x"),
-                ReferenceError::Part { part } => assert_eq!(part, "[1]", "{text}"),
-                other => panic!("{text}: {other}"),
-            }
+            assert_eq!(error(text), ReferenceError::Registry { registry: registry.into() });
         }
+        assert!(matches!(error("user@host.io/x"), ReferenceError::Digest(_)));
         assert_eq!(error("a:"), ReferenceError::Tag { tag: String::new() });
         assert_eq!(error("a:.x"), ReferenceError::Tag { tag: ".x".into() });
         assert!(matches!(error(&format!("a:{}", "t".repeat(129))), ReferenceError::Tag { .. }));

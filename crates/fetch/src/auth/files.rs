@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use banger_proto::env;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -41,17 +42,17 @@ impl AuthFiles {
     #[must_use]
     pub fn from_env(configured: Option<PathBuf>, lookup: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = configured.or_else(|| value("REGISTRY_AUTH_FILE")) {
+        if let Some(path) = configured.or_else(|| value(env::REGISTRY_AUTH_FILE)) {
             return Self { paths: vec![path], named: true };
         }
-        let home = value("HOME");
+        let home = value(env::HOME);
         let under_home = |dir: &str| home.as_ref().map(|home| home.join(dir));
         let paths = [
-            value("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
-            value("XDG_CONFIG_HOME")
+            value(env::XDG_RUNTIME_DIR).map(|dir| dir.join("containers/auth.json")),
+            value(env::XDG_CONFIG_HOME)
                 .or_else(|| under_home(".config"))
                 .map(|dir| dir.join("containers/auth.json")),
-            value("DOCKER_CONFIG")
+            value(env::DOCKER_CONFIG)
                 .or_else(|| under_home(".docker"))
                 .map(|dir| dir.join("config.json")),
         ];

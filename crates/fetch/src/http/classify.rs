@@ -35,9 +35,11 @@ pub(super) fn classify(error: reqwest::Error, url: &Url) -> HttpError {
     if is_timeout {
         return HttpError::TimedOut { host };
     }
+    let refused = find::<io::Error>(&error)
+        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     let source = innermost(error);
     match is_connect {
-        true => HttpError::Connect { host, source },
+        true => HttpError::Connect { host, refused, source },
         false => HttpError::Broken { host, source },
     }
 }

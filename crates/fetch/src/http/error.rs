@@ -68,6 +68,8 @@ pub enum HttpError {
     Connect {
         /// The host, with its port if that is special.
         host: String,
+        /// Whether the host said so: nothing listens there.
+        refused: bool,
         /// Why.
         #[source]
         source: Cause,

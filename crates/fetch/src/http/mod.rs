@@ -20,6 +20,7 @@ mod roots;
 use std::sync::Arc;
 
 pub use address::AddressError;
+use banger_proto::env;
 pub use error::{HttpError, SetupError};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url};
@@ -68,12 +69,12 @@ impl Http {
                 .connect_timeout(network.connect_timeout)
                 .read_timeout(network.idle_timeout);
             if let Some(proxy) = &network.http_proxy {
-                let proxy = Proxy::http(parse_proxy("HTTP_PROXY", proxy)?);
+                let proxy = Proxy::http(parse_proxy(env::HTTP_PROXY, proxy)?);
                 builder =
                     builder.proxy(proxy.map_err(SetupError::client)?.no_proxy(no_proxy.clone()));
             }
             if let Some(proxy) = &network.https_proxy {
-                let proxy = Proxy::https(parse_proxy("HTTPS_PROXY", proxy)?);
+                let proxy = Proxy::https(parse_proxy(env::HTTPS_PROXY, proxy)?);
                 builder =
                     builder.proxy(proxy.map_err(SetupError::client)?.no_proxy(no_proxy.clone()));
             }

@@ -50,10 +50,11 @@ impl Backoff {
 }
 
 /// Does `work` until it succeeds or there is no point in going on.
-pub(crate) async fn retrying<T, E: Transient + std::fmt::Display>(
-    retry: Retry,
-    mut work: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T, E> {
+pub(crate) async fn retrying<T, E, F>(retry: Retry, work: impl Fn() -> F) -> Result<T, E>
+where
+    E: Transient + std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
     let mut backoff = Backoff::new(retry);
     loop {
         let error = match work().await {

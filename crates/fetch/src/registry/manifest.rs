@@ -7,6 +7,7 @@ use oci_spec::image::{
 };
 use serde::Deserialize;
 
+use super::ManifestError;
 use crate::digest::{Digest, DigestError};
 
 /// What is asked for, in this order of preference.
@@ -20,91 +21,13 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 pub(super) const MAX_MANIFEST: usize = 4 << 20;
 
 /// Most layers of an image; what overlay file systems are made of has 128 at most.
-const MAX_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 
 /// Largest configuration in bytes.
 const MAX_CONFIG: u64 = 16 << 20;
 
 /// Largest layer in bytes.
 const MAX_LAYER: u64 = 256 << 30;
-
-/// Why an image cannot be had from its manifest.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// It is not of the form it says it has.
-    #[error("the {what} cannot be read")]
-    Form {
-        /// `manifest`, `index` or `configuration`.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// It is a form of the first days of Docker, which has no digests of layers.
-    #[error("the manifest has the old form of Docker (schema 1), which cannot be verified")]
-    Schema1,
-    /// It is neither a manifest nor an index.
-    #[error("the registry sent `{0}`, which is not an image")]
-    Kind(String),
-    /// It says one thing and its server another: somebody may be misled.
-    #[error("the manifest calls itself `{own}`, the registry calls it `{sent}`")]
-    Ambiguous {
-        /// What it says.
-        own: String,
-        /// What the server says.
-        sent: String,
-    },
-    /// An index in an index.
-    #[error("the index names another index where the image should be")]
-    Nested,
-    /// There is nothing for this machine.
-    #[error("there is no image for linux/amd64, only for {}", .0.join(", "))]
-    Platform(Vec<String>),
-    /// A digest is none.
-    #[error("the manifest has a digest that is not usable")]
-    Digest(#[from] DigestError),
-    /// A layer is not in the registry.
-    #[error(
-        "layer `{digest}` must not be distributed (`{media_type}`): its licence forbids registries to have it, so that it cannot be fetched"
-    )]
-    Foreign {
-        /// The layer.
-        digest: Digest,
-        /// What it is.
-        media_type: String,
-    },
-    /// A layer is no file system.
-    #[error(
-        "layer `{digest}` is `{media_type}`, not a part of a file system: this is no image to boot"
-    )]
-    Layer {
-        /// The layer.
-        digest: Digest,
-        /// What it is.
-        media_type: String,
-    },
-    /// There are too many layers.
-    #[error("the image has {0} layers; the most is {MAX_LAYERS}")]
-    TooManyLayers(usize),
-    /// A part is too large.
-    #[error("`{digest}` has {size} bytes; the most is {limit}")]
-    TooLarge {
-        /// The layer or configuration.
-        digest: Digest,
-        /// Its size in bytes.
-        size: u64,
-        /// The most, in bytes.
-        limit: u64,
-    },
-    /// Manifest and configuration contradict each other.
-    #[error("the manifest has {layers} layers, the configuration {diff_ids}")]
-    LayerCount {
-        /// In the manifest.
-        layers: usize,
-        /// In the configuration.
-        diff_ids: usize,
-    },
-}
 
 /// What a reference leads to.
 #[derive(Debug)]
@@ -284,5 +207,121 @@ fn layer_kind(media_type: &str) -> LayerKind {
             LayerKind::Foreign
         }
         _ => LayerKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+    const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+    fn descriptor(kind: &str, content: &str, more: &str) -> String {
+        let digest = Digest::of(content.as_bytes());
+        format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{}{more}}}"#, content.len())
+    }
+
+    fn manifest(kind: &str, layer: &str) -> String {
+        let config = descriptor("application/vnd.docker.container.image.v1+json", "config", "");
+        let layer = descriptor(layer, "layer", "");
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{config},"layers":[{layer}]}}"#
+        )
+    }
+
+    fn index(kind: &str, entries: &[String]) -> String {
+        let entries = entries.join(",");
+        format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":[{entries}]}}"#)
+    }
+
+    fn platform(kind: &str, os: &str, architecture: &str) -> String {
+        let platform = format!(r#","platform":{{"os":"{os}","architecture":"{architecture}"}}"#);
+        descriptor(kind, &format!("{os}/{architecture}"), &platform)
+    }
+
+    fn parse(text: &str, sent: Option<&str>) -> Result<Found, ManifestError> {
+        parse_manifest(text.as_bytes(), sent)
+    }
+
+    #[test]
+    fn manifests_of_both_kinds_are_read() {
+        for (kind, layer) in [
+            (OCI, "application/vnd.oci.image.layer.v1.tar+zstd"),
+            (DOCKER, "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        ] {
+            for sent in [None, Some(kind), Some("application/json; charset=utf-8")] {
+                let Found::Manifest(parts) = parse(&manifest(kind, layer), sent).unwrap() else {
+                    panic!("{kind} is a manifest")
+                };
+                assert_eq!(parts.config.digest, Digest::of(b"config"));
+                let expected =
+                    Part { digest: Digest::of(b"layer"), size: 5, media_type: layer.to_owned() };
+                assert_eq!(parts.layers, [expected]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_image_for_this_machine_is_chosen() {
+        for (kind, of) in [(OCI_INDEX, OCI), (DOCKER_LIST, DOCKER)] {
+            let entries = [
+                platform(of, "linux", "arm64"),
+                platform(of, "windows", "amd64"),
+                platform(of, "linux", "amd64"),
+            ];
+            let Found::Index(chosen) = parse(&index(kind, &entries), Some(kind)).unwrap() else {
+                panic!("{kind} is an index")
+            };
+            assert_eq!(chosen.digest, Digest::of(b"linux/amd64"));
+        }
+        let only = index(OCI_INDEX, &[descriptor(OCI, "only", "")]);
+        assert!(
+            matches!(parse(&only, None), Ok(Found::Index(part)) if part.digest == Digest::of(b"only"))
+        );
+    }
+
+    #[test]
+    fn what_there_is_instead_is_listed() {
+        let arm = platform(OCI, "linux", "arm64");
+        let signature = platform(OCI, "unknown", "unknown");
+        let error = parse(&index(OCI_INDEX, &[arm, signature]), None).unwrap_err();
+        assert_eq!(error.to_string(), "there is no image for linux/amd64, only for linux/arm64");
+        let config =
+            r#"{"architecture":"arm64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let error = parse_config(config.as_bytes(), 0).unwrap_err();
+        assert_eq!(error.to_string(), "there is no image for linux/amd64, only for linux/arm64");
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_with_the_reason() {
+        let refused = |text: &str, sent| parse(text, sent).unwrap_err();
+        let nested = index(OCI_INDEX, &[platform(OCI_INDEX, "linux", "amd64")]);
+        assert!(matches!(refused(&nested, None), ManifestError::Nested));
+        let foreign = manifest(DOCKER, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+        assert!(matches!(refused(&foreign, None), ManifestError::Foreign { .. }));
+        let kept = manifest(OCI, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip");
+        assert!(matches!(refused(&kept, None), ManifestError::Foreign { .. }));
+        let chart = manifest(OCI, "application/vnd.cncf.helm.chart.content.v1.tar+gzip");
+        assert!(matches!(refused(&chart, None), ManifestError::Layer { .. }));
+        let good = manifest(OCI, "application/vnd.oci.image.layer.v1.tar");
+        // An index and a manifest in one, read as the one or the other (CVE-2021-41190).
+        assert!(matches!(refused(&good, Some(OCI_INDEX)), ManifestError::Ambiguous { .. }));
+        assert!(matches!(refused(r#"{"schemaVersion":1}"#, None), ManifestError::Schema1));
+        assert!(matches!(refused("<html>", Some("text/html")), ManifestError::Form { .. }));
+        assert!(matches!(refused("{}", Some("text/html")), ManifestError::Kind(_)));
+        let other = good.replace("sha256:", "sha512:");
+        assert!(parse(&other, None).is_err());
+        let huge = good.replace(r#""size":5"#, r#""size":99999999999999"#);
+        assert!(matches!(refused(&huge, None), ManifestError::TooLarge { .. }));
+        let layer = descriptor("application/vnd.oci.image.layer.v1.tar", "layer", "");
+        let many = good.replace(&layer, &vec![layer.clone(); MAX_LAYERS + 1].join(","));
+        assert!(matches!(refused(&many, None), ManifestError::TooManyLayers(1025)));
+        let config =
+            r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let error = parse_config(config.as_bytes(), 1).unwrap_err();
+        assert!(matches!(error, ManifestError::LayerCount { layers: 1, diff_ids: 0 }));
     }
 }

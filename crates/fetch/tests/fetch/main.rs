@@ -46,6 +46,19 @@ fn cached(dir: &Path) -> Vec<String> {
     names
 }
 
+/// The daemon runs all of it in tasks.
+#[test]
+fn everything_can_be_spawned() {
+    fn assert_send(_: impl Send) {}
+    let (dir, http) = (Path::new("/"), http());
+    let (client, image) = (registry(dir), "localhost/x".parse().unwrap());
+    assert_send(client.pull(&image, &|_| {}));
+    assert_send(client.resolve(&image));
+    assert_send(http.head("x"));
+    assert_send(http.get_small("x", 1));
+    assert_send(http.download("x", banger_fetch::Digest::of(b""), None, dir, &|_| {}));
+}
+
 async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, work).await.expect("it ends")
 }

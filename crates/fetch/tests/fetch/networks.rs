@@ -76,13 +76,8 @@ async fn a_private_authority_is_trusted_when_it_is_named() {
 
     let client = registry_with(dir.path(), http(), AuthFiles::none(), Arc::new(NoHelpers));
     let error = within(client.pull(&target, &|_| {})).await.unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            PullError::Request { source: SourceError::Http(HttpError::Tls { .. }), .. }
-        ),
-        "{error:?}"
-    );
+    let PullError::Request { source, .. } = &error else { panic!("{error:?}") };
+    assert!(matches!(**source, SourceError::Http(HttpError::Tls { .. })), "{error:?}");
     let hints = Problem::from(error).hints.join("\n");
     assert!(hints.contains("SSL_CERT_FILE"), "{hints}");
 }

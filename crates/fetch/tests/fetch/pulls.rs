@@ -25,11 +25,11 @@ async fn pull(dir: &Path, server: &Server, tag: &str) -> Result<Pulled, PullErro
     within(registry(dir).pull(&reference(server, tag), &|_| {})).await
 }
 
-/// The error of a pull, which is about a blob.
-async fn blob_error(dir: &Path, server: &Server) -> TransferError {
+/// Why nothing was received.
+async fn receive_error(dir: &Path, server: &Server) -> TransferError {
     match pull(dir, server, "latest").await.unwrap_err() {
-        PullError::Blob { source, .. } => source,
-        PullError::Request { source, .. } => source.into(),
+        PullError::Blob { source, .. } => *source,
+        PullError::Request { source, .. } => (*source).into(),
         other => panic!("{other:?}"),
     }
 }
@@ -132,7 +132,7 @@ async fn another_range_than_asked_for_is_refused() {
         _ => Reply::new(206, "x").header("Content-Range", "bytes 0-0/1"),
     })
     .await;
-    let error = blob_error(dir.path(), &server).await;
+    let error = receive_error(dir.path(), &server).await;
     assert!(
         matches!(error, TransferError::Source(SourceError::Http(HttpError::Nonsense { .. }))),
         "{error:?}"
@@ -148,7 +148,7 @@ async fn wrong_bytes_are_not_kept() {
         reply
     })
     .await;
-    let error = blob_error(dir.path(), &server).await;
+    let error = receive_error(dir.path(), &server).await;
     let TransferError::Digest { name, expected, found } = &error else { panic!("{error:?}") };
     assert_eq!((name, *expected), (&expected.to_string(), Digest::of(&image.layers[0])));
     assert_ne!(expected, found);
@@ -171,7 +171,7 @@ async fn too_many_bytes_are_cut_off() {
             Reply::new(200, chunked).header("Transfer-Encoding", "chunked")
         })
         .await;
-        let error = blob_error(dir.path(), &server).await;
+        let error = receive_error(dir.path(), &server).await;
         assert!(matches!(error, TransferError::TooLong { .. }), "{error:?}");
         assert_eq!(cached(dir.path()), [Digest::of(&image.config).hex()]);
     }
@@ -182,7 +182,7 @@ async fn too_few_bytes_are_asked_for_a_bounded_number_of_times() {
     let dir = tempfile::tempdir().unwrap();
     let image = Image::new(&[LARGE]);
     let server = meddling(&image, |_, _, _| Reply::new(200, "short")).await;
-    let error = blob_error(dir.path(), &server).await;
+    let error = receive_error(dir.path(), &server).await;
     assert!(matches!(error, TransferError::TooShort { received: 5, .. }), "{error:?}");
     assert_eq!(server.seen(&Digest::of(&image.layers[0]).hex()).len(), 5);
 }
@@ -201,7 +201,7 @@ async fn an_overloaded_server_is_asked_again_and_a_broken_one_not_for_ever() {
 
     let dir = tempfile::tempdir().unwrap();
     let server = meddling(&image, |_, _, _| Reply::new(500, "")).await;
-    let error = blob_error(dir.path(), &server).await;
+    let error = receive_error(dir.path(), &server).await;
     assert!(
         matches!(&error, TransferError::Source(source) if source.status() == Some(500)),
         "{error:?}"
@@ -210,7 +210,7 @@ async fn an_overloaded_server_is_asked_again_and_a_broken_one_not_for_ever() {
 
     let dir = tempfile::tempdir().unwrap();
     let server = meddling(&image, |_, _, _| Reply::new(429, "").header("Retry-After", 3600)).await;
-    let error = blob_error(dir.path(), &server).await;
+    let error = receive_error(dir.path(), &server).await;
     assert!(
         matches!(&error, TransferError::Source(source) if source.status() == Some(429)),
         "{error:?}"
@@ -332,11 +332,14 @@ async fn a_digest_is_resolved_without_the_header_too() {
 async fn a_manifest_without_end_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(|_| Reply::new(200, vec![b' '; 5 << 20])).await;
-    let error = pull(dir.path(), &server, "latest").await.unwrap_err();
-    let PullError::Request { source: SourceError::Http(error), .. } = error else {
-        panic!("{error:?}")
-    };
-    assert!(matches!(error, HttpError::TooLong { limit: 4_194_304, .. }), "{error:?}");
+    let error = receive_error(dir.path(), &server).await;
+    assert!(
+        matches!(
+            error,
+            TransferError::Source(SourceError::Http(HttpError::TooLong { limit: 4_194_304, .. }))
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -345,17 +348,15 @@ async fn what_is_not_there_is_told_apart_from_who_is_not_there() {
     let image = Image::new(&[100]);
     let server = Server::start(move |request| image.serve(request)).await;
     let error = pull(dir.path(), &server, "other").await.unwrap_err();
-    assert!(matches!(error, PullError::NotFound(_)), "{error:?}");
+    assert!(matches!(error, PullError::NotFound { .. }), "{error:?}");
     assert_eq!(Problem::from(error).code, Code::NotFound);
 
     let target = reference(&server, "latest");
     drop(server);
     let error = within(registry(dir.path()).pull(&target, &|_| {})).await.unwrap_err();
+    let PullError::Request { source, .. } = &error else { panic!("{error:?}") };
     assert!(
-        matches!(
-            &error,
-            PullError::Request { source: SourceError::Http(HttpError::Connect { .. }), .. }
-        ),
+        matches!(**source, SourceError::Http(HttpError::Connect { refused: true, .. })),
         "{error:?}"
     );
     assert!(!Problem::from(error).hints.is_empty());
