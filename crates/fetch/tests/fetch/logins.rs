@@ -14,9 +14,9 @@ use crate::{http, registry, registry_with, within};
 /// `user:hunter2` in base64.
 const LOGIN: &str = "dXNlcjpodW50ZXIy";
 
-/// A registry that wants tokens, gives a new one to each who has the login, and takes each token
-/// for `uses` requests only.
-async fn with_tokens(image: &Image, uses: usize) -> Server {
+/// A registry that wants tokens, gives a new one to each who has the login, or to anybody if it is
+/// `public`, and takes each token for `uses` requests only.
+async fn with_tokens(image: &Image, public: bool, uses: usize) -> Server {
     let image = image.clone();
     let (issued, left) = (AtomicUsize::new(0), Mutex::new(0));
     Server::start(move |request| {
@@ -27,7 +27,7 @@ async fn with_tokens(image: &Image, uses: usize) -> Server {
                 && request.body.contains("grant_type=refresh_token");
             let scope = "scope=repository%3Aa%2Fimage%3Apull";
             let wanted = [query, &request.body].concat();
-            if !(by_password || by_identity) || !wanted.contains(scope) {
+            if !(public || by_password || by_identity) || !wanted.contains(scope) {
                 return Reply::new(401, "");
             }
             *left.lock().unwrap() = uses;
@@ -68,7 +68,7 @@ async fn tokens_are_fetched_and_renewed() {
     let entries =
         [format!(r#"{{"auth": "{LOGIN}"}}"#), r#"{"identitytoken": "hunter2"}"#.to_owned()];
     for (number, entry) in entries.iter().enumerate() {
-        let server = with_tokens(&image, 4).await;
+        let server = with_tokens(&image, false, 4).await;
         let text = format!(r#"{{"auths": {{"{}": {entry}}}}}"#, server.address);
         let cache = dir.path().join(number.to_string());
         let client = registry_with(&cache, http(), logins(&dir, &text), Arc::new(NoHelpers));
@@ -79,9 +79,20 @@ async fn tokens_are_fetched_and_renewed() {
 }
 
 #[tokio::test]
+async fn public_images_need_a_token_but_no_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = with_tokens(&Image::new(&[100]), true, 100).await;
+    within(registry(dir.path()).pull(&reference(&server), &|_| {})).await.unwrap();
+    let seen = server.seen("/token");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].header("authorization"), None);
+    assert!(seen[0].path.contains("service=here"), "{seen:?}");
+}
+
+#[tokio::test]
 async fn without_the_right_login_the_way_out_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let server = with_tokens(&Image::new(&[100]), 100).await;
+    let server = with_tokens(&Image::new(&[100]), false, 100).await;
     let target = reference(&server);
     let error = within(registry(dir.path()).pull(&target, &|_| {})).await.unwrap_err();
     assert!(matches!(error, PullError::Unauthorized { anonymous: true, .. }), "{error:?}");
