@@ -4,13 +4,14 @@
 
 use std::ffi::OsString;
 use std::fs::Permissions;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
 use banger_proto::api::RunConfig;
 use banger_rootfs::digest::render_hex;
-use banger_rootfs::tar_image::{Built, write_image};
+use banger_rootfs::layers::{self, Built, Layer, write_image};
 use banger_rootfs::tree::Limits;
 
 use super::catalog::{CatalogImage, Recipe, find_recipe};
@@ -98,11 +99,13 @@ fn plan_arguments(image: &CatalogImage, recipe: &Recipe, customize: &Path) -> Ve
     args
 }
 
-fn write(tar: &Path, to: &Path) -> Result<Built, banger_rootfs::tar_image::ImageError> {
+fn write(tar: &Path, to: &Path) -> Result<Built, layers::ImageError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create_new(true);
     let file = fs_err::OpenOptions::from_options(options).open(to)?;
-    let built = write_image(tar, file.file(), Limits::default())?;
+    let built = write_image(&[Layer::of_file(tar)], file.file(), Limits::default(), &|_| {
+        ControlFlow::Continue(())
+    })?;
     // The tar is as large as the image and of no use any more.
     fs_err::remove_file(tar)?;
     Ok(built)

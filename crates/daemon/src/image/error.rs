@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_proto::{Code, Problem};
-use banger_rootfs::tar_image;
+use banger_rootfs::layers;
 
 use super::mmdebstrap::PackagingError;
 use super::single_flight::Lost;
@@ -83,7 +83,7 @@ pub enum ImageError {
         name: String,
         /// Why.
         #[source]
-        source: tar_image::ImageError,
+        source: layers::ImageError,
     },
     /// A file operation failed; the text says which.
     #[error(transparent)]

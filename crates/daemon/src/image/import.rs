@@ -1,12 +1,13 @@
 //! Taking in a root file system that the user has: tar → ext4 → index.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
 use banger_proto::api::RunConfig;
 use banger_rootfs::digest::render_hex;
-use banger_rootfs::tar_image::{Built, write_image};
+use banger_rootfs::layers::{self, Built, Layer, write_image};
 use banger_rootfs::tree::Limits;
 
 use super::build::Builder;
@@ -56,9 +57,9 @@ pub(super) async fn delete_image(builder: Builder, name: String) -> Result<(), I
     blocking(move || remove(&images, &gone)).await.map_err(|source| lost(&name, source))?
 }
 
-fn write(tar: &Path, to: &Path) -> Result<Built, banger_rootfs::tar_image::ImageError> {
+fn write(tar: &Path, to: &Path) -> Result<Built, layers::ImageError> {
     let file = File::options().read(true).write(true).create_new(true).open(to)?;
-    write_image(tar, &file, Limits::default())
+    write_image(&[Layer::of_file(tar)], &file, Limits::default(), &|_| ControlFlow::Continue(()))
 }
 
 fn describe(name: String, tar: &Path, built: &Built) -> Manifest {
