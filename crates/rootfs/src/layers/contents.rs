@@ -7,7 +7,7 @@ use super::stream::{Source, Watch};
 use super::{ImageError, LayerError};
 use crate::archive::{Reader, What};
 use crate::ext4::{Ext4Error, Writer};
-use crate::tree::{Limits, Object};
+use crate::tree::{Limits, Object, shown};
 
 /// Copies the contents of one layer, whose numbers are `numbers`. A layer is read up to the last
 /// file of it that is in the image.
@@ -29,7 +29,14 @@ pub(super) fn copy(
                 let What::Object(Object::File { .. }, _) = member.what else { continue };
                 let Meaning::Entry = meaning(&member.path) else { continue };
                 if number == next {
-                    writer.fill(number, &member.segments, &mut reader.payload())?;
+                    writer.fill(number, &member.segments, &mut reader.payload()).map_err(
+                        |error| match error {
+                            Ext4Error::Contents(source) => {
+                                LayerError::Contents { path: shown(&member.path), source }
+                            }
+                            error => error.into(),
+                        },
+                    )?;
                 }
                 number += 1;
             }

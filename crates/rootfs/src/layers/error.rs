@@ -50,6 +50,15 @@ pub enum LayerError {
     /// An entry that ext4 cannot hold.
     #[error(transparent)]
     Ext4(#[from] Ext4Error),
+    /// The contents of an entry cannot be read.
+    #[error("cannot read the contents of `{path}`")]
+    Contents {
+        /// The entry.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// It is compressed in a way that is not supported.
     #[error("{0:?} compression is not supported for layers")]
     Compression(crate::decompress::Compression),

@@ -156,7 +156,7 @@ impl Tree {
             (entry.node, entry.layer) = (node, layer);
             return Ok(());
         }
-        self.check_count(path)?;
+        self.check_count(path, self.entries.len())?;
         let id = u32::try_from(self.entries.len()).unwrap_or(NONE);
         let text = self.push_text(path, name)?;
         // Names have 255 bytes at most.
@@ -186,7 +186,7 @@ impl Tree {
     }
 
     fn push_node(&mut self, path: &[u8], kind: Kind) -> Result<NodeId, TreeError> {
-        self.check_count(path)?;
+        self.check_count(path, self.nodes.len())?;
         let id = u32::try_from(self.nodes.len()).unwrap_or(NONE);
         let node = self.plain_node(kind);
         self.nodes.push(node);
@@ -210,10 +210,9 @@ impl Tree {
         Ok(())
     }
 
-    fn check_count(&self, path: &[u8]) -> Result<(), TreeError> {
+    fn check_count(&self, path: &[u8], made: usize) -> Result<(), TreeError> {
         let limit = self.limits.entries;
-        let made = self.nodes.len().max(self.entries.len()).saturating_add(self.piece_count);
-        if made >= limit {
+        if made.saturating_add(self.piece_count) >= limit {
             return Err(TreeError::Entries { path: shown(path), limit });
         }
         Ok(())
