@@ -32,7 +32,7 @@ pub(crate) struct Manifest {
     pub(crate) distro: String,
     /// Architecture as the distribution calls it.
     pub(crate) arch: String,
-    /// SHA-256 of the ext4 file, hexadecimal.
+    /// What the image is made of and how, as a SHA-256, hexadecimal.
     pub(crate) digest: String,
     /// Name of the ext4 file, in the manifest's directory.
     pub(crate) file: String,

@@ -53,7 +53,7 @@ pub(crate) const WORK: &str = ".work";
 pub struct Image {
     /// Name.
     pub name: String,
-    /// SHA-256 of the file, hexadecimal.
+    /// What it is made of and how, as a SHA-256, hexadecimal.
     pub digest: String,
     /// The ext4 file; it is only read, and never changed in place.
     pub path: PathBuf,

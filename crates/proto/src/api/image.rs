@@ -67,7 +67,7 @@ pub struct ImageView {
     pub name: String,
     /// One line about it.
     pub description: String,
-    /// SHA-256 of the ext4 file, hexadecimal; absent while the image is not here.
+    /// What it is made of and how, as a SHA-256, hexadecimal; absent while the image is not here.
     pub digest: Option<String>,
     /// Bytes on this disk; zero while the image is not here.
     pub size: ByteSize,

@@ -87,6 +87,3 @@ pub enum What {
     /// Something that no image has: a socket, a label of the archive.
     Nothing,
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,9 +17,9 @@
 //!
 //! # Memory
 //!
-//! What grows are the tree and the plan: 130 bytes for an entry with a short name. Decompression
-//! takes a window of up to `stream::MAX_WINDOW` where a layer asks for it; nearly all are far
-//! below.
+//! What grows are the tree and the plan: 130 bytes for an entry with a short name, bounded by
+//! [`Limits`]. Decompression has a window beside: 32 KiB of gzip, as large as the layer asks for
+//! up to `stream::MAX_WINDOW` of xz and zstd.
 //!
 //! Not responsible for getting layers or for knowing which belong together.
 

@@ -42,6 +42,7 @@ impl Tree {
         let kind = self.admit(path, parent, object)?;
         let node = self.push_node(path, kind)?;
         self.set_attributes(path, node, attributes)?;
+        self.touch(node);
         self.bind(path, parent, name, existing, node)
     }
 
@@ -76,19 +77,18 @@ impl Tree {
         parent: NodeId,
         name: &[u8],
     ) -> Result<NodeId, TreeError> {
-        let node = self.push_node(path, self.empty_directory(parent))?;
+        let node = self.push_node(path, Self::empty_directory(parent))?;
         self.bind(path, parent, name, None, node)?;
         Ok(node)
     }
 
-    pub(super) fn empty_directory(&self, parent: NodeId) -> Kind {
-        let touched = self.layer;
-        Kind::Directory(Directory { first: NONE, last: NONE, parent, touched, opaque: 0 })
+    /// A directory that no layer has named yet.
+    pub(super) fn empty_directory(parent: NodeId) -> Kind {
+        Kind::Directory(Directory { first: NONE, last: NONE, parent, touched: 0, opaque: 0 })
     }
 
     /// A node with the attributes of a directory that is only implied.
-    #[expect(clippy::unused_self, reason = "a constructor that reads as the others do")]
-    pub(super) fn plain_node(&self, kind: Kind) -> Node {
+    pub(super) fn plain_node(kind: Kind) -> Node {
         let Attributes { mode, uid, gid, mtime, .. } = Attributes::implied();
         let (mtime, mtime_nanoseconds) = mtime;
         Node { kind, mtime, mtime_nanoseconds, uid, gid, xattrs: 0, mode }
@@ -112,7 +112,7 @@ impl Tree {
     /// Takes in what an object has beside a node.
     fn admit(&mut self, path: &[u8], parent: NodeId, object: Object) -> Result<Kind, TreeError> {
         Ok(match object {
-            Object::Directory => self.empty_directory(parent),
+            Object::Directory => Self::empty_directory(parent),
             Object::File { size, source, pieces } => {
                 let place = match pieces {
                     None => {
@@ -188,7 +188,7 @@ impl Tree {
     fn push_node(&mut self, path: &[u8], kind: Kind) -> Result<NodeId, TreeError> {
         self.check_count(path, self.nodes.len())?;
         let id = u32::try_from(self.nodes.len()).unwrap_or(NONE);
-        let node = self.plain_node(kind);
+        let node = Self::plain_node(kind);
         self.nodes.push(node);
         Ok(id)
     }

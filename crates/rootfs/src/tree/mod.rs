@@ -225,7 +225,7 @@ impl Tree {
             layer: 0,
             cache: Cache::default(),
         };
-        let root = tree.plain_node(tree.empty_directory(Self::ROOT));
+        let root = Self::plain_node(Self::empty_directory(Self::ROOT));
         tree.nodes.push(root);
         tree
     }
@@ -238,18 +238,6 @@ impl Tree {
         self.layer = self.layer.checked_add(1).ok_or(TreeError::Layers)?;
         self.cache.clear();
         Ok(self.layer)
-    }
-
-    /// Number of names that the tree has now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Whether nothing but the root is there.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Number of nodes ever made; ids are below it.

@@ -84,7 +84,7 @@ impl Tree {
             return false;
         }
         if !own {
-            let node = self.plain_node(Kind::Directory(directory));
+            let node = Self::plain_node(Kind::Directory(directory));
             self.nodes[entry.node as usize] = node;
             self.entries[id as usize].layer = self.layer;
         }

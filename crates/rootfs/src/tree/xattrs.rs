@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+type Bytes = Box<[u8]>;
+
 /// Extended attributes of one file, by full name, as `getxattr` gives the values. Sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Xattrs(Vec<(Box<[u8]>, Box<[u8]>)>);
+pub struct Xattrs(Vec<(Bytes, Bytes)>);
 
 impl Xattrs {
     /// Sets one, in place of one of the same name.

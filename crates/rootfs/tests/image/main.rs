@@ -7,6 +7,7 @@
 )]
 
 mod blank;
+mod check;
 mod files;
 mod forms;
 mod hostile;
@@ -14,3 +15,23 @@ mod image;
 mod overlaying;
 mod streams;
 mod tar;
+
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_layers_are_refused_or_become_a_sound_image(
+        script in prop::collection::vec(any::<u8>(), 0..400)
+    ) {
+        check::scripted(&script);
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_become_a_sound_image(
+        bytes in prop::collection::vec(any::<u8>(), 0..4000)
+    ) {
+        check::bytes(&bytes);
+    }
+}

@@ -188,7 +188,7 @@ fn progress_goes_on_to_the_end_and_can_be_cancelled() {
 fn a_file_that_changes_meanwhile_is_noticed() {
     let (place, layer) = stored(&tar());
     let image = tempfile::tempfile_in(place.path()).unwrap();
-    let error = write_image(&[layer.clone()], &image, Limits::default(), &|step| {
+    let error = write_image(std::slice::from_ref(&layer), &image, Limits::default(), &|step| {
         if step.phase == Phase::Writing {
             let file = std::fs::File::options().append(true).open(&layer.path).unwrap();
             file.set_len(step.total + 1).unwrap();
