@@ -12,8 +12,11 @@
 //! | [`tar_entry`] | what one entry of a tar archive says |
 //! | [`ext4`] | writing ext4; the only module that knows the library behind it |
 //! | [`kernel_package`] | finding kernel, configuration and modules in a package's tar |
+//! | [`deb`] | the files of a Debian package as one tar |
+//! | [`kernel_facts`] | version and configuration that a kernel carries |
 //! | [`vmlinux`] | the ELF kernel inside a bzImage |
 //! | [`modules`] | which kernel modules to take along, and in which order they load |
+//! | [`modules_dir`] | a directory of modules to take from |
 //! | [`decompress`] | the compressions that kernels and modules come in |
 //! | [`cpio`] | writing an initramfs |
 //! | [`bundle`] | `.tar.zst` files with exactly the files they should have |
@@ -22,11 +25,14 @@
 pub mod blank;
 pub mod bundle;
 pub mod cpio;
+pub mod deb;
 pub mod decompress;
 pub mod digest;
 pub mod ext4;
+pub mod kernel_facts;
 pub mod kernel_package;
 pub mod modules;
+pub mod modules_dir;
 pub mod tar_entry;
 pub mod tar_image;
 pub mod tree;
