@@ -86,7 +86,7 @@ impl Engine {
     pub async fn open(host: Host, store: Store) -> Result<Self, StoreError> {
         let host = Arc::new(host);
         let recovered = recover(&host, &store).await?;
-        tokio::join!(host.images.remove_leftovers(), host.kernels.remove_leftovers());
+        host.images.remove_leftovers().await;
         let engine = Self {
             inner: Arc::new(Inner {
                 host,
@@ -102,6 +102,8 @@ impl Engine {
             let driver = engine.register(record, vmm);
             engine.inner.drivers.spawn(driver.run());
         }
+        let Inner { host, registry, .. } = &*engine.inner;
+        host.kernels.settle(registry.kernels_in_use()).await;
         Ok(engine)
     }
 

@@ -118,4 +118,6 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(images::delete_image))
         .routes(routes!(kernels::list_kernels))
         .routes(routes!(kernels::pull_kernel))
+        .routes(routes!(kernels::import_kernel))
+        .routes(routes!(kernels::show_kernel, kernels::delete_kernel))
 }

@@ -59,10 +59,13 @@ mod tests {
         fs_err::write(&agent, "agent one").unwrap();
         fs_err::write(&modules, "070701 modules").unwrap();
         let plain = Kernel {
-            name: "k".into(),
+            name: Some("k".into()),
             version: "1".into(),
+            directory: place.path().into(),
             vmlinux: place.path().join("vmlinux"),
             modules: None,
+            placed: true,
+            manifest: Default::default(),
         };
         let modular = Kernel { modules: Some(modules), ..plain.clone() };
 

@@ -214,7 +214,6 @@ impl Daemon {
         let store = Store::open(&host.paths.database())?;
         let socket = host.paths.daemon_socket();
         host.images.remove_leftovers().await;
-        host.kernels.remove_leftovers().await;
         let engine = Engine::open(host, store).await?;
         match Listener::bind(&socket) {
             Ok(listener) => Ok(Self { engine, listener, owner, build }),

@@ -17,6 +17,9 @@
 //! | `POST /v1/images/import` | [`ImportImage`] → [`Event`] lines |
 //! | `DELETE /v1/images/{image}` | – → [`ImageView`] as it was |
 //! | `GET /v1/kernels` · `POST /v1/kernels/pull` | – · [`ObtainKernel`] → [`KernelList`] · [`Event`] lines |
+//! | `POST /v1/kernels/import` | [`ImportKernel`] → [`Event`] lines |
+//! | `GET /v1/kernels/{kernel}` | – → [`KernelDetails`] |
+//! | `DELETE /v1/kernels/{kernel}` | – → [`KernelView`] as it was |
 //! | `GET /v1/openapi.json` | – → the description of all this |
 //!
 //! `{vm}` is a name, an id or an unambiguous prefix of an id. Every answer carries
@@ -35,7 +38,7 @@ pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
 pub use event::{Event, Stage};
 pub use image::{ImageList, ImageView, ImportImage, ObtainImage, RunConfig};
-pub use kernel::{KernelList, KernelView, ObtainKernel};
+pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use vm::{
     Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,
     VmWorkspace, WaitFor, WorkspaceSource,
