@@ -2,7 +2,7 @@
 //! both crates, so that no command can reach into the engine.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use banger_proto::Problem;
@@ -18,9 +18,37 @@ pub struct Hooks {
     pub supervisor: fn(&Path) -> ExitCode,
     /// Plans a VM without making anything.
     pub dry_run: fn(&CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>>,
+    /// Packs a kernel for publishing.
+    pub make_kernel_bundle: fn(&KernelBundle) -> Result<MadeBundle, Problem>,
     /// Identity of this program's file, in the form of
     /// [`DaemonStatus::build`](banger_proto::api::DaemonStatus::build).
     pub build: fn() -> String,
+}
+
+/// A kernel to pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelBundle {
+    /// An ELF `vmlinux`, a bzImage or a Debian package.
+    pub kernel: PathBuf,
+    /// Its modules: a directory or a `modules.cpio`; absent for the package's.
+    pub modules: Option<PathBuf>,
+    /// Its configuration; absent for the package's, or what the kernel carries.
+    pub config: Option<PathBuf>,
+    /// Distribution that its source comes from.
+    pub distro: String,
+    /// One line about it.
+    pub description: String,
+    /// Where the bundle goes.
+    pub out: PathBuf,
+}
+
+/// A bundle that was packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeBundle {
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 /// What `vm run --dry-run` shows.

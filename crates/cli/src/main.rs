@@ -5,14 +5,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{DryRun, Hooks};
+use banger_cli::{DryRun, Hooks, KernelBundle, MadeBundle};
+use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
 use banger_proto::api::CreateVm;
 use banger_proto::{Code, Problem, exit_code};
 use futures_util::future::LocalBoxFuture;
 
 fn main() -> ExitCode {
-    banger_cli::run(Hooks { daemon, supervisor: banger_daemon::supervise::run, dry_run, build })
+    let supervisor = banger_daemon::supervise::run;
+    banger_cli::run(Hooks { daemon, supervisor, dry_run, make_kernel_bundle, build })
 }
 
 fn daemon(args: &[OsString]) -> ExitCode {
@@ -37,6 +39,18 @@ fn executable() -> PathBuf {
 
 fn build() -> String {
     lifecycle::build_identity(&executable())
+}
+
+fn make_kernel_bundle(asked: &KernelBundle) -> Result<MadeBundle, Problem> {
+    let request = BundleRequest {
+        kernel: asked.kernel.clone(),
+        modules: asked.modules.clone(),
+        config: asked.config.clone(),
+        distro: asked.distro.clone(),
+        description: asked.description.clone(),
+    };
+    let (sha256, size) = kernel::make_bundle(request, &asked.out)?;
+    Ok(MadeBundle { sha256, size })
 }
 
 fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {

@@ -4,6 +4,7 @@ mod completion;
 mod daemon;
 mod doctor;
 mod image;
+mod internal;
 mod kernel;
 mod version;
 mod vm;
@@ -60,6 +61,8 @@ enum Command {
     Image(image::Command),
     #[command(subcommand)]
     Kernel(kernel::Command),
+    #[command(subcommand)]
+    Internal(internal::Command),
     #[command(subcommand)]
     Daemon(daemon::Command),
     Doctor(doctor::Args),
@@ -138,6 +141,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Vm(command) => vm::run_command(context, command).await,
         Command::Image(command) => image::run_command(context, command).await,
         Command::Kernel(command) => kernel::run_command(context, command).await,
+        Command::Internal(command) => internal::run_command(context, command),
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::Version(args) => version::version(context, args),

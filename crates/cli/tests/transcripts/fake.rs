@@ -38,14 +38,14 @@ pub(crate) struct Fake {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     vms: Mutex<Vec<VmView>>,
     log: Mutex<Vec<String>>,
     logged: Condvar,
 }
 
 impl Shared {
-    fn log(&self, line: impl Into<String>) {
+    pub(crate) fn log(&self, line: impl Into<String>) {
         self.log.lock().unwrap().push(line.into());
         self.logged.notify_all();
     }
@@ -65,6 +65,7 @@ impl Fake {
             .route("/v1/vms/{vm}/start", post(start))
             .route("/v1/vms/{vm}/logs", get(logs))
             .route("/v1/vms/{vm}/exec", post(exec))
+            .merge(crate::fake_kernels::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {
@@ -132,7 +133,7 @@ async fn status() -> Json<DaemonStatus> {
     })
 }
 
-fn refuse(status: StatusCode, problem: Problem) -> Response {
+pub(crate) fn refuse(status: StatusCode, problem: Problem) -> Response {
     (status, [(OP_ID_HEADER, OP_ID)], Json(problem)).into_response()
 }
 
@@ -197,7 +198,7 @@ fn line(event: &Event) -> Bytes {
     line.into()
 }
 
-fn lines(events: &[Event]) -> Body {
+pub(crate) fn lines(events: &[Event]) -> Body {
     Body::from(events.iter().flat_map(line).collect::<Vec<u8>>())
 }
 

@@ -13,10 +13,12 @@
 //! | `obtain` | getting one: package, bundle, file of the user's |
 //! | `import` | what a user's file can be |
 //! | `parts` | a kernel in the making |
+//! | `bundle` | packing one for publishing |
 //! | `features` | what a kernel must have |
 //! | `views` | how kernels are shown |
 //! | `initramfs` | agent and modules in one file |
 
+mod bundle;
 mod catalog;
 mod collect;
 mod error;
@@ -41,6 +43,7 @@ use crate::image::single_flight::Flights;
 use crate::image::work_dir::WorkDirs;
 use crate::image::{Lost, WORK, blocking};
 use crate::progress::Progress;
+pub use bundle::{BundleRequest, make_bundle};
 use catalog::find_in_catalog;
 pub(crate) use collect::InUse;
 pub use error::{ImportError, KernelError};

@@ -300,3 +300,29 @@ async fn a_deleted_one_is_not_here() {
     let again = Problem::from(place.kernels.delete("k").await.unwrap_err());
     assert_eq!((again.code, again.message.as_str()), (Code::NotFound, "kernel `k` is not here"));
 }
+
+#[tokio::test]
+async fn what_is_packed_can_be_imported() {
+    let place = Place::new();
+    let config = config_of(&good(MACHINE));
+    let request = BundleRequest {
+        kernel: place.file("vmlinux", &vmlinux("6.12.1", None)),
+        modules: Some(place.file("m.cpio", &modules_cpio())),
+        config: Some(place.file("config", config.as_bytes())),
+        distro: "debian".into(),
+        description: "for VMs".into(),
+    };
+    let out = place.dir.path().join("k.tar.zst");
+    let (sha256, size) = make_bundle(request.clone(), &out).unwrap();
+    assert_eq!(fs_err::metadata(&out).unwrap().len(), size);
+    assert_eq!(make_bundle(request.clone(), &out).unwrap(), (sha256, size));
+    let kernel = place.imported(place.import("k", out.clone())).await;
+    assert_eq!(fs_err::read(kernel.modules.unwrap()).unwrap(), modules_cpio());
+    let details = place.kernels.describe("k", MACHINE, Vec::new()).await.unwrap();
+    assert_eq!(
+        (details.distro.as_deref(), details.modules),
+        (Some("debian"), vec!["virtio_blk".into()])
+    );
+    let again = make_bundle(BundleRequest { kernel: out.clone(), ..request }, &out);
+    assert!(again.unwrap_err().causes[0].starts_with("a bundle brings"));
+}

@@ -3,6 +3,7 @@
 
 mod failures;
 mod interface;
+mod kernels;
 mod life;
 mod recovery;
 
