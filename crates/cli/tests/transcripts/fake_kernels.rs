@@ -37,7 +37,9 @@ fn kernels() -> [KernelDetails; 3] {
             directory: Some("/kernels/.versions/debian-0123456789ab".into()),
             has_modules: true,
             modules: vec!["ext4".into(), "virtio_blk".into()],
-            features: [("PVH".to_owned(), 'y'), ("VIRTIO_BLK".to_owned(), 'm')].into(),
+            features: [("PVH", 'y'), ("TTY", 'n'), ("UNIX", 'y'), ("VIRTIO_BLK", 'm')]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
             lacking: vec!["CONFIG_TTY (to have terminals)".into()],
             vms: vec!["web".into(), "db".into()],
         },

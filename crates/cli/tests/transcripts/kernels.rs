@@ -36,7 +36,9 @@ fn shows() {
     modules:        ext4, virtio_blk
     runs vms here:  no
     lacks:          CONFIG_TTY (to have terminals)
-    options:        PVH VIRTIO_BLK=m
+    built in:       PVH UNIX
+    as modules:     VIRTIO_BLK
+    without:        TTY
     vms:            web, db
     -- exit 0
     ");

@@ -222,6 +222,9 @@ pub enum ImportError {
     /// There is no module in the directory.
     #[error("there are no modules in `{0}`")]
     NoModules(PathBuf),
+    /// The file with the configuration is none.
+    #[error("`{0}` is no kernel configuration")]
+    Config(PathBuf),
     /// The file with modules is none.
     #[error("`{path}` is no file of modules")]
     Cpio {

@@ -81,12 +81,14 @@ const NEEDED: &[Need] = &[
     need(&["VIRTIO_VSOCKETS"], "be spoken to", &[Firecracker]),
 ];
 
-/// Options of a configuration by name, without `CONFIG_`: `y` or `m`.
+/// Options of a configuration by name, without `CONFIG_`: `y`, `m`, or `n` for one that is not set.
+/// What is not in here nobody looked at: another version of this program may have written it down,
+/// to which other options mattered.
 pub(crate) type Features = BTreeMap<String, char>;
 
-/// Reads the options that matter from a kernel configuration.
-pub(crate) fn parse_config(config: &str) -> Features {
-    config
+/// Reads the options that matter from a kernel configuration; `None` for a text that is none.
+pub(crate) fn parse_config(config: &str) -> Option<Features> {
+    let set: BTreeMap<&str, char> = config
         .lines()
         .filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('='))
         .filter_map(|(name, value)| match value {
@@ -94,15 +96,17 @@ pub(crate) fn parse_config(config: &str) -> Features {
             "m" => Some((name, 'm')),
             _ => None,
         })
-        .filter(|(name, _)| matters(name))
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        .collect();
+    let value = |name: &str| set.get(name).copied().unwrap_or('n');
+    let features = all_options().map(|name| (name.to_owned(), value(name)));
+    (!set.is_empty()).then(|| features.collect())
 }
 
-fn matters(name: &str) -> bool {
-    NOTED.contains(&name)
-        || NEEDED.iter().any(|need| need.any_of.contains(&name))
-        || WANTED.iter().any(|wanted| wanted.option == name)
+/// The options that matter.
+fn all_options() -> impl Iterator<Item = &'static str> {
+    let needed = NEEDED.iter().flat_map(|need| need.any_of);
+    let wanted = WANTED.iter().map(|wanted| wanted.option);
+    NOTED.iter().chain(needed).copied().chain(wanted)
 }
 
 /// Names of the modules that a kernel with `features` needs to boot: what it has, and has not built
@@ -139,23 +143,20 @@ impl Modules<'_> {
     }
 }
 
-/// What a kernel with `features` and `modules` lacks on `machine`, one fragment each. No features at
-/// all is a kernel that nobody described, which may have everything.
+/// What a kernel with `features` and `modules` lacks on `machine`, one fragment each. What nobody
+/// looked at may be there.
 pub(crate) fn find_lacking(
     features: &Features,
     modules: Modules<'_>,
     machine: GuestMachine,
 ) -> Vec<String> {
-    if features.is_empty() {
-        return Vec::new();
-    }
-    let has = |option: &&str| match features.get(*option) {
-        Some('y') => true,
-        Some('m') => modules.have(option),
-        _ => false,
+    let lacks = |option: &&str| match features.get(*option) {
+        Some('m') => !modules.have(option),
+        Some('y') | None => false,
+        Some(_) => true,
     };
     let lacking =
-        NEEDED.iter().filter(|need| need.on.contains(&machine) && !need.any_of.iter().any(&has));
+        NEEDED.iter().filter(|need| need.on.contains(&machine) && need.any_of.iter().all(&lacks));
     lacking
         .map(|need| format!("CONFIG_{} (to {})", need.any_of.join(" or CONFIG_"), need.why))
         .collect()
@@ -165,14 +166,18 @@ pub(crate) fn find_lacking(
 pub(super) mod tests {
     use super::*;
 
-    /// A configuration with all that a VM needs on `machine`, the drivers as modules.
-    pub(crate) fn good(machine: GuestMachine) -> Features {
+    /// A configuration with all that a VM needs on `machine` and nothing else, the drivers as modules.
+    pub(crate) fn good(machine: GuestMachine) -> String {
         let needed = NEEDED.iter().filter(|need| need.on.contains(&machine));
         let options = needed.map(|need| {
             let driver = WANTED.iter().any(|wanted| wanted.option == need.any_of[0]);
-            (need.any_of[0].to_owned(), if driver { 'm' } else { 'y' })
+            format!("CONFIG_{}={}\n", need.any_of[0], if driver { 'm' } else { 'y' })
         });
         options.collect()
+    }
+
+    fn parse(config: &str) -> Features {
+        parse_config(config).unwrap()
     }
 
     fn lacks(features: &Features, modules: Modules<'_>, machine: GuestMachine) -> Vec<String> {
@@ -184,18 +189,20 @@ pub(super) mod tests {
     fn only_what_matters_is_kept() {
         let config = "# CONFIG_KVM is not set\nCONFIG_OVERLAY_FS=m\nCONFIG_LOG_BUF_SHIFT=17\n\
                       CONFIG_FOO=y\nCONFIG_VIRTIO_NET=m\nCONFIG_TTY=n\n";
-        let features = parse_config(config);
-        let kept: Vec<_> = features.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        assert_eq!(kept, [("OVERLAY_FS", 'm'), ("VIRTIO_NET", 'm')]);
+        let features = parse(config);
+        assert_eq!(features["OVERLAY_FS"], 'm');
+        assert_eq!((features["KVM"], features["TTY"], features["EXT4_FS"]), ('n', 'n', 'n'));
+        assert!(!features.contains_key("FOO") && !features.contains_key("LOG_BUF_SHIFT"));
+        assert_eq!(parse_config("just text\n# CONFIG_KVM is not set\n"), None);
     }
 
     #[test]
     fn every_machine_has_its_own_needs() {
         for machine in [Microvm, Q35, Firecracker] {
-            let features = good(machine);
+            let features = parse(&good(machine));
             assert_eq!(lacks(&features, Modules::Unlisted, machine), [""; 0], "{machine:?}");
         }
-        let of_q35 = good(Q35);
+        let of_q35 = parse(&good(Q35));
         assert_eq!(
             lacks(&of_q35, Modules::Unlisted, Microvm),
             ["CONFIG_ACPI", "CONFIG_VIRTIO_MMIO"]
@@ -206,14 +213,14 @@ pub(super) mod tests {
         );
         // QEMU's guest link is a serial port: sockets of the VMM do not replace it.
         assert_eq!(
-            lacks(&good(Firecracker), Modules::Unlisted, Microvm),
+            lacks(&parse(&good(Firecracker)), Modules::Unlisted, Microvm),
             ["CONFIG_PVH", "CONFIG_VIRTIO_CONSOLE"]
         );
     }
 
     #[test]
     fn a_module_counts_when_it_is_there() {
-        let features = good(Microvm);
+        let features = parse(&good(Microvm));
         let drivers = ["VIRTIO_MMIO", "VIRTIO_BLK", "EXT4_FS", "OVERLAY_FS", "VIRTIO_CONSOLE"]
             .map(|name| format!("CONFIG_{name}"));
         assert_eq!(lacks(&features, Modules::None, Microvm), drivers);
@@ -224,8 +231,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn of_an_unknown_kernel_nothing_is_said() {
+    fn what_nobody_looked_at_may_be_there() {
         assert!(find_lacking(&Features::new(), Modules::None, Microvm).is_empty());
+        let older = Features::from([("EXT4_FS".into(), 'y'), ("OVERLAY_FS".into(), 'n')]);
+        assert_eq!(lacks(&older, Modules::None, Microvm), ["CONFIG_OVERLAY_FS"]);
         assert_eq!(wanted_modules(&Features::new()).len(), WANTED.len());
         let features = Features::from([("EXT4_FS".into(), 'm'), ("VIRTIO_BLK".into(), 'y')]);
         assert_eq!(wanted_modules(&features), ["ext4"]);

@@ -106,7 +106,7 @@ pub(super) fn take_deb(import: &Import, tar: &Path) -> Result<Parts, KernelError
         extract_vmlinux(&packed).map_err(|source| failed(ImportError::Vmlinux(source)))?;
     let config = package.config().map_err(|source| failed(source.into()))?;
     let features = given_features(import)?
-        .or_else(|| config.as_deref().map(parse_config))
+        .or_else(|| config.as_deref().and_then(parse_config))
         .or_else(|| carried_features(&vmlinux))
         .unwrap_or_default();
     let modules = match given_modules(import, &features)? {
@@ -142,11 +142,14 @@ fn assemble(
 
 fn given_features(import: &Import) -> Result<Option<Features>, KernelError> {
     let Some(config) = &import.config else { return Ok(None) };
-    Ok(Some(parse_config(&String::from_utf8_lossy(&load(config)?))))
+    match parse_config(&String::from_utf8_lossy(&load(config)?)) {
+        None => Err(failed(&import.file)(ImportError::Config(config.clone()))),
+        features => Ok(features),
+    }
 }
 
 fn carried_features(vmlinux: &[u8]) -> Option<Features> {
-    find_config(vmlinux).map(|config| parse_config(&config))
+    find_config(vmlinux).and_then(|config| parse_config(&config))
 }
 
 /// The modules that were given beside the file; `None` for those that are in it.

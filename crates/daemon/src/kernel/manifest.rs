@@ -26,7 +26,7 @@ pub(crate) struct Manifest {
     pub(crate) arch: String,
     /// Version, as `uname -r` gives it.
     pub(crate) version: String,
-    /// Options of its configuration; empty when nobody looked.
+    /// Options of its configuration, `y`, `m` or `n`; what is missing nobody looked at.
     #[serde(default)]
     pub(crate) features: Features,
     /// Names of the modules it comes with, with underscores; empty when nobody listed them.
@@ -55,7 +55,10 @@ impl Manifest {
             Some("arch")
         } else if !manifest.modules.iter().all(|name| word(name)) {
             Some("modules")
-        } else if !manifest.features.iter().all(|(name, value)| word(name) && "ym".contains(*value))
+        } else if !manifest
+            .features
+            .iter()
+            .all(|(name, value)| word(name) && "ymn".contains(*value))
         {
             Some("features")
         } else {

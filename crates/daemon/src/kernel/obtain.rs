@@ -223,7 +223,7 @@ fn take_recipe(recipe: &Recipe, tar: &Path) -> Result<Parts, KernelError> {
     let broken = |source| KernelError::Package { name: name(), source };
     let mut package = KernelPackage::open(tar).map_err(broken)?;
     let config = package.config().map_err(broken)?;
-    let features = parse_config(&config.unwrap_or_default());
+    let features = config.as_deref().and_then(parse_config).unwrap_or_default();
     let vmlinux = extract_vmlinux(&package.kernel().map_err(broken)?)
         .map_err(|source| KernelError::Vmlinux { name: name(), source })?;
     let modules = take_modules(&mut package, &features)

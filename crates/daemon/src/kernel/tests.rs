@@ -78,10 +78,6 @@ fn vmlinux(version: &str, config: Option<&str>) -> Vec<u8> {
     file
 }
 
-fn config_of(features: &features::Features) -> String {
-    features.iter().map(|(name, value)| format!("CONFIG_{name}={value}\n")).collect()
-}
-
 /// A package with these files, as `dpkg-deb` makes them.
 fn deb(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
@@ -119,7 +115,7 @@ async fn a_kernel_that_lacks_something_is_refused_and_an_unknown_one_is_tried() 
     let own = place.directory.join("own");
     fs_err::create_dir_all(&own).unwrap();
     fs_err::write(own.join("vmlinux"), "ELF").unwrap();
-    let manifest = r#"{"version":"6.12","features":{"PVH":"y"}}"#;
+    let manifest = r#"{"version":"6.12","features":{"BLK_DEV_INITRD":"n"}}"#;
     fs_err::write(own.join("manifest.json"), manifest).unwrap();
     let kernel = place.kernels.find("own").await.unwrap().unwrap();
     let problem = Problem::from(kernel.check(MACHINE).unwrap_err());
@@ -153,7 +149,7 @@ async fn unknown_ones_are_refused_with_names() {
 #[tokio::test]
 async fn a_kernel_tells_its_version_and_its_options() {
     let place = Place::new();
-    let config = config_of(&good(MACHINE));
+    let config = good(MACHINE);
     let file = place.file("vmlinux", &vmlinux("6.12.1", Some(&config)));
     let kernel = place.imported(place.import("own", file)).await;
     assert_eq!((kernel.version.as_str(), kernel.placed), ("6.12.1", false));
@@ -181,7 +177,7 @@ async fn what_is_given_beside_a_kernel_counts() {
     let kernel = place.imported(import).await;
     assert_eq!(fs_err::read(kernel.modules.unwrap()).unwrap(), modules_cpio());
     let details = place.kernels.describe("own", MACHINE, Vec::new()).await.unwrap();
-    assert_eq!(details.features.keys().collect::<Vec<_>>(), ["EXT4_FS"]);
+    assert_eq!((details.features["EXT4_FS"], details.features["PVH"]), ('y', 'n'));
     assert_eq!(
         (details.kernel.description.as_str(), details.modules),
         ("mine", vec!["virtio_blk".into()])
@@ -263,6 +259,8 @@ async fn what_is_no_kernel_is_refused() {
     let modules = ModulesFrom::Path(text.display().to_string());
     let problem = place.refused(Import { modules, ..place.import("x", good.clone()) }).await;
     assert!(cause(problem).contains("it is cut off"));
+    let import = Import { config: Some(text.clone()), ..place.import("x", good.clone()) };
+    assert!(cause(place.refused(import).await).ends_with("text` is no kernel configuration"));
     let empty = place.dir.path().join("empty");
     fs_err::create_dir(&empty).unwrap();
     let modules = ModulesFrom::Path(empty.display().to_string());
@@ -304,7 +302,7 @@ async fn a_deleted_one_is_not_here() {
 #[tokio::test]
 async fn what_is_packed_can_be_imported() {
     let place = Place::new();
-    let config = config_of(&good(MACHINE));
+    let config = good(MACHINE);
     let request = BundleRequest {
         kernel: place.file("vmlinux", &vmlinux("6.12.1", None)),
         modules: Some(place.file("m.cpio", &modules_cpio())),

@@ -97,8 +97,8 @@ pub struct KernelDetails {
     /// Names of these modules, as far as they were listed.
     #[serde(default)]
     pub modules: Vec<String>,
-    /// Options that it was built with, without `CONFIG_`: `y` or `m`, of those that matter here.
-    /// Empty when nobody knows.
+    /// Options that matter here, without `CONFIG_`: `y`, `m`, or `n` for those that it was built
+    /// without. What is missing nobody looked at.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub features: BTreeMap<String, char>,

@@ -65,12 +65,13 @@ fn render_kernel(details: KernelDetails) -> String {
     pairs.push(("runs vms here", fit));
     pairs.extend(details.lacking.into_iter().map(|lacking| ("lacks", lacking)));
     if known {
-        let option = |(name, value): (&String, &char)| match value {
-            'm' => format!("{name}=m"),
-            _ => name.clone(),
+        let of = |wanted| {
+            let options = details.features.iter().filter(move |(_, value)| **value == wanted);
+            options.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
         };
-        let options: Vec<_> = details.features.iter().map(option).collect();
-        pairs.push(("options", options.join(" ")));
+        pairs.push(("built in", of('y')));
+        pairs.push(("as modules", of('m')));
+        pairs.push(("without", of('n')));
     }
     pairs.push(("vms", details.vms.join(", ")));
     render_pairs(pairs)
