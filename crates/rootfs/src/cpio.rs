@@ -90,11 +90,20 @@ pub enum CpioError {
     Short,
 }
 
-/// Names and contents of the regular files in `archive`, in its order.
+/// A regular file in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpioFile<'a> {
+    /// Its name, any bytes.
+    pub name: &'a [u8],
+    /// What is in it.
+    pub contents: &'a [u8],
+}
+
+/// The regular files in `archive`, in its order.
 ///
 /// # Errors
 /// When it is no whole archive of the `newc` form.
-pub fn list_files(archive: &[u8]) -> Result<Vec<(&[u8], &[u8])>, CpioError> {
+pub fn list_files(archive: &[u8]) -> Result<Vec<CpioFile<'_>>, CpioError> {
     /// Bytes of the magic and of the 13 fields after it.
     const HEADER: usize = 6 + 13 * 8;
     let mut files = Vec::new();
@@ -121,7 +130,7 @@ pub fn list_files(archive: &[u8]) -> Result<Vec<(&[u8], &[u8])>, CpioError> {
         let contents = archive.get(at..).and_then(|rest| rest.get(..size));
         let contents = contents.ok_or(CpioError::Short)?;
         if mode & TYPE_MASK == TYPE_FILE {
-            files.push((name, contents));
+            files.push(CpioFile { name, contents });
         }
         at = (at + size).next_multiple_of(ALIGNMENT);
     }
@@ -169,7 +178,8 @@ mod tests {
         cpio.file("init", 0o755, b"").unwrap();
         let archive = cpio.finish().unwrap();
         let files = list_files(&archive).unwrap();
-        assert_eq!(files, [(&b"modules/a.ko"[..], &b"abc"[..]), (b"init", b"")]);
+        let module = CpioFile { name: b"modules/a.ko", contents: b"abc" };
+        assert_eq!(files, [module, CpioFile { name: b"init", contents: b"" }]);
         for end in 0..archive.len() - 4 {
             assert_eq!(list_files(&archive[..end]), Err(CpioError::Short), "{end}");
         }

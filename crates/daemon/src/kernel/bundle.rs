@@ -1,6 +1,8 @@
 //! Packing a kernel for publishing: what an import would make of it, in a bundle.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::Problem;
@@ -75,6 +77,8 @@ fn pack(request: BundleRequest, out: &Path) -> Result<(String, u64), KernelError
     let mut file = NamedTempFile::new_in(beside)?;
     let written = write_bundle(&members, &mut file)
         .map_err(|source| KernelError::Bundle { name: parts.manifest.version, source })?;
+    // It is made to be read by everybody; temporary files are not.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     file.persist(out).map_err(|error| io::Error::other(format!("{}: {error}", out.display())))?;
     Ok((render_hex(&written.sha256), written.size))

@@ -213,9 +213,12 @@ pub enum ImportError {
     /// The package cannot be unpacked.
     #[error(transparent)]
     Deb(#[from] DebError),
-    /// The package holds no kernel.
+    /// The package does not hold one kernel.
+    #[error("it holds {0} kernels, expected one")]
+    Kernels(usize),
+    /// The unpacked package cannot be read.
     #[error(transparent)]
-    Package(#[from] PackageError),
+    Package(PackageError),
     /// The modules cannot be taken.
     #[error("its modules cannot be used")]
     Modules(#[source] ModulesError),
@@ -240,6 +243,16 @@ pub enum ImportError {
     /// A bundle comes as a whole.
     #[error("a bundle brings its own modules and manifest: neither can be given beside it")]
     Whole,
+}
+
+impl From<PackageError> for ImportError {
+    fn from(error: PackageError) -> Self {
+        match error {
+            // The archive is one that the user never saw.
+            PackageError::Kernels { count, .. } => Self::Kernels(count),
+            error => Self::Package(error),
+        }
+    }
 }
 
 impl From<KernelError> for Problem {
@@ -276,6 +289,12 @@ fn render_problem(error: &KernelError) -> Problem {
             .hint(format!("Delete what uses it: `banger vm delete {}`.", vms.join(" "))),
         KernelError::Foreign { path, .. } => Problem::from_error(Code::Conflict, error)
             .hint(format!("Move the file away, or remove `{}` by hand.", path.display())),
+        KernelError::Import { source: ImportError::Kernels(0), .. } => {
+            Problem::from_error(Code::BadRequest, error).hint(
+                "A package like `linux-image-amd64` only names the one with the kernel, \
+                 `linux-image-VERSION`: import that.",
+            )
+        }
         KernelError::Import { source: ImportError::Form, .. } => Problem::from_error(
             Code::BadRequest,
             error,

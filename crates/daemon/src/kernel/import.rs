@@ -196,9 +196,9 @@ fn given_cpio(path: &Path) -> Result<ModulesPart, GivenError> {
     let cpio = load(path)?;
     let files =
         list_files(&cpio).map_err(|source| ImportError::Cpio { path: path.to_owned(), source })?;
-    let list = files.iter().find(|(name, _)| *name == LOAD_LIST);
-    let (_, list) = list.ok_or_else(|| ImportError::NoLoadList(path.to_owned()))?;
-    let list = String::from_utf8_lossy(list);
+    let list = files.iter().find(|file| file.name == LOAD_LIST);
+    let list = list.ok_or_else(|| ImportError::NoLoadList(path.to_owned()))?;
+    let list = String::from_utf8_lossy(list.contents);
     let word = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let names = list.lines().filter_map(|line| line.trim().strip_suffix(".ko")).filter(word);
     let names = names.map(|name| name.replace('-', "_")).collect();

@@ -252,6 +252,9 @@ async fn what_is_no_kernel_is_refused() {
     assert_eq!(old, "it holds no usable kernel: its boot protocol 0.00 is older than 2.08");
     let broken = cause(place.refused(place.import("x", file(b"!<arch>\nbroken"))).await);
     assert!(broken.contains("is no Debian package"), "{broken}");
+    let meta = place.refused(place.import("x", file(&deb(&[("usr/share/doc/x", b"")])))).await;
+    assert_eq!(meta.causes, ["it holds 0 kernels, expected one"]);
+    assert!(meta.hints[0].contains("`linux-image-VERSION`"), "{meta:?}");
     let good = file(&vmlinux("6.12.1", None));
     let problem = place.refused(place.import("../x", good.clone())).await;
     assert_eq!(problem.code, Code::BadRequest);

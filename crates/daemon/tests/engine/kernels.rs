@@ -9,10 +9,10 @@ use hyper::{Method, StatusCode};
 
 use super::{assert_nothing_left, create, create_fails, delete, named};
 
-/// A file that is a kernel of this version to the importer; `config` comes beside it.
+/// A file that is a kernel of this version to the importer.
 fn kernel_file(env: &TestEnv, version: &str) -> String {
     let path = env.dir().join("vmlinux");
-    fs_err::write(&path, format!("\x7fELF Linux version {version} (a@b)")).unwrap();
+    fs_err::write(&path, format!("\x7fELF Linux version {version} (a@b)")).expect("a file");
     path.display().to_string()
 }
 
@@ -60,9 +60,10 @@ fn versions(env: &TestEnv) -> Vec<String> {
     };
     let mut found: Vec<String> = entries
         .map(|entry| {
-            let manifest = fs_err::read(entry.unwrap().path().join("manifest.json")).unwrap();
-            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-            manifest["version"].as_str().unwrap().to_owned()
+            let manifest = entry.expect("an entry").path().join("manifest.json");
+            let manifest = fs_err::read(manifest).expect("a manifest");
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+            manifest["version"].as_str().expect("a version").to_owned()
         })
         .collect();
     found.sort();
@@ -71,11 +72,12 @@ fn versions(env: &TestEnv) -> Vec<String> {
 
 /// The kernel that a VM was booted with last.
 fn booted(env: &TestEnv, vm: &banger_proto::VmId) -> PathBuf {
-    env.world.spec(vm).unwrap().kernel
+    env.world.spec(vm).expect("a VM").kernel
 }
 
 fn version_of(vmlinux: &Path) -> String {
-    fs_err::read_to_string(vmlinux).unwrap().split(' ').nth(3).unwrap().to_owned()
+    let text = fs_err::read_to_string(vmlinux).expect("a kernel");
+    text.split(' ').nth(3).expect("a version").to_owned()
 }
 
 #[tokio::test]
