@@ -9,8 +9,8 @@ use banger_rootfs::modules::ModulesError;
 use banger_rootfs::vmlinux::VmlinuxError;
 
 use crate::disk::NoSpace;
-use crate::image::Lost;
-use crate::image::mmdebstrap::PackagingError;
+use crate::artifact::Lost;
+use crate::artifact::mmdebstrap::PackagingError;
 
 /// Why a kernel cannot be found, used or had.
 #[derive(Debug, thiserror::Error)]

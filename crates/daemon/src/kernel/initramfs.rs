@@ -7,7 +7,7 @@ use banger_rootfs::cpio::CpioWriter;
 use banger_rootfs::digest::{render_hex, sha256};
 
 use super::{Kernel, KernelError};
-use crate::image::save_atomically;
+use crate::artifact::save_atomically;
 
 /// Version of what is put together here; another one makes files of other names.
 const LAYOUT: &str = "1";

@@ -27,10 +27,10 @@ use banger_proto::api::KernelView;
 use banger_proto::{ByteSize, Paths};
 
 use crate::exec::HostEnv;
-use crate::image::catalog::near_name;
-use crate::image::single_flight::Flights;
-use crate::image::work_dir::WorkDirs;
-use crate::image::{Lost, WORK, blocking};
+use crate::artifact::near_name;
+use crate::artifact::Flights;
+use crate::artifact::WorkDirs;
+use crate::artifact::{Lost, WORK, blocking};
 use crate::progress::Progress;
 use catalog::{CatalogKernel, load_catalog};
 pub use error::KernelError;

@@ -14,9 +14,9 @@ use super::features::{find_lacking, parse_config};
 use super::index::{MANIFEST, MODULES, Manifest, VMLINUX, publish};
 use crate::disk::check_space;
 use crate::exec::HostEnv;
-use crate::image::mmdebstrap::{make_tar, tar_in};
-use crate::image::work_dir::WorkDirs;
-use crate::image::{Lost, blocking};
+use crate::artifact::mmdebstrap::{make_tar, tar_in};
+use crate::artifact::WorkDirs;
+use crate::artifact::{Lost, blocking};
 use crate::progress::Progress;
 
 /// Room this takes at its peak: the unpacked package with what it depends on, the tar, the kernel.
