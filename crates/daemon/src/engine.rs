@@ -10,6 +10,8 @@ mod artifacts;
 mod creation;
 mod examine;
 mod host;
+mod images;
+mod kernels;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,12 +1,10 @@
-//! The calls about images and kernels.
+//! The calls about images.
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use banger_proto::OpId;
-use banger_proto::api::{
-    Event, ImageList, ImageView, ImportImage, KernelList, ObtainImage, ObtainKernel,
-};
+use banger_proto::api::{Event, ImageList, ImageView, ImportImage, ObtainImage};
 
 use super::front::InFlight;
 use super::reply::{Asked, Failed};
@@ -50,22 +48,4 @@ pub(super) async fn delete_image(
     Path(image): Path<String>,
 ) -> Result<Json<ImageView>, Failed> {
     Ok(Json(api.engine.delete_image(&image).await?))
-}
-
-/// Every kernel, those that can be obtained included.
-#[utoipa::path(get, path = "/v1/kernels", responses((status = OK, body = KernelList)))]
-pub(super) async fn list_kernels(State(api): State<Api>) -> Result<Json<KernelList>, Failed> {
-    Ok(Json(KernelList { kernels: api.engine.list_kernels().await? }))
-}
-
-/// Gets a kernel.
-#[utoipa::path(post, path = "/v1/kernels/pull", request_body = ObtainKernel,
-    responses((status = OK, body = Event, content_type = "application/x-ndjson")))]
-pub(super) async fn pull_kernel(
-    State(api): State<Api>,
-    Extension(op): Extension<OpId>,
-    Extension(guard): Extension<InFlight>,
-    Asked(asked): Asked<ObtainKernel>,
-) -> Response {
-    events::respond(api.engine.obtain_kernel(asked), op, guard)
 }
