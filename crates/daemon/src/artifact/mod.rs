@@ -18,7 +18,7 @@ mod single_flight;
 mod work_dir;
 
 pub(crate) use cancel::{Cancelled, blocking, cancellable};
-pub(crate) use save::save_atomically;
+pub(crate) use save::{HALF, save_atomically};
 pub(crate) use single_flight::Flights;
 pub use single_flight::Lost;
 pub(crate) use work_dir::{WorkDir, WorkDirs};

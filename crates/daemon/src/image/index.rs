@@ -158,9 +158,11 @@ impl Index {
 
     /// Moves `made` to its place, or leaves it where it is when its contents are here.
     fn place(&self, made: &Path, manifest: &mut Manifest) -> Result<(), ImageError> {
-        let all = self.load_all()?;
-        let same = all.values().find(|other| other.digest == manifest.digest && other.managed().is_some());
-        if let Some(same) = same {
+        // A broken manifest of another image is not this one's failure.
+        let all = self.load_all().unwrap_or_default();
+        let shares =
+            |other: &&Manifest| other.digest == manifest.digest && other.managed().is_some();
+        if let Some(same) = all.values().find(shares) {
             manifest.location = same.location.clone();
             return Ok(());
         }
@@ -277,6 +279,8 @@ mod tests {
         let error = index.load_all().unwrap_err().to_string();
         assert!(error.ends_with("x.json`"), "{error}");
         assert!(publish(&index, "x", "00", false).is_err());
+        publish(&index, "x", "00", true).unwrap();
+        assert_eq!(index.load("x").unwrap(), Some(manifest("x", "00")));
         let nowhere = Index::new(place.path().join("nope"));
         assert!(nowhere.load_all().unwrap().is_empty());
     }

@@ -145,13 +145,16 @@ pub struct ImageDetails {
 }
 
 /// What was removed because nothing needed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pruned {
     /// Number of files.
     pub files: u64,
     /// Bytes they took on the disk.
     pub bytes: ByteSize,
+    /// What was kept although it may be of no use, and why; whole sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// All images, those obtainable but not here included.
