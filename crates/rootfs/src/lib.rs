@@ -16,9 +16,11 @@
 //! | [`modules`] | which kernel modules to take along, and in which order they load |
 //! | [`decompress`] | the compressions that kernels and modules come in |
 //! | [`cpio`] | writing an initramfs |
+//! | [`bundle`] | `.tar.zst` files with exactly the files they should have |
 //! | [`digest`] | SHA-256 of files and of what is read |
 
 pub mod blank;
+pub mod bundle;
 pub mod cpio;
 pub mod decompress;
 pub mod digest;
