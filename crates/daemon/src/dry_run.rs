@@ -30,7 +30,7 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     let failed = |error: &dyn std::error::Error| Problem::from_error(Code::OperationFailed, error);
     let (file, _) = load_config(&options.paths.config_file).map_err(|error| failed(&error))?;
     let config = resolve(file, observe_host());
-    let images = Images::new(&options.paths, &options.env);
+    let images = Images::new(&options.paths, &options.env, None);
     let image = images.find(image_name(asked, &config)).await?;
     let hypervisor = ConfiguredHypervisor::new(
         &config,

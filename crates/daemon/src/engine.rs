@@ -100,8 +100,13 @@ impl Engine {
         };
         for Recovered { record, vmm } in recovered {
             let driver = engine.register(record, vmm);
-            engine.inner.drivers.spawn(driver.run());
+            let ended = engine.clone();
+            engine.inner.drivers.spawn(async move {
+                driver.run().await;
+                ended.collect_images().await;
+            });
         }
+        engine.collect_images().await;
         Ok(engine)
     }
 
@@ -155,6 +160,7 @@ impl Engine {
                     // The driver owns VM and order now, and answers; the stream ends with it.
                     drop(progress);
                     driver.create_and_run(order).await;
+                    engine.collect_images().await;
                 }
                 Err(problem) => progress.send(Event::Failed { problem }),
             }

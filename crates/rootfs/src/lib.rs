@@ -15,6 +15,7 @@
 //! | [`vmlinux`] | the ELF kernel inside a bzImage |
 //! | [`modules`] | which kernel modules to take along, and in which order they load |
 //! | [`decompress`] | the compressions that kernels and modules come in |
+//! | [`stream`] | files of any length through the compression they have |
 //! | [`cpio`] | writing an initramfs |
 //! | [`bundle`] | `.tar.zst` files with exactly the files they should have |
 //! | [`digest`] | SHA-256 of files and of what is read |
@@ -27,6 +28,7 @@ pub mod digest;
 pub mod ext4;
 pub mod kernel_package;
 pub mod modules;
+pub mod stream;
 pub mod tar_entry;
 pub mod tar_image;
 pub mod tree;

@@ -18,7 +18,7 @@ use super::Lost;
 pub(crate) struct Cancelled(CancellationToken);
 
 impl Cancelled {
-    /// Work that everybody wants to the end.
+    /// Work that is wanted to its end.
     pub(crate) fn never() -> Self {
         Self(CancellationToken::new())
     }
@@ -26,6 +26,12 @@ impl Cancelled {
     /// `Break` once nobody waits for the work any more.
     pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.0.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl From<CancellationToken> for Cancelled {
+    fn from(token: CancellationToken) -> Self {
+        Self(token)
     }
 }
 

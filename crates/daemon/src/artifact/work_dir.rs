@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use banger_proto::ByteSize;
+use banger_proto::api::Pruned;
 use rustix::fs::{FlockOperation, flock};
 
 use super::mmdebstrap::namespaces;
@@ -65,9 +67,11 @@ impl WorkDirs {
         }
     }
 
-    /// Removes what killed makers left. What cannot be removed is logged and stays.
-    pub(crate) async fn remove_leftovers(&self) {
-        let Ok(entries) = fs_err::read_dir(&self.place) else { return };
+    /// Removes what killed makers left, and tells how much it was. What cannot be removed is
+    /// logged and stays.
+    pub(crate) async fn remove_leftovers(&self) -> Pruned {
+        let mut pruned = Pruned::default();
+        let Ok(entries) = fs_err::read_dir(&self.place) else { return pruned };
         for entry in entries.flatten() {
             let lock_path = entry.path();
             let name = entry.file_name();
@@ -77,9 +81,15 @@ impl WorkDirs {
             let Ok(file) = fs_err::File::open(&lock_path) else { continue };
             if matches!(try_lock(file.file()), Ok(true)) {
                 tracing::info!(path = %lock_path.display(), "removing what a killed build left");
-                remove(&self.env, &self.place.join(name), &lock_path).await;
+                let left = self.place.join(name);
+                let (files, bytes) = observe_usage(&left);
+                if remove(&self.env, &left, &lock_path).await {
+                    pruned.files += files;
+                    pruned.bytes = ByteSize::from_bytes(pruned.bytes.bytes() + bytes);
+                }
             }
         }
+        pruned
     }
 }
 
@@ -122,13 +132,36 @@ impl Drop for WorkDir {
     }
 }
 
-async fn remove(env: &HostEnv, path: &Path, lock_path: &Path) {
+/// Files below `path`, and the bytes they take on the disk. What cannot be looked at counts
+/// nothing.
+fn observe_usage(path: &Path) -> (u64, u64) {
+    let (mut files, mut bytes) = (0, 0);
+    let mut directories = vec![path.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(data) = entry.metadata() else { continue };
+            if data.is_dir() {
+                directories.push(entry.path());
+            } else {
+                files += 1;
+                // In units of 512 bytes (stat(2)).
+                bytes += data.blocks() * 512;
+            }
+        }
+    }
+    (files, bytes)
+}
+
+/// Whether it is gone.
+async fn remove(env: &HostEnv, path: &Path, lock_path: &Path) -> bool {
     match remove_tree(env, path).await {
         Ok(()) => {
             let _ = fs_err::remove_file(lock_path);
+            true
         }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "cannot remove a work directory");
+            false
         }
     }
 }
@@ -165,7 +198,7 @@ mod tests {
     async fn only_what_nobody_holds_is_left_over() {
         let place = tempfile::tempdir().unwrap();
         let dirs = dirs(place.path());
-        dirs.remove_leftovers().await;
+        assert_eq!(dirs.remove_leftovers().await, Pruned::default());
         let held = dirs.create().unwrap();
         let mut killed = dirs.create().unwrap();
         fs_err::write(killed.path().join("half"), "x").unwrap();
@@ -173,7 +206,8 @@ mod tests {
         // What a kill does: the lock is gone, and nobody removes anything.
         drop(killed.lock.take());
         std::mem::forget(killed);
-        dirs.remove_leftovers().await;
+        let pruned = dirs.remove_leftovers().await;
+        assert!(pruned.files == 1 && pruned.bytes.bytes() > 0, "{pruned:?}");
         assert!(!path.exists());
         assert!(held.path().exists());
         assert_eq!(entries(place.path()), 2);

@@ -49,12 +49,12 @@ pub(crate) fn load_catalog() -> Result<Vec<CatalogKernel>, KernelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::catalog::is_name;
+    use banger_proto::image_name::is_plain_name;
 
     #[test]
     fn the_catalog_can_be_read() {
         let catalog = load_catalog().unwrap();
-        assert!(catalog.iter().all(|kernel| is_name(&kernel.name)));
+        assert!(catalog.iter().all(|kernel| is_plain_name(&kernel.name)));
         assert!(catalog.iter().any(|kernel| kernel.name == "debian-bookworm-cloud"));
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KernelError;
 use super::features::Features;
-use crate::image::catalog::is_name;
+use banger_proto::image_name::is_plain_name;
 
 /// The ELF kernel.
 pub(crate) const VMLINUX: &str = "vmlinux";
@@ -79,7 +79,7 @@ pub(crate) fn load_all(kernels: &Path) -> Result<BTreeMap<String, Local>, Kernel
 /// # Errors
 /// When its manifest cannot be read.
 pub(crate) fn load(kernels: &Path, name: &str) -> Result<Option<Local>, KernelError> {
-    if !is_name(name) {
+    if !is_plain_name(name) {
         return Ok(None);
     }
     let directory = kernels.join(name);
