@@ -2,14 +2,15 @@
 //! both crates, so that no command can reach into the engine.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use banger_proto::Problem;
 use banger_proto::api::CreateVm;
+use banger_proto::{ByteSize, ImageName, Problem};
 use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
 
-/// The other programs of this file, and the two questions that are answered without a daemon.
+/// The other programs of this file, and what is done without a daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Hooks {
     /// The daemon (`bangerd [--ready-fd N]`), given its arguments without the program's name.
@@ -18,6 +19,9 @@ pub struct Hooks {
     pub supervisor: fn(&Path) -> ExitCode,
     /// Plans a VM without making anything.
     pub dry_run: fn(&CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>>,
+    /// Makes the bundle of an image, until the token is set off.
+    pub make_bundle:
+        fn(MakeBundle, CancellationToken) -> LocalBoxFuture<'static, Result<MadeBundle, Problem>>,
     /// Identity of this program's file, in the form of
     /// [`DaemonStatus::build`](banger_proto::api::DaemonStatus::build).
     pub build: fn() -> String,
@@ -31,4 +35,36 @@ pub struct DryRun {
     /// The workspace's files as they would travel, by path from the top of the repository;
     /// absent without a workspace.
     pub files: Option<Vec<String>>,
+}
+
+/// What `internal make-bundle` makes a bundle of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakeBundle {
+    /// The archive of the root file system; none for standard input.
+    pub rootfs_tar: Option<PathBuf>,
+    /// Name of the image.
+    pub name: ImageName,
+    /// Distribution.
+    pub distro: String,
+    /// Architecture as the distribution calls it.
+    pub arch: String,
+    /// Kernel it wants; absent for the default one.
+    pub kernel_ref: Option<String>,
+    /// One line about it.
+    pub description: String,
+    /// The most that its files may have together; absent for what any image may.
+    pub size: Option<ByteSize>,
+    /// The directory that the bundle is put into.
+    pub out: PathBuf,
+}
+
+/// A bundle that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeBundle {
+    /// The file.
+    pub path: PathBuf,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub size: u64,
 }

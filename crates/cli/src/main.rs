@@ -5,14 +5,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{DryRun, Hooks};
+use banger_cli::{DryRun, Hooks, MadeBundle, MakeBundle};
+use banger_daemon::image;
 use banger_daemon::lifecycle::{self, Options};
 use banger_proto::api::CreateVm;
 use banger_proto::{Code, Problem, exit_code};
 use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    banger_cli::run(Hooks { daemon, supervisor: banger_daemon::supervise::run, dry_run, build })
+    let supervisor = banger_daemon::supervise::run;
+    banger_cli::run(Hooks { daemon, supervisor, dry_run, make_bundle, build })
 }
 
 fn daemon(args: &[OsString]) -> ExitCode {
@@ -45,5 +48,25 @@ fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {
         let text = |path: &PathBuf| path.display().to_string();
         let files = planned.files.map(|files| files.iter().map(text).collect());
         Ok(DryRun { plan: planned.plan.render_rows(), files })
+    })
+}
+
+fn make_bundle(
+    asked: MakeBundle,
+    stop: CancellationToken,
+) -> LocalBoxFuture<'static, Result<MadeBundle, Problem>> {
+    Box::pin(async move {
+        let asked = image::MakeBundle {
+            rootfs_tar: asked.rootfs_tar,
+            name: asked.name,
+            distro: asked.distro,
+            arch: asked.arch,
+            kernel_ref: asked.kernel_ref,
+            description: asked.description,
+            size: asked.size,
+            out: asked.out,
+        };
+        let made = image::make_bundle(asked, stop).await?;
+        Ok(MadeBundle { path: made.path, sha256: made.sha256, size: made.size })
     })
 }

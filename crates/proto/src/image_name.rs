@@ -169,7 +169,9 @@ fn is_tag(tag: &str) -> bool {
 
 fn is_digest(digest: &str) -> bool {
     let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    digest.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.chars().all(hex))
+    digest
+        .strip_prefix("sha256:")
+        .is_some_and(|digits| digits.len() == 64 && digits.chars().all(hex))
 }
 
 impl FromStr for ImageName {
@@ -236,9 +238,10 @@ mod tests {
         assert_eq!(why("local host:1/x"), "what stands before its first `/` is no registry");
         assert_eq!(why("localhost:99999/x"), "what stands before its first `/` is no registry");
         assert!(why("alpine@sha256:00").contains("64 hexadecimal"));
-        for bad in
-            ["..", "../x", "a/../b", "a//b", "/a", "a/", ".work", "A", "a b", "a\n", "a+b", "a/b:c:d"]
-        {
+        for bad in [
+            "..", "../x", "a/../b", "a//b", "/a", "a/", ".work", "A", "a b", "a\n", "a+b",
+            "a/b:c:d",
+        ] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! A daemon that makes nothing and says everything: the interface's types, scripted answers.
 
+mod images;
+
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::api::{
-    CreateVm, DaemonStatus, Event, OP_ID_HEADER, Stage, StateName, VmList, VmView,
+    CreateVm, DaemonStatus, Event, ImageView, OP_ID_HEADER, Stage, StateName, VmList, VmView,
 };
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, ExecRequest, STDIN_WINDOW, StdinTaken, TerminalSize};
@@ -40,6 +42,7 @@ pub(crate) struct Fake {
 #[derive(Default)]
 struct Shared {
     vms: Mutex<Vec<VmView>>,
+    images: Mutex<Vec<ImageView>>,
     log: Mutex<Vec<String>>,
     logged: Condvar,
 }
@@ -65,6 +68,7 @@ impl Fake {
             .route("/v1/vms/{vm}/start", post(start))
             .route("/v1/vms/{vm}/logs", get(logs))
             .route("/v1/vms/{vm}/exec", post(exec))
+            .merge(images::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {
@@ -84,6 +88,12 @@ impl Fake {
     /// Adds a VM.
     pub(crate) fn with(self, id: &str, name: &str, state: StateName) -> Self {
         self.shared.vms.lock().unwrap().push(vm(id, name, state));
+        self
+    }
+
+    /// Adds an image.
+    pub(crate) fn with_image(self, image: ImageView) -> Self {
+        self.shared.images.lock().unwrap().push(image);
         self
     }
 

@@ -12,6 +12,8 @@ mod help;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod session;

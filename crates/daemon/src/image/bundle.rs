@@ -134,7 +134,10 @@ pub struct MadeBundle {
 ///
 /// # Errors
 /// When the archive cannot be used, the bundle cannot be written, or it was stopped.
-pub async fn make_bundle(asked: MakeBundle, stop: CancellationToken) -> Result<MadeBundle, Problem> {
+pub async fn make_bundle(
+    asked: MakeBundle,
+    stop: CancellationToken,
+) -> Result<MadeBundle, Problem> {
     let work = tokio::task::spawn_blocking(move || write_bundle_of(&asked, &stop.into()));
     let made = work.await.map_err(|gone| Problem::from_error(Code::OperationFailed, &gone))?;
     Ok(made?)

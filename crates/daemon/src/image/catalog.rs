@@ -285,7 +285,10 @@ mod tests {
         };
         assert_eq!(parse(bundle).unwrap().origin, Origin::Bundle(at));
         let reference = parse(serde_json::json!({ "oci": "debian:bookworm" })).unwrap();
-        assert_eq!((reference.origin, reference.oci.unwrap().as_str()), (Origin::Registry, "debian:bookworm"));
+        assert_eq!(
+            (reference.origin, reference.oci.unwrap().as_str()),
+            (Origin::Registry, "debian:bookworm")
+        );
     }
 
     #[test]

@@ -213,9 +213,8 @@ fn render_problem(error: &ImageError) -> Problem {
         | ImageError::Kernel(_)
         | ImageError::Relative(_)
         | ImageError::NotExt4 { .. } => Problem::from_error(Code::BadRequest, error),
-        ImageError::Gone { name, .. } => Problem::from_error(Code::NotFound, error).hint(format!(
-            "put it back, or forget the image: banger image delete {name}"
-        )),
+        ImageError::Gone { name, .. } => Problem::from_error(Code::NotFound, error)
+            .hint(format!("put it back, or forget the image: banger image delete {name}")),
         ImageError::NotRegistered(_) => Problem::from_error(Code::Conflict, error),
         ImageError::Cancelled(_) => Problem::from_error(Code::Cancelled, error),
         ImageError::Exists(name) => Problem::from_error(Code::AlreadyExists, error)

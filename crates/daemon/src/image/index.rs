@@ -205,7 +205,12 @@ mod tests {
     use super::super::manifest::tests::manifest;
     use super::*;
 
-    fn publish(index: &Index, name: &str, digest: &str, replace: bool) -> Result<Manifest, ImageError> {
+    fn publish(
+        index: &Index,
+        name: &str,
+        digest: &str,
+        replace: bool,
+    ) -> Result<Manifest, ImageError> {
         let made = index.directory.join("made");
         fs_err::write(&made, digest).unwrap();
         index.publish(Some(&made), manifest(name, digest), replace)

@@ -33,11 +33,12 @@ pub(super) async fn obtain_known(
         Origin::Registry => pull_image(builder, name.clone(), oci.unwrap_or(name), progress).await,
         Origin::Bundle(at) => fetch_bundle(builder, name, at, progress).await,
         Origin::Recipe { recipe, suite } => {
-            let built =
-                build_image(builder.clone(), image, recipe, suite, progress.clone()).await;
+            let built = build_image(builder.clone(), image, recipe, suite, progress.clone()).await;
             match (built, oci) {
                 (Err(ImageError::Packaging { source, .. }), Some(oci)) if is_no_tool(&source) => {
-                    progress.notice(format!("Image `{name}` cannot be built here ({source}); getting `{oci}` instead."));
+                    progress.notice(format!(
+                        "Image `{name}` cannot be built here ({source}); getting `{oci}` instead."
+                    ));
                     pull_image(builder, name, oci, progress).await
                 }
                 (built, _) => built,

@@ -146,9 +146,7 @@ pub(super) fn check_ext4(path: &Path) -> Result<u64, ImageError> {
 /// Bytes of the file system that a superblock tells of
 /// (<https://www.kernel.org/doc/html/latest/filesystems/ext4/super.html>).
 fn parse_superblock(superblock: &[u8; SUPERBLOCK.1]) -> Option<u64> {
-    let u32_at = |at: usize| {
-        superblock.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
-    };
+    let u32_at = |at: usize| superblock.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let magic = u16::from_le_bytes([superblock[0x38], superblock[0x39]]);
     let (low, high) = (u32_at(0x4)?, u32_at(0x150)?);
     // Shifts beyond 64 KiB blocks mean nothing to Linux.
@@ -238,10 +236,7 @@ mod tests {
         let digest = copy_sparse(&from, &to, size, &name, &never, &nobody).unwrap();
         let copied = fs_err::read(&to).unwrap();
         assert!(copied == fs_err::read(&from).unwrap());
-        assert_eq!(
-            digest,
-            render_hex(&banger_rootfs::digest::sha256(&mut &copied[..]).unwrap())
-        );
+        assert_eq!(digest, render_hex(&banger_rootfs::digest::sha256(&mut &copied[..]).unwrap()));
         assert!(allocated(&to).unwrap() <= 2 * CHUNK as u64);
     }
 }

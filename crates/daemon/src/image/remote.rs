@@ -90,7 +90,9 @@ impl Catalogs {
 impl Remote {
     async fn merge_into(&self, known: &mut Known) {
         let kept = self.load_kept();
-        let fresh = kept.as_ref().is_some_and(|kept| is_fresh(kept.fetched_at, Timestamp::now().as_second()));
+        let fresh = kept
+            .as_ref()
+            .is_some_and(|kept| is_fresh(kept.fetched_at, Timestamp::now().as_second()));
         let kept = if fresh {
             kept
         } else {
@@ -98,7 +100,9 @@ impl Remote {
                 Ok(fetched) => Some(fetched),
                 Err(why) => {
                     let instead = match &kept {
-                        Some(kept) => format!("the one of {} is used", render_time(kept.fetched_at)),
+                        Some(kept) => {
+                            format!("the one of {} is used", render_time(kept.fetched_at))
+                        }
                         None => "only what is part of the program is known".to_owned(),
                     };
                     let url = &self.url;
@@ -118,7 +122,8 @@ impl Remote {
                 known.notices.extend(told);
             }
             Err(error) => {
-                let text = format!("The catalog from `{}` is not used: {}.", self.url, render(&error));
+                let text =
+                    format!("The catalog from `{}` is not used: {}.", self.url, render(&error));
                 known.notices.push(text);
             }
         }
@@ -145,7 +150,8 @@ impl Remote {
         // Only what can be used is kept: it replaces one that could.
         parse_catalog(&text).map_err(|error| render(&error))?;
         let catalog = serde_json::from_slice(&text).map_err(|error| render(&error))?;
-        let kept = Kept { url: self.url.clone(), fetched_at: Timestamp::now().as_second(), catalog };
+        let kept =
+            Kept { url: self.url.clone(), fetched_at: Timestamp::now().as_second(), catalog };
         if let Err(error) = self.keep(&kept) {
             tracing::warn!(%error, "catalog not kept");
         }
@@ -172,7 +178,8 @@ fn is_fresh(fetched_at: i64, now: i64) -> bool {
 }
 
 fn render_time(second: i64) -> String {
-    Timestamp::from_second(second).map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string())
+    Timestamp::from_second(second)
+        .map_or_else(|_| "an unknown time".to_owned(), |at| at.to_string())
 }
 
 fn render(error: &dyn std::error::Error) -> String {

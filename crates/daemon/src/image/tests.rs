@@ -103,7 +103,10 @@ async fn a_missing_packaging_tool_is_named_and_nothing_stays() {
     let outcome = place.images.ensure("own", false, &Progress::none()).await;
     let problem = Problem::from(outcome.unwrap_err());
     assert_eq!(problem.message, "cannot make image `own`");
-    assert_eq!(problem.causes, ["`mmdebstrap` is not installed, which fetches and unpacks packages"]);
+    assert_eq!(
+        problem.causes,
+        ["`mmdebstrap` is not installed, which fetches and unpacks packages"]
+    );
     assert_eq!(problem.hints, ["Install it: `sudo apt-get install mmdebstrap`."]);
     assert_eq!(place.images.find("own").await.unwrap(), None);
 }
@@ -233,7 +236,8 @@ async fn a_registered_file_stays_where_it_is_until_promoted() {
 
     let hidden = place.dir.path().join("hidden");
     fs_err::rename(&own, &hidden).unwrap();
-    let gone = Problem::from(place.images.ensure("own", false, &Progress::none()).await.unwrap_err());
+    let gone =
+        Problem::from(place.images.ensure("own", false, &Progress::none()).await.unwrap_err());
     assert_eq!(gone.message, format!("the file of image `own` is gone: `{}`", own.display()));
     assert!(gone.hints[0].contains("banger image delete own"));
     assert!(place.images.view("own").await.unwrap().unwrap().gone);

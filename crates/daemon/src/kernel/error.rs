@@ -8,9 +8,9 @@ use banger_rootfs::kernel_package::PackageError;
 use banger_rootfs::modules::ModulesError;
 use banger_rootfs::vmlinux::VmlinuxError;
 
-use crate::disk::NoSpace;
 use crate::artifact::Lost;
 use crate::artifact::mmdebstrap::PackagingError;
+use crate::disk::NoSpace;
 
 /// Why a kernel cannot be found, used or had.
 #[derive(Debug, thiserror::Error)]

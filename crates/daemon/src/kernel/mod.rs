@@ -26,11 +26,11 @@ use std::sync::Arc;
 use banger_proto::api::KernelView;
 use banger_proto::{ByteSize, Paths};
 
-use crate::exec::HostEnv;
-use crate::artifact::near_name;
 use crate::artifact::Flights;
 use crate::artifact::WorkDirs;
+use crate::artifact::near_name;
 use crate::artifact::{Lost, WORK, blocking};
+use crate::exec::HostEnv;
 use crate::progress::Progress;
 use catalog::{CatalogKernel, load_catalog};
 pub use error::KernelError;

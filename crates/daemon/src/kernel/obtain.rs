@@ -12,11 +12,11 @@ use super::KernelError;
 use super::catalog::CatalogKernel;
 use super::features::{find_lacking, parse_config};
 use super::index::{MANIFEST, MODULES, Manifest, VMLINUX, publish};
+use crate::artifact::WorkDirs;
+use crate::artifact::mmdebstrap::{make_tar, tar_in};
+use crate::artifact::{Lost, blocking};
 use crate::disk::check_space;
 use crate::exec::HostEnv;
-use crate::artifact::mmdebstrap::{make_tar, tar_in};
-use crate::artifact::WorkDirs;
-use crate::artifact::{Lost, blocking};
 use crate::progress::Progress;
 
 /// Room this takes at its peak: the unpacked package with what it depends on, the tar, the kernel.

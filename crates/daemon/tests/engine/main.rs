@@ -2,6 +2,7 @@
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
 mod failures;
+mod images;
 mod interface;
 mod life;
 mod recovery;

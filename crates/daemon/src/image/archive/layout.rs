@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
+use oci_spec::image::{
+    Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os,
+};
 
 use super::store::{Store, blob_name};
 use super::{ArchiveError, Contents, check_layers};
@@ -88,7 +90,8 @@ struct Candidates {
 
 impl Candidates {
     fn add(&mut self, descriptor: &Descriptor, outer: Option<&str>) {
-        let proof = descriptor.annotations().as_ref().is_some_and(|a| a.contains_key(REFERENCE_TYPE));
+        let proof =
+            descriptor.annotations().as_ref().is_some_and(|a| a.contains_key(REFERENCE_TYPE));
         if proof || !is(descriptor, &MediaType::ImageManifest, DOCKER_MANIFEST) {
             return;
         }
@@ -119,7 +122,8 @@ impl Candidates {
             Some((_, candidate)) => Ok(candidate),
             None if self.others.is_empty() => Err(store.wrong_as_whole("holds no image")),
             None => {
-                let what = format!("holds no image for linux/amd64, but {}", self.others.join(", "));
+                let what =
+                    format!("holds no image for linux/amd64, but {}", self.others.join(", "));
                 Err(store.wrong_as_whole(what))
             }
         }

@@ -27,8 +27,8 @@ use oci_spec::image::ImageConfiguration;
 pub use error::ArchiveError;
 use kind::Kind;
 use members::Members;
-pub(super) use store::parse_hex;
 use store::Store;
+pub(super) use store::parse_hex;
 
 use super::config::{OciConfig, parse_config};
 use super::layers::Layer;
@@ -113,7 +113,8 @@ fn check_layers(
     config: &ImageConfiguration,
     layers: usize,
 ) -> Result<OciConfig, ArchiveError> {
-    let config = parse_config(config).map_err(|error| store.wrong(name, format!("is no use: {error}")))?;
+    let config =
+        parse_config(config).map_err(|error| store.wrong(name, format!("is no use: {error}")))?;
     let told = config.diff_ids.len();
     if told != layers {
         let what = format!("tells of {told} layers, and there are {layers}");

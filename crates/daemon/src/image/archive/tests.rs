@@ -39,14 +39,16 @@ impl Tar {
 
     /// A name of so many bytes, as GNU tar writes it.
     pub(in crate::image) fn long_name(self, length: usize) -> Self {
-        self.entry(EntryType::GNULongName, "././@LongLink", "", &vec![b'x'; length])
-            .file("x", b"")
+        self.entry(EntryType::GNULongName, "././@LongLink", "", &vec![b'x'; length]).file("x", b"")
     }
 
     fn entry(mut self, kind: EntryType, name: &str, target: &str, contents: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(contents.len() as u64);
         let gnu = header.as_gnu_mut().unwrap();
         gnu.name[..name.len()].copy_from_slice(name.as_bytes());
@@ -103,7 +105,8 @@ impl Saved {
     }
 
     fn config(platform: (&str, &str)) -> Value {
-        let diff_ids: Vec<_> = Self::layers().iter().map(|l| format!("sha256:{}", hex(l))).collect();
+        let diff_ids: Vec<_> =
+            Self::layers().iter().map(|l| format!("sha256:{}", hex(l))).collect();
         json!({
             "os": platform.0, "architecture": platform.1,
             "config": { "Env": ["A=1"], "Cmd": ["/app"], "WorkingDir": "/etc" },
@@ -243,7 +246,8 @@ fn an_archive_may_be_compressed_as_a_whole() {
 
 #[test]
 fn everything_else_is_a_root_file_system() {
-    let tar = Tar::new().directory("./").file("./etc/motd", b"").file("./manifest.json", b"").finish();
+    let tar =
+        Tar::new().directory("./").file("./etc/motd", b"").file("./manifest.json", b"").finish();
     for bytes in [&tar, &gzip(&tar), &Tar::new().file("hello", b"").finish()] {
         let contents = read(bytes).unwrap();
         assert_eq!(contents.layers.len(), 1);
@@ -305,7 +309,8 @@ fn the_image_that_is_meant_must_be_clear() {
         "`a.tar` holds no image for linux/amd64, but linux/arm64"
     );
     let one = json!({ "mediaType": kind, "size": 7, "digest": digest });
-    let two = json!({ "mediaType": kind, "size": 7, "digest": format!("sha256:{}", "11".repeat(32)) });
+    let two =
+        json!({ "mediaType": kind, "size": 7, "digest": format!("sha256:{}", "11".repeat(32)) });
     saved.index(&[one.clone(), two]);
     assert!(saved.read().unwrap_err().contains("holds several images, save one only: sha256:00"));
     // Twice the same is one, and proof of how it was built is none.
@@ -352,9 +357,15 @@ fn what_is_no_archive_is_refused() {
     let place = tempfile::tempdir().unwrap();
     let error = read_at(place.path()).unwrap_err();
     assert_eq!(error, "`a.tar` is a directory without `index.json`");
-    assert_eq!(read_at(Path::new("/dev/null")).unwrap_err(), "`a.tar` is neither a file nor a directory");
+    assert_eq!(
+        read_at(Path::new("/dev/null")).unwrap_err(),
+        "`a.tar` is neither a file nor a directory"
+    );
     assert_eq!(read_at(&place.path().join("nope")).unwrap_err(), "cannot read `a.tar`");
-    assert_eq!(read(b"a text that is no tar, however long it may be").unwrap_err(), "cannot read `a.tar`");
+    assert_eq!(
+        read(b"a text that is no tar, however long it may be").unwrap_err(),
+        "cannot read `a.tar`"
+    );
 }
 
 #[test]
