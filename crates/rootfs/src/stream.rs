@@ -1,44 +1,64 @@
 //! Reading a file of any length through the compression it has, told by its first bytes.
 //!
-//! Unlike [`crate::decompress`], which takes a whole stream into memory, this neither bounds what
-//! comes out nor ends at a member's end: gzip, bzip2 and xz files may be several, one after the
-//! other. The bound is the reader's business.
+//! Unlike [`crate::decompress`], which takes a whole stream into memory, this does not bound what
+//! comes out, which is the reader's business, and reads all streams that follow each other.
 
 use std::io::{self, BufRead, Read};
 
 use crate::decompress::Compression;
 
-/// Memory that decompressing xz may take: `xz -9` needs 65 MiB.
-const XZ_MEMORY: u64 = 128 << 20;
-/// Largest window of zstd, as a power of two: 128 MiB, the most its own tool takes unasked.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// Largest window that a file may ask decompression for, in bytes. What container tools write
+/// needs 8 MiB at most; the largest of `xz -9` and `zstd --ultra` is this and twice this.
+pub const MAX_WINDOW: u64 = 64 << 20;
+/// The same for zstd, as a power of two.
+const MAX_WINDOW_LOG: u32 = MAX_WINDOW.ilog2();
+/// Where a tar archive says that it is one; programs of the eighties did not.
+const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
-/// What `reader` holds, without its compression, if it has one. Its buffer must hold the first
-/// six bytes at once.
+/// What comes out of a compression.
+pub type Decoder = Box<dyn Read + Send>;
+
+/// The compression of what `input` holds. Its buffer must take 512 bytes.
 ///
 /// # Errors
-/// When it cannot be read, or has a compression that archives do not come in.
-pub fn open_stream<'a>(mut reader: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let unsupported = |kind: Compression| {
-        let text = format!("{kind:?} compression is not supported here");
-        io::Error::new(io::ErrorKind::Unsupported, text)
-    };
-    Ok(match Compression::of(reader.fill_buf()?) {
-        None => Box::new(reader),
-        Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
-        Some(Compression::Bzip2) => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Some(Compression::Xz) => {
-            let flags = xz2::stream::CONCATENATED;
-            let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
-            Box::new(xz2::bufread::XzDecoder::new_stream(reader, stream))
-        }
-        Some(Compression::Zstd) => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-        Some(other) => return Err(unsupported(other)),
+/// When it cannot be read.
+pub fn recognise(input: &mut impl BufRead) -> io::Result<Option<Compression>> {
+    let head = input.fill_buf()?;
+    // The names of an archive's first file may begin with anything.
+    let (at, magic) = TAR_MAGIC;
+    if head.get(at..at + magic.len()) == Some(magic) {
+        return Ok(None);
+    }
+    Ok(Compression::of(head))
+}
+
+/// A decoder of all streams one after the other that `input` consists of; `None` for a compression
+/// that archives do not come in.
+pub fn open(
+    compression: Option<Compression>,
+    input: impl BufRead + Send + 'static,
+) -> Option<io::Result<Decoder>> {
+    Some(match compression {
+        None => Ok(Box::new(input)),
+        Some(Compression::Gzip) => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
+        Some(Compression::Bzip2) => Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(input))),
+        Some(Compression::Xz) => open_xz(input),
+        Some(Compression::Zstd) => open_zstd(input),
+        Some(Compression::Lzma | Compression::Lz4 | Compression::Lzo) => return None,
     })
+}
+
+fn open_xz(input: impl BufRead + Send + 'static) -> io::Result<Decoder> {
+    // A little more than the window is needed beside it.
+    let memory = MAX_WINDOW + (4 << 20);
+    let stream = xz2::stream::Stream::new_stream_decoder(memory, xz2::stream::CONCATENATED)?;
+    Ok(Box::new(xz2::bufread::XzDecoder::new_stream(input, stream)))
+}
+
+fn open_zstd(input: impl BufRead + Send + 'static) -> io::Result<Decoder> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(Box::new(decoder))
 }
 
 #[cfg(test)]
@@ -47,9 +67,11 @@ mod tests {
 
     use super::*;
 
-    fn read(data: &[u8]) -> Vec<u8> {
+    fn read(data: Vec<u8>) -> Vec<u8> {
+        let mut data = io::Cursor::new(data);
+        let compression = recognise(&mut data).unwrap();
         let mut bytes = Vec::new();
-        open_stream(data).unwrap().read_to_end(&mut bytes).unwrap();
+        open(compression, data).unwrap().unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -74,15 +96,20 @@ mod tests {
         let forms: [&dyn Fn(&[u8]) -> Vec<u8>; 4] = [&gzip, &bzip2, &xz, &zstd];
         for compress in forms {
             let both = [compress(b"one, "), compress(b"two")].concat();
-            assert_eq!(read(&both), b"one, two");
+            assert_eq!(read(both), b"one, two");
         }
-        assert_eq!(read(b"plain"), b"plain");
-        assert_eq!(read(b""), b"");
+        assert_eq!(read(b"plain".to_vec()), b"plain");
+        assert_eq!(read(Vec::new()), b"");
     }
 
     #[test]
-    fn others_are_refused_by_name() {
-        let error = open_stream(&b"\x89LZO\0"[..]).map(drop).unwrap_err();
-        assert_eq!(error.to_string(), "Lzo compression is not supported here");
+    fn others_are_told_apart_from_archives() {
+        let lzo = recognise(&mut &b"\x89LZO\0"[..]).unwrap();
+        assert_eq!(lzo, Some(Compression::Lzo));
+        assert!(open(lzo, io::empty()).is_none());
+        let mut tar = [0; 512];
+        tar[..3].copy_from_slice(b"BZh");
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(recognise(&mut &tar[..]).unwrap(), None);
     }
 }

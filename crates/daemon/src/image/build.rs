@@ -12,7 +12,6 @@ use banger_proto::api::RunConfig;
 
 use super::catalog::{CatalogImage, Recipe, find_recipe};
 use super::index::Index;
-use super::layers::Layer;
 use super::manifest::Manifest;
 use super::oci::{NewImage, make_image};
 use super::{ImageError, lost};
@@ -21,6 +20,7 @@ use crate::artifact::{WorkDirs, cancellable};
 use crate::disk::check_space;
 use crate::exec::HostEnv;
 use crate::progress::Progress;
+use banger_rootfs::layers::Layer;
 
 /// Room a build takes at its peak: the unpacked system with its packages, the tar, the image.
 const ROOM: ByteSize = ByteSize::from_mib(1536);
@@ -65,14 +65,14 @@ pub(super) async fn build_image(
     let work = cancellable(move |cancelled| {
         // The directory goes when the work ends, not when somebody stops waiting for it.
         let work = work;
-        let layer = Layer {
-            name: "packages.tar".into(),
-            path: tar,
-            range: None,
-            digest: None,
-            diff_id: None,
-        };
-        make_image(&builder.index, work.path(), &[layer], about, &cancelled, &progress)
+        make_image(
+            &builder.index,
+            work.path(),
+            &[Layer::of_file(tar)],
+            about,
+            &cancelled,
+            &progress,
+        )
     });
     let manifest = work.await.map_err(|source| lost(name.as_str(), source))??;
     tracing::info!(image = %name, digest = %manifest.digest, "image made");

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::ImageError;
 use super::archive::{Contents, read_archive};
 use super::index::Index;
-use super::layers::write_image;
 use super::manifest::Manifest;
 use super::oci::{NewImage, give_up};
 use super::register::check_ext4;
 use crate::artifact::Cancelled;
 use crate::progress::Progress;
+use banger_rootfs::layers::write_image;
 
 /// Name of the file system in a bundle.
 const ROOTFS: &str = "rootfs.ext4";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use banger_proto::image_name::ParseImageNameError;
 use banger_proto::{ByteSize, Code, Problem};
 use banger_rootfs::bundle::BundleError;
-use banger_rootfs::tar_image;
+use banger_rootfs::layers;
 
 use super::archive::ArchiveError;
 use super::catalog::CatalogError;
@@ -156,7 +156,7 @@ pub enum ImageError {
         name: String,
         /// Why.
         #[source]
-        source: tar_image::ImageError,
+        source: layers::ImageError,
     },
     /// A file operation failed; the text says which.
     #[error(transparent)]

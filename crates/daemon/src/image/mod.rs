@@ -15,7 +15,7 @@
 //! | `bundle` | images as one file to fetch |
 //! | `archive` | finding the image in an archive |
 //! | `import`, `register` | taking one in that the user has |
-//! | `config`, `layers`, `oci` | from layers and a configuration to an image |
+//! | `config`, `oci` | from layers and a configuration to an image |
 //! | `network` | what comes over the network |
 //! | `view` | what is told about images |
 //!
@@ -31,7 +31,6 @@ mod config;
 mod error;
 mod import;
 mod index;
-mod layers;
 mod manifest;
 mod network;
 mod obtain;

@@ -10,11 +10,11 @@ use banger_rootfs::tree::Limits;
 
 use super::ImageError;
 use super::index::Index;
-use super::layers::{Layer, Phase, Step, write_image};
 use super::manifest::{Location, Manifest, file_name};
 use crate::artifact::Cancelled;
 use crate::disk::check_space;
 use crate::progress::Progress;
+use banger_rootfs::layers::{Layer, Phase, Step, write_image};
 
 /// What is said about a new image.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::store::{Store, parse_hex};
 use super::{ArchiveError, Contents, check_layers};
 use crate::artifact::Cancelled;
-use crate::image::layers::Layer;
+use banger_rootfs::layers::Layer;
 
 /// Name of the document that everything begins with.
 pub(super) const MANIFEST: &str = "manifest.json";

@@ -4,12 +4,10 @@
 //! directories, so that next to nothing of it is read; an archive of an image is small in members
 //! and names its documents somewhere.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use banger_rootfs::decompress::Compression;
-use banger_rootfs::stream::open_stream;
+use banger_rootfs::stream::{self, Decoder};
 use tar::Archive;
 
 use super::ArchiveError;
@@ -112,11 +110,18 @@ pub(super) fn decompress(
     }
 }
 
-fn open(path: &Path) -> io::Result<(bool, Box<dyn Read>)> {
-    let mut reader: BufReader<File> =
-        BufReader::with_capacity(BUFFER, fs_err::File::open(path)?.into_file());
-    let compressed = Compression::of(io::BufRead::fill_buf(&mut reader)?).is_some();
-    Ok((compressed, open_stream(reader)?))
+fn open(path: &Path) -> io::Result<(bool, Decoder)> {
+    let file = fs_err::File::open(path)?.into_file();
+    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let compression = stream::recognise(&mut reader)?;
+    match stream::open(compression, reader) {
+        Some(decoder) => Ok((compression.is_some(), decoder?)),
+        None => {
+            let name = compression.map(|kind| format!("{kind:?} ")).unwrap_or_default();
+            let text = format!("{name}compression is not supported here");
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+    }
 }
 
 fn too_large(archive: &str) -> ArchiveError {

@@ -15,7 +15,7 @@ use oci_spec::image::{
 use super::store::{Store, blob_name};
 use super::{ArchiveError, Contents, check_layers};
 use crate::artifact::Cancelled;
-use crate::image::layers::Layer;
+use banger_rootfs::layers::Layer;
 
 /// Name of the document that everything begins with.
 pub(super) const INDEX: &str = "index.json";

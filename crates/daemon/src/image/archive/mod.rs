@@ -31,8 +31,8 @@ use store::Store;
 pub(super) use store::parse_hex;
 
 use super::config::{OciConfig, parse_config};
-use super::layers::Layer;
 use crate::artifact::Cancelled;
+use banger_rootfs::layers::Layer;
 
 /// Most layers of an image: more than any builder makes.
 const MAX_LAYERS: usize = 512;
@@ -76,13 +76,7 @@ pub(super) fn read_archive(
     }
     match kind::observe_kind(path, archive, cancelled)? {
         Kind::Rootfs => Ok(Contents {
-            layers: vec![Layer {
-                name: archive.to_owned(),
-                path: path.to_owned(),
-                range: None,
-                digest: None,
-                diff_id: None,
-            }],
+            layers: vec![Layer { name: archive.to_owned(), ..Layer::of_file(path) }],
             run: RunConfig::default(),
             saved_as: None,
         }),
