@@ -153,7 +153,8 @@ impl Engine {
     async fn image_ready(&self, name: &str) -> Result<Event, Problem> {
         self.collect_images().await;
         let image = self.inner.host.images.view(name).await?;
-        image.map(|image| Event::ImageReady { image }).ok_or_else(|| vanished("image", name))
+        let ready = |image| Event::ImageReady { image: Box::new(image) };
+        image.map(ready).ok_or_else(|| vanished("image", name))
     }
 
     async fn view_local(&self, name: &str) -> Result<ImageView, Problem> {

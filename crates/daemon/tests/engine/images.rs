@@ -22,8 +22,8 @@ fn rootfs(text: &str) -> Vec<u8> {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    tar.append_data(&mut header, "etc/motd", text.as_bytes()).unwrap();
-    tar.into_inner().unwrap()
+    tar.append_data(&mut header, "etc/motd", text.as_bytes()).expect("an entry");
+    tar.into_inner().expect("a tar")
 }
 
 struct Place {
@@ -41,7 +41,7 @@ impl Place {
     /// Imports an archive with this text as `mine`.
     async fn import(&self, text: &str) -> Result<ImageView, Problem> {
         let path = self.env.dir().join("rootfs.tar");
-        fs_err::write(&path, rootfs(text)).unwrap();
+        fs_err::write(&path, rootfs(text)).expect("a file");
         let asked = serde_json::json!({ "name": "mine", "path": path, "force": true });
         self.events("/v1/images/import", asked).await
     }
@@ -50,7 +50,7 @@ impl Place {
         let mut events = self.daemon.client.events(path, asked).await;
         events
             .find(|event| match event {
-                Event::ImageReady { image } => Some(Ok(image.clone())),
+                Event::ImageReady { image } => Some(Ok((**image).clone())),
                 Event::Failed { problem } => Some(Err(problem.clone())),
                 _ => None,
             })
@@ -78,7 +78,7 @@ impl Place {
 }
 
 fn file(image: &ImageView) -> String {
-    image.path.clone().unwrap()
+    image.path.clone().expect("a path")
 }
 
 fn is_there(image: &ImageView) -> bool {

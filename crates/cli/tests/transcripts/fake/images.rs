@@ -35,7 +35,7 @@ fn view(name: &str) -> ImageView {
 
 fn ready(name: &str) -> Body {
     let progress = Event::Progress { label: "writing".into(), done: 1 << 20, total: Some(2 << 20) };
-    lines(&[progress, Event::ImageReady { image: view(name) }])
+    lines(&[progress, Event::ImageReady { image: Box::new(view(name)) }])
 }
 
 fn not_here(name: &str) -> Response {
