@@ -53,13 +53,20 @@ pub(super) fn observe_kind(
     let (reader, allowance) = Bounded::new(stream);
     let mut tar = Archive::new(reader);
     let mut entries = tar.entries().map_err(broken)?;
+    let mut first = true;
     let mut size = 0_u64;
     let mut read = 0_u64;
     loop {
         // What is left of the last member is read on the way to the next.
         allowance.set(size.saturating_add(MAX_HEADERS));
         let Some(entry) = entries.next() else { return Ok(Kind::Rootfs) };
-        let entry = entry.map_err(broken)?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            // What its first bytes say to who takes them for a tar's is of no use.
+            Err(_) if first => return Err(no_archive(archive)),
+            Err(error) => return Err(broken(error)),
+        };
+        first = false;
         if cancelled.flow().is_break() {
             return Err(ArchiveError::Cancelled { archive: archive.to_owned() });
         }
@@ -122,6 +129,11 @@ fn open(path: &Path) -> io::Result<(bool, Decoder)> {
             Err(io::Error::new(io::ErrorKind::Unsupported, text))
         }
     }
+}
+
+fn no_archive(archive: &str) -> ArchiveError {
+    let what = "is no tar archive, nor a directory with an image".to_owned();
+    ArchiveError::Archive { archive: archive.to_owned(), what }
 }
 
 fn too_large(archive: &str) -> ArchiveError {
