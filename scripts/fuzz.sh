@@ -9,6 +9,7 @@ command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 export RUSTC_BOOTSTRAP=1
 mapfile -t targets < <(cargo fuzz list)
 [ ${#targets[@]} -gt 0 ]
+cargo run --quiet -p banger-rootfs --example layer_seeds -- fuzz/corpus/layers
 for target in "${targets[@]}"; do
     echo "fuzz: $target"
     cargo fuzz run "$target" -- -max_total_time=$((seconds / ${#targets[@]})) -verbosity=0

@@ -2,14 +2,15 @@
 //! both crates, so that no command can reach into the engine.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use banger_proto::Problem;
 use banger_proto::api::CreateVm;
+use banger_proto::{ByteSize, ImageName, Problem};
 use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
 
-/// The other programs of this file, and the two questions that are answered without a daemon.
+/// The other programs of this file, and what is done without a daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Hooks {
     /// The daemon (`bangerd [--ready-fd N]`), given its arguments without the program's name.
@@ -18,9 +19,31 @@ pub struct Hooks {
     pub supervisor: fn(&Path) -> ExitCode,
     /// Plans a VM without making anything.
     pub dry_run: fn(&CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>>,
+    /// Packs a kernel for publishing.
+    pub make_kernel_bundle: fn(&KernelBundle) -> Result<MadeBundle, Problem>,
+    /// Packs an image for publishing, until the token is set off.
+    pub make_image_bundle:
+        fn(ImageBundle, CancellationToken) -> LocalBoxFuture<'static, Result<MadeBundle, Problem>>,
     /// Identity of this program's file, in the form of
     /// [`DaemonStatus::build`](banger_proto::api::DaemonStatus::build).
     pub build: fn() -> String,
+}
+
+/// A kernel to pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelBundle {
+    /// An ELF `vmlinux`, a bzImage or a Debian package.
+    pub kernel: PathBuf,
+    /// Its modules: a directory or a `modules.cpio`; absent for the package's.
+    pub modules: Option<PathBuf>,
+    /// Its configuration; absent for the package's, or what the kernel carries.
+    pub config: Option<PathBuf>,
+    /// Distribution that its source comes from.
+    pub distro: String,
+    /// One line about it.
+    pub description: String,
+    /// Where the bundle goes.
+    pub out: PathBuf,
 }
 
 /// What `vm run --dry-run` shows.
@@ -31,4 +54,36 @@ pub struct DryRun {
     /// The workspace's files as they would travel, by path from the top of the repository;
     /// absent without a workspace.
     pub files: Option<Vec<String>>,
+}
+
+/// An image to pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageBundle {
+    /// The archive of the root file system; none for standard input.
+    pub rootfs_tar: Option<PathBuf>,
+    /// Name of the image.
+    pub name: ImageName,
+    /// Distribution.
+    pub distro: String,
+    /// Architecture as the distribution calls it.
+    pub arch: String,
+    /// Kernel it wants; absent for the default one.
+    pub kernel_ref: Option<String>,
+    /// One line about it.
+    pub description: String,
+    /// The most that its files may have together; absent for what any image may.
+    pub size: Option<ByteSize>,
+    /// The directory that the bundle is put into.
+    pub out: PathBuf,
+}
+
+/// A bundle that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeBundle {
+    /// The file.
+    pub path: PathBuf,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub size: u64,
 }

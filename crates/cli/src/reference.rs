@@ -39,6 +39,21 @@ pub(crate) fn vm_path(reference: &impl fmt::Display, rest: &str) -> String {
     format!("/v1/vms/{reference}{rest}")
 }
 
+/// The interface's path of the image `name`, with `rest` after it. What a name has that a path
+/// has not is written as `%` and two digits (RFC 3986 §2.1).
+pub(crate) fn image_path(name: &str, rest: &str) -> String {
+    let mut path = "/v1/images/".to_owned();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
+            // A name of dots alone would be a step in the path.
+            b'.' if name.bytes().any(|byte| byte != b'.') => path.push('.'),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path + rest
+}
+
 /// Resolves every reference, in order; a VM named twice is there once.
 pub(crate) fn resolve<'a>(
     references: &[VmRef],
@@ -120,6 +135,17 @@ mod tests {
                 resolved.map(|vm| vm.name.to_string()).map_err(|error| format!("{error:?}"))
             })
             .collect()
+    }
+
+    #[test]
+    fn every_image_has_a_path() {
+        assert_eq!(image_path("debian-bookworm", ""), "/v1/images/debian-bookworm");
+        assert_eq!(
+            image_path("localhost:5000/a/b:1.2", "/promote"),
+            "/v1/images/localhost%3A5000%2Fa%2Fb%3A1.2/promote"
+        );
+        assert_eq!(image_path("..", ""), "/v1/images/%2E%2E");
+        assert_eq!(image_path("a b?#é", ""), "/v1/images/a%20b%3F%23%C3%A9");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::config::{load_config, observe_host, resolve};
 use crate::engine::gather_entropy;
 use crate::hypervisor::{ConfiguredHypervisor, Hypervisor};
 use crate::image::Images;
+use crate::kernel::Kernels;
 use crate::lifecycle::Options;
 use crate::vm::plan::{Inventory, VmPlan, image_name, plan_vm};
 use crate::workspace::{self, Source};
@@ -30,7 +31,7 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     let failed = |error: &dyn std::error::Error| Problem::from_error(Code::OperationFailed, error);
     let (file, _) = load_config(&options.paths.config_file).map_err(|error| failed(&error))?;
     let config = resolve(file, observe_host());
-    let images = Images::new(&options.paths, &options.env);
+    let images = Images::new(&options.paths, &options.env, None);
     let image = images.find(image_name(asked, &config)).await?;
     let hypervisor = ConfiguredHypervisor::new(
         &config,
@@ -44,6 +45,9 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
         backend: hypervisor.features(),
     };
     let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;
+    if let Some(kernel) = Kernels::new(&options.paths, &options.env).find(&plan.kernel).await? {
+        kernel.check(inventory.backend.machine)?;
+    }
     let files = match &asked.workspace {
         None => None,
         Some(source) => {

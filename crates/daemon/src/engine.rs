@@ -10,6 +10,8 @@ mod artifacts;
 mod creation;
 mod examine;
 mod host;
+mod images;
+mod kernels;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +86,7 @@ impl Engine {
     pub async fn open(host: Host, store: Store) -> Result<Self, StoreError> {
         let host = Arc::new(host);
         let recovered = recover(&host, &store).await?;
-        tokio::join!(host.images.remove_leftovers(), host.kernels.remove_leftovers());
+        host.images.remove_leftovers().await;
         let engine = Self {
             inner: Arc::new(Inner {
                 host,
@@ -98,8 +100,15 @@ impl Engine {
         };
         for Recovered { record, vmm } in recovered {
             let driver = engine.register(record, vmm);
-            engine.inner.drivers.spawn(driver.run());
+            let ended = engine.clone();
+            engine.inner.drivers.spawn(async move {
+                driver.run().await;
+                ended.collect_images().await;
+            });
         }
+        let Inner { host, registry, .. } = &*engine.inner;
+        host.kernels.settle(registry.kernels_in_use()).await;
+        engine.collect_images().await;
         Ok(engine)
     }
 
@@ -153,6 +162,7 @@ impl Engine {
                     // The driver owns VM and order now, and answers; the stream ends with it.
                     drop(progress);
                     driver.create_and_run(order).await;
+                    engine.collect_images().await;
                 }
                 Err(problem) => progress.send(Event::Failed { problem }),
             }

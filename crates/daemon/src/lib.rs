@@ -8,6 +8,7 @@
 //! | [`hypervisor`] | starting and stopping VMMs behind one trait |
 //! | [`guest`] | speaking the guest protocol to an agent |
 //! | [`disk`] | a VM's writable disk |
+//! | [`artifact`] | what images and kernels share |
 //! | [`image`], [`kernel`] | local indexes, recipes, obtaining what is missing |
 //! | [`workspace`] | a git repository on its way into a guest |
 //! | [`store`] | the database; the only SQL |
@@ -20,6 +21,7 @@
 //! | [`progress`] | telling a request's client how its work goes |
 //! | [`exec`] | the only module that starts host programs |
 
+pub mod artifact;
 pub mod config;
 pub mod disk;
 pub mod doctor;

@@ -2,3 +2,30 @@
 //! blobs of OCI images from registries, and the bundles that catalogs name.
 //!
 //! Knows neither images nor VMs, and never looks inside a layer or a bundle.
+//!
+//! ```text
+//! Registry ─┬─▶ Session (login, tokens) ─┐
+//!           └─▶ Blobs (cache) ──▶ transfer ──▶ Http (proxies, TLS, names) ──▶ server
+//! Http::download ───────────────────▲
+//! ```
+
+mod auth;
+mod blobs;
+mod digest;
+mod download;
+mod http;
+mod network;
+mod problem;
+mod reference;
+mod registry;
+mod transfer;
+
+pub use auth::{AuthError, AuthFiles, Helper, HelperReply, NoHelpers};
+pub use blobs::{Blob, Blobs, Pruned};
+pub use digest::{Digest, DigestError};
+pub use download::{DownloadError, Head};
+pub use http::{AddressError, Http, HttpError, ResolveError, SetupError};
+pub use network::{Network, Retry};
+pub use reference::{Reference, ReferenceError};
+pub use registry::{LayerFile, ManifestError, Progress, PullError, Pulled, Registry};
+pub use transfer::{SourceError, TransferError};

@@ -30,6 +30,20 @@ pub const BANGER_AGENT_BIN: &str = "BANGER_AGENT_BIN";
 pub const BANGER_FIRECRACKER_BIN: &str = "BANGER_FIRECRACKER_BIN";
 /// Log level of daemon and supervisors, before the configuration's.
 pub const BANGER_LOG: &str = "BANGER_LOG";
+/// Proxy for https addresses; also in lower case, which wins.
+pub const HTTPS_PROXY: &str = "HTTPS_PROXY";
+/// Proxy for http addresses; also in lower case, which wins.
+pub const HTTP_PROXY: &str = "HTTP_PROXY";
+/// Hosts that are reached without a proxy; also in lower case, which wins.
+pub const NO_PROXY: &str = "NO_PROXY";
+/// File of further certificate authorities, PEM.
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+/// Directories of further certificate authorities, PEM, separated by `:`.
+pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+/// File of registry logins, instead of those of Podman and Docker.
+pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Directory of Docker's configuration, which has registry logins; default `~/.docker`.
+pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// No colour when set to anything.
 pub const NO_COLOR: &str = "NO_COLOR";
 /// Terminal type, handed to interactive guest commands.
@@ -47,6 +61,13 @@ pub const TABLE: &[Variable] = &[
     Variable { name: BANGER_AGENT_BIN, purpose: "agent to boot VMs with" },
     Variable { name: BANGER_FIRECRACKER_BIN, purpose: "Firecracker program" },
     Variable { name: BANGER_LOG, purpose: "log level of the daemon" },
+    Variable { name: HTTPS_PROXY, purpose: "proxy for https addresses" },
+    Variable { name: HTTP_PROXY, purpose: "proxy for http addresses" },
+    Variable { name: NO_PROXY, purpose: "hosts reached without a proxy" },
+    Variable { name: SSL_CERT_FILE, purpose: "file of further certificate authorities" },
+    Variable { name: SSL_CERT_DIR, purpose: "directories of further certificate authorities" },
+    Variable { name: REGISTRY_AUTH_FILE, purpose: "file of registry logins" },
+    Variable { name: DOCKER_CONFIG, purpose: "directory of Docker's registry logins" },
     Variable { name: NO_COLOR, purpose: "no colour in output" },
     Variable { name: TERM, purpose: "terminal type for interactive guest commands" },
 ];

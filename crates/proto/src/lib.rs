@@ -10,7 +10,7 @@
 //! | [`guest`] | daemon ↔ agent (frames on streams of the guest link) |
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
-//! | [`id`], [`name`], [`size`] | the words all of them share |
+//! | [`id`], [`name`], [`image_name`], [`size`] | the words all of them share |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
 
 pub mod api;
@@ -18,6 +18,7 @@ pub mod env;
 pub mod exit_code;
 pub mod guest;
 pub mod id;
+pub mod image_name;
 pub mod name;
 pub mod paths;
 pub mod problem;
@@ -25,6 +26,7 @@ pub mod size;
 pub mod supervisor;
 
 pub use id::{OpId, VmId};
+pub use image_name::ImageName;
 pub use name::VmName;
 pub use paths::Paths;
 pub use problem::{Code, Problem};

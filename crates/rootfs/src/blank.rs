@@ -13,5 +13,5 @@ use crate::ext4::{self, Ext4Error, Identity};
 /// # Errors
 /// When the size cannot be, or writing fails.
 pub fn write_blank(file: &File, size: u64, identity: &Identity) -> Result<(), Ext4Error> {
-    ext4::plan_blank(size, identity)?.start(file)?.finish()
+    ext4::write_blank(file, size, identity)
 }

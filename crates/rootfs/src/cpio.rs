@@ -1,4 +1,4 @@
-//! Writing an initramfs: a cpio archive in the `newc` form, always with the same bytes for the
+//! Writing and listing an initramfs: a cpio archive in the `newc` form, always with the same bytes for the
 //! same files (`Documentation/driver-api/early-userspace/buffer-format.rst` in the kernel).
 //!
 //! The kernel takes several archives one after the other as one, so that parts can be made and
@@ -12,6 +12,8 @@ const ALIGNMENT: usize = 4;
 const TRAILER: &str = "TRAILER!!!";
 const TYPE_DIRECTORY: u32 = 0o040_000;
 const TYPE_FILE: u32 = 0o100_000;
+/// The bits of a mode that are the type.
+const TYPE_MASK: u32 = 0o170_000;
 
 /// Writes one archive. All entries belong to root and have no time.
 #[derive(Debug)]
@@ -77,6 +79,63 @@ impl<W: Write> CpioWriter<W> {
     }
 }
 
+/// Why something is no archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CpioError {
+    /// It does not begin like an entry.
+    #[error("it is no uncompressed cpio archive (`newc`)")]
+    NotCpio,
+    /// It ends in the middle.
+    #[error("it is cut off")]
+    Short,
+}
+
+/// A regular file in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpioFile<'a> {
+    /// Its name, any bytes.
+    pub name: &'a [u8],
+    /// What is in it.
+    pub contents: &'a [u8],
+}
+
+/// The regular files in `archive`, in its order.
+///
+/// # Errors
+/// When it is no whole archive of the `newc` form.
+pub fn list_files(archive: &[u8]) -> Result<Vec<CpioFile<'_>>, CpioError> {
+    /// Bytes of the magic and of the 13 fields after it.
+    const HEADER: usize = 6 + 13 * 8;
+    let mut files = Vec::new();
+    let mut at = 0;
+    loop {
+        let header = archive.get(at..at + HEADER).ok_or(CpioError::Short)?;
+        if !header.starts_with(b"070701") {
+            return Err(CpioError::NotCpio);
+        }
+        let field = |index: usize| {
+            let digits = &header[6 + index * 8..][..8];
+            let text = str::from_utf8(digits).map_err(|_| CpioError::NotCpio)?;
+            u32::from_str_radix(text, 16).map_err(|_| CpioError::NotCpio)
+        };
+        let length = |index| field(index).map(|length| length as usize);
+        let (mode, size, name_size) = (field(1)?, length(6)?, length(11)?);
+        let name = archive.get(at + HEADER..).and_then(|rest| rest.get(..name_size));
+        let name = name.ok_or(CpioError::Short)?;
+        let name = name.strip_suffix(b"\0").ok_or(CpioError::NotCpio)?;
+        if name == TRAILER.as_bytes() {
+            return Ok(files);
+        }
+        at = (at + HEADER + name_size).next_multiple_of(ALIGNMENT);
+        let contents = archive.get(at..).and_then(|rest| rest.get(..size));
+        let contents = contents.ok_or(CpioError::Short)?;
+        if mode & TYPE_MASK == TYPE_FILE {
+            files.push(CpioFile { name, contents });
+        }
+        at = (at + size).next_multiple_of(ALIGNMENT);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
@@ -109,5 +168,21 @@ mod tests {
         let read = |name: &str| fs_err::read(place.path().join(name)).unwrap();
         assert_eq!(read("modules/load.list"), b"a.ko\n");
         assert_eq!(read("init"), [7; 4097]);
+    }
+
+    #[test]
+    fn files_are_listed() {
+        let mut cpio = CpioWriter::new(Vec::new());
+        cpio.directory("modules", 0o755).unwrap();
+        cpio.file("modules/a.ko", 0o644, b"abc").unwrap();
+        cpio.file("init", 0o755, b"").unwrap();
+        let archive = cpio.finish().unwrap();
+        let files = list_files(&archive).unwrap();
+        let module = CpioFile { name: b"modules/a.ko", contents: b"abc" };
+        assert_eq!(files, [module, CpioFile { name: b"init", contents: b"" }]);
+        for end in 0..archive.len() - 4 {
+            assert_eq!(list_files(&archive[..end]), Err(CpioError::Short), "{end}");
+        }
+        assert_eq!(list_files(&[b'x'; 200]), Err(CpioError::NotCpio));
     }
 }

@@ -1,7 +1,7 @@
 //! SHA-256 of files and of what is read.
 
 use std::fmt::Write as _;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -65,6 +65,44 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
+/// A writer that keeps digest and length of what went through it.
+#[derive(Debug)]
+pub struct HashingWriter<W> {
+    inner: W,
+    hasher: Sha256,
+    count: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Wraps `inner`; bytes written before do not count.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hasher: Sha256::new(), count: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The digest of everything written so far, and what it was written to.
+    pub fn finish(self) -> ([u8; 32], W) {
+        (self.hasher.finalize().into(), self.inner)
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +113,14 @@ mod tests {
         let hex = |bytes: &[u8]| render_hex(&sha256(&mut &bytes[..]).unwrap());
         assert_eq!(hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn what_is_written_is_counted_and_hashed() {
+        let mut writer = HashingWriter::new(Vec::new());
+        writer.write_all(b"ab").unwrap();
+        writer.write_all(b"c").unwrap();
+        assert_eq!(writer.count(), 3);
+        assert_eq!(writer.finish(), (sha256(&mut &b"abc"[..]).unwrap(), b"abc".to_vec()));
     }
 }

@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::modules::{ModuleSource, normalise};
+use crate::modules::{MODULES_BUILTIN, ModuleSource, module_name, parse_builtin};
 
 /// Largest kernel, configuration or module that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
-/// Endings of modules.
-const MODULE_SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /// Why a package cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +32,6 @@ pub enum PackageError {
         archive: PathBuf,
         /// How many there are.
         count: usize,
-    },
-    /// A part of the kernel is not there.
-    #[error("`{archive}` has no `{name}`")]
-    Missing {
-        /// Its path.
-        archive: PathBuf,
-        /// The file.
-        name: String,
     },
 }
 
@@ -101,11 +91,9 @@ impl KernelPackage {
             modules,
             builtin: BTreeSet::new(),
         };
-        let list = package.text(&format!("{prefix}modules.builtin"))?;
-        package.builtin = list
-            .lines()
-            .filter_map(|line| module_name(line.rsplit('/').next().unwrap_or(line)))
-            .collect();
+        // A kernel that was built without modules has no such list.
+        let list = package.text(&format!("{prefix}{MODULES_BUILTIN}"))?;
+        package.builtin = parse_builtin(&list.unwrap_or_default());
         Ok(package)
     }
 
@@ -124,23 +112,26 @@ impl KernelPackage {
             .map_err(|source| PackageError::Read { archive: self.archive.clone(), source })
     }
 
-    /// The kernel's configuration: lines of `CONFIG_NAME=value`.
+    /// The kernel's configuration, lines of `CONFIG_NAME=value`; `None` when it is not packaged.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
-    pub fn config(&mut self) -> Result<String, PackageError> {
+    /// When it cannot be read.
+    pub fn config(&mut self) -> Result<Option<String>, PackageError> {
         self.text(&format!("boot/config-{}", self.version))
     }
 
-    fn text(&mut self, name: &str) -> Result<String, PackageError> {
-        let extent = *self.files.get(name).ok_or_else(|| PackageError::Missing {
-            archive: self.archive.clone(),
-            name: name.to_owned(),
-        })?;
+    /// Whether there are modules in it.
+    #[must_use]
+    pub fn has_modules(&self) -> bool {
+        !self.modules.is_empty()
+    }
+
+    fn text(&mut self, name: &str) -> Result<Option<String>, PackageError> {
+        let Some(extent) = self.files.get(name).copied() else { return Ok(None) };
         let bytes = self
             .bytes(extent)
             .map_err(|source| PackageError::Read { archive: self.archive.clone(), source })?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn bytes(&mut self, extent: Extent) -> io::Result<Vec<u8>> {
@@ -188,10 +179,6 @@ fn index(archive: &Path) -> io::Result<BTreeMap<String, Extent>> {
     Ok(files)
 }
 
-fn module_name(file: &str) -> Option<String> {
-    MODULE_SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).map(normalise)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,10 +209,19 @@ mod tests {
         let mut package = KernelPackage::open(&path).unwrap();
         assert_eq!(package.version(), "6.1.0-1");
         assert_eq!(package.kernel().unwrap(), b"kernel");
-        assert_eq!(package.config().unwrap(), "CONFIG_EXT4_FS=y\n");
+        assert_eq!(package.config().unwrap().as_deref(), Some("CONFIG_EXT4_FS=y\n"));
+        assert!(package.has_modules());
         assert_eq!(package.read("virtio_net").unwrap().unwrap(), b"net");
         assert!(package.read("virtio_blk").unwrap().is_none());
         assert!(package.is_builtin("ext4"));
+    }
+
+    #[test]
+    fn a_kernel_without_modules_and_configuration_is_a_kernel() {
+        let (_place, path) = package(&[("boot/vmlinuz-1", b"")]);
+        let mut package = KernelPackage::open(&path).unwrap();
+        assert_eq!(package.config().unwrap(), None);
+        assert!(!package.has_modules() && !package.is_builtin("ext4"));
     }
 
     #[test]
@@ -233,8 +229,5 @@ mod tests {
         let (_place, path) = package(&[("boot/vmlinuz-1", b""), ("boot/vmlinuz-2", b"")]);
         let error = KernelPackage::open(&path).unwrap_err().to_string();
         assert!(error.ends_with("holds 2 kernels, expected one"), "{error}");
-        let (_place, path) = package(&[("boot/vmlinuz-1", b"")]);
-        let error = KernelPackage::open(&path).unwrap_err().to_string();
-        assert!(error.ends_with("has no `lib/modules/1/modules.builtin`"), "{error}");
     }
 }

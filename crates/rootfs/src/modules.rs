@@ -19,20 +19,34 @@ use crate::decompress::{Compression, DecompressError};
 /// Largest module that is taken, in bytes. The largest of a distribution has some 10 MB.
 const MAX_MODULE: usize = 64 << 20;
 
+/// Name of the list of what is built in, in a directory of modules.
+pub(crate) const MODULES_BUILTIN: &str = "modules.builtin";
+/// Endings of modules' files.
+const SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+/// A module that a guest may need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name, with underscores only.
+    pub name: &'static str,
+    /// The option of the kernel's configuration that makes it, without `CONFIG_`.
+    pub option: &'static str,
+}
+
 /// What a guest needs from a kernel to boot and to be spoken to, in the order of need: disks,
 /// file systems, the guest link, the network.
-pub const WANTED: [&str; 11] = [
-    "virtio_mmio",
-    "virtio_pci",
-    "virtio_blk",
-    "ext4",
-    "overlay",
-    "virtio_console",
-    "rng_core",
-    "virtio_rng",
-    "virtio_net",
-    "vsock",
-    "vmw_vsock_virtio_transport",
+pub const WANTED: [Wanted; 11] = [
+    Wanted { name: "virtio_mmio", option: "VIRTIO_MMIO" },
+    Wanted { name: "virtio_pci", option: "VIRTIO_PCI" },
+    Wanted { name: "virtio_blk", option: "VIRTIO_BLK" },
+    Wanted { name: "ext4", option: "EXT4_FS" },
+    Wanted { name: "overlay", option: "OVERLAY_FS" },
+    Wanted { name: "virtio_console", option: "VIRTIO_CONSOLE" },
+    Wanted { name: "rng_core", option: "HW_RANDOM" },
+    Wanted { name: "virtio_rng", option: "HW_RANDOM_VIRTIO" },
+    Wanted { name: "virtio_net", option: "VIRTIO_NET" },
+    Wanted { name: "vsock", option: "VSOCKETS" },
+    Wanted { name: "vmw_vsock_virtio_transport", option: "VIRTIO_VSOCKETS" },
 ];
 
 /// Why modules cannot be taken along.
@@ -123,6 +137,25 @@ pub fn collect_modules(
     Ok(taken)
 }
 
+/// Like [`collect_modules`], for a kernel of which nobody knows what it was built with: of `wanted`
+/// only what is there.
+///
+/// # Errors
+/// When one is there and unreadable or no module, or needs one that is not there.
+pub fn collect_available(
+    source: &mut impl ModuleSource,
+    wanted: &[&str],
+) -> Result<Vec<Module>, ModulesError> {
+    let mut there = Vec::new();
+    for name in wanted {
+        let found = source
+            .read(&normalise(name))
+            .map_err(|source| ModulesError::Read { name: (*name).to_owned(), source })?;
+        there.extend(found.map(|_| *name));
+    }
+    collect_modules(source, &there)
+}
+
 fn take(
     source: &mut impl ModuleSource,
     name: &str,
@@ -203,6 +236,16 @@ fn parse_needs(module: &[u8]) -> Option<Needs> {
 /// Modules are called with hyphens and underscores alike; the kernel means underscores.
 pub(crate) fn normalise(name: &str) -> String {
     name.replace('-', "_")
+}
+
+/// Name of the module in a file called `file`; `None` when that is no module's name.
+pub(crate) fn module_name(file: &str) -> Option<String> {
+    SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).map(normalise)
+}
+
+/// The modules in the text of a [`MODULES_BUILTIN`], which has a path a line.
+pub(crate) fn parse_builtin(list: &str) -> BTreeSet<String> {
+    list.lines().filter_map(|line| module_name(line.rsplit('/').next().unwrap_or(line))).collect()
 }
 
 /// Writes the part of an initramfs that holds `modules`: `modules/NAME.ko` and
@@ -299,6 +342,18 @@ mod tests {
         source.files.insert("a", module("depends=b\0"));
         source.files.insert("b", module("depends=a\0"));
         assert_eq!(names(&collect_modules(&mut source, &["a"]).unwrap()), ["b", "a"]);
+    }
+
+    #[test]
+    fn of_an_unknown_kernel_what_is_there_is_taken() {
+        let mut source = Source::default();
+        source.files.insert("virtio_blk", module("depends=virtio\0"));
+        source.files.insert("virtio", module("depends=\0"));
+        let modules = collect_available(&mut source, &["ext4", "virtio_blk"]).unwrap();
+        assert_eq!(names(&modules), ["virtio", "virtio_blk"]);
+        source.files.remove("virtio");
+        let error = collect_available(&mut source, &["virtio_blk"]).unwrap_err().to_string();
+        assert_eq!(error, "the kernel lacks `virtio`, which `virtio_blk` needs");
     }
 
     #[test]

@@ -48,6 +48,12 @@ pub enum VmlinuxError {
     NotElf,
 }
 
+/// Whether a file that begins with `start` is a kernel as far as one can tell from its beginning.
+#[must_use]
+pub fn is_kernel(start: &[u8]) -> bool {
+    start.starts_with(ELF) || start.get(HEADER..HEADER + 4) == Some(b"HdrS")
+}
+
 /// The ELF kernel in `file`, which is one already or a bzImage. A kernel that can relocate
 /// itself has its relocations after the ELF file's end; loaders do not look there.
 ///

@@ -68,7 +68,7 @@ impl TestEnv {
             _ => None,
         });
         Host {
-            images: Images::new(&self.paths, &env),
+            images: Images::new(&self.paths, &env, self.config.catalog_url.value.clone()),
             kernels: Kernels::new(&self.paths, &env),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),

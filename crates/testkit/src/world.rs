@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use banger_agent::{Context, Hosted, Machine, Root, serve_stream};
 use banger_daemon::hypervisor::{
-    Features, Found, GuestStream, Hypervisor, HypervisorError, RunningVm, VmmSpec,
+    Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm, VmmSpec,
 };
 use banger_proto::guest::{Configured, GuestConfig};
 use banger_proto::supervisor::VmmExit;
@@ -159,6 +159,7 @@ impl Hypervisor for World {
             accel: "none".to_owned(),
             remark: Some("a world in memory".to_owned()),
             slowness: 1,
+            machine: GuestMachine::Microvm,
         }
     }
 

@@ -6,6 +6,7 @@
 mod connect;
 mod events;
 mod start;
+mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use banger_proto::api::{DaemonStatus, OP_ID_HEADER, UPGRADE_FRAMES, VERSION_HEADER};
 use banger_proto::{API_VERSION, Code, OpId, Problem};
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
@@ -28,6 +30,7 @@ pub(crate) use events::Events;
 pub(crate) use start::{ensure, stop};
 
 use crate::errors::CliError;
+use crate::stdin::Input;
 
 /// Largest answer that is read as one JSON value.
 const MAX_ANSWER: usize = 64 << 20;
@@ -87,6 +90,23 @@ impl Client {
         Ok(Events::new(answer.response.into_body(), answer.op_id, answer.connection))
     }
 
+    /// `POST path?asked` with what `input` gives as the body → what happens, as it happens.
+    /// Dropping it cancels the request.
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        asked: &impl Serialize,
+        input: Input,
+    ) -> Result<Events, CliError> {
+        let query = serde_urlencoded::to_string(asked).map_err(|error| {
+            CliError::failure("cannot write the request as a query").because(&error)
+        })?;
+        let request = request(Method::POST, &format!("{path}?{query}"), Versioned::Yes)
+            .header(CONTENT_TYPE, "application/octet-stream");
+        let answer = self.send_request(request, upload::body(input)).await?;
+        Ok(Events::new(answer.response.into_body(), answer.op_id, answer.connection))
+    }
+
     /// `GET path`, handing the body to `write` as it arrives.
     pub(crate) async fn copy(
         &self,
@@ -116,7 +136,7 @@ impl Client {
             .header(CONNECTION, "upgrade")
             .header(UPGRADE, UPGRADE_FRAMES)
             .header(CONTENT_TYPE, "application/json");
-        let answer = self.send_request(request, encode(body)?).await?;
+        let answer = self.send_request(request, whole(encode(body)?)).await?;
         if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(
                 CliError::failure("the daemon did not open a session").of_operation(answer.op_id)
@@ -145,16 +165,16 @@ impl Client {
         versioned: Versioned,
     ) -> Result<Answer, CliError> {
         let request = request(method, path, versioned).header(CONTENT_TYPE, "application/json");
-        self.send_request(request, body).await
+        self.send_request(request, whole(body)).await
     }
 
     async fn send_request(
         &self,
         request: hyper::http::request::Builder,
-        body: Bytes,
+        body: Body,
     ) -> Result<Answer, CliError> {
         let request = request
-            .body(Full::new(body))
+            .body(body)
             .map_err(|error| CliError::failure("cannot form a request").because(&error))?;
         let stream = connect::connect(&self.socket, self.uid).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -239,6 +259,13 @@ fn request(method: Method, path: &str, versioned: Versioned) -> hyper::http::req
         Versioned::Yes => builder.header(VERSION_HEADER, API_VERSION),
         Versioned::No => builder,
     }
+}
+
+/// The body of a request.
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn encode(body: &impl Serialize) -> Result<Bytes, CliError> {

@@ -4,6 +4,7 @@ mod completion;
 mod daemon;
 mod doctor;
 mod image;
+mod internal;
 mod kernel;
 mod version;
 mod vm;
@@ -62,6 +63,8 @@ enum Command {
     Kernel(kernel::Command),
     #[command(subcommand)]
     Daemon(daemon::Command),
+    #[command(subcommand, hide = true)]
+    Internal(internal::Command),
     Doctor(doctor::Args),
     Version(version::Args),
     Completion(completion::Args),
@@ -138,6 +141,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Vm(command) => vm::run_command(context, command).await,
         Command::Image(command) => image::run_command(context, command).await,
         Command::Kernel(command) => kernel::run_command(context, command).await,
+        Command::Internal(command) => internal::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::Version(args) => version::version(context, args),

@@ -1,5 +1,7 @@
 //! A daemon that makes nothing and says everything: the interface's types, scripted answers.
 
+mod images;
+
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::api::{
-    CreateVm, DaemonStatus, Event, OP_ID_HEADER, Stage, StateName, VmList, VmView,
+    CreateVm, DaemonStatus, Event, ImageView, OP_ID_HEADER, Stage, StateName, VmList, VmView,
 };
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, ExecRequest, STDIN_WINDOW, StdinTaken, TerminalSize};
@@ -38,14 +40,15 @@ pub(crate) struct Fake {
 }
 
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     vms: Mutex<Vec<VmView>>,
+    images: Mutex<Vec<ImageView>>,
     log: Mutex<Vec<String>>,
     logged: Condvar,
 }
 
 impl Shared {
-    fn log(&self, line: impl Into<String>) {
+    pub(crate) fn log(&self, line: impl Into<String>) {
         self.log.lock().unwrap().push(line.into());
         self.logged.notify_all();
     }
@@ -65,6 +68,8 @@ impl Fake {
             .route("/v1/vms/{vm}/start", post(start))
             .route("/v1/vms/{vm}/logs", get(logs))
             .route("/v1/vms/{vm}/exec", post(exec))
+            .merge(crate::fake_kernels::routes())
+            .merge(images::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {
@@ -84,6 +89,12 @@ impl Fake {
     /// Adds a VM.
     pub(crate) fn with(self, id: &str, name: &str, state: StateName) -> Self {
         self.shared.vms.lock().unwrap().push(vm(id, name, state));
+        self
+    }
+
+    /// Adds an image.
+    pub(crate) fn with_image(self, image: ImageView) -> Self {
+        self.shared.images.lock().unwrap().push(image);
         self
     }
 
@@ -132,7 +143,7 @@ async fn status() -> Json<DaemonStatus> {
     })
 }
 
-fn refuse(status: StatusCode, problem: Problem) -> Response {
+pub(crate) fn refuse(status: StatusCode, problem: Problem) -> Response {
     (status, [(OP_ID_HEADER, OP_ID)], Json(problem)).into_response()
 }
 
@@ -197,7 +208,7 @@ fn line(event: &Event) -> Bytes {
     line.into()
 }
 
-fn lines(events: &[Event]) -> Body {
+pub(crate) fn lines(events: &[Event]) -> Body {
     Body::from(events.iter().flat_map(line).collect::<Vec<u8>>())
 }
 

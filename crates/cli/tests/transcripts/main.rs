@@ -8,9 +8,14 @@ mod examples;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_kernels;
+#[cfg(test)]
 mod help;
 #[cfg(test)]
 mod host;
+mod images;
+#[cfg(test)]
+mod kernels;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

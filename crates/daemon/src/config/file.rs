@@ -26,6 +26,10 @@ pub struct ConfigFile {
     pub default_image_name: Option<String>,
     /// See [`super::Config::default_kernel_name`].
     pub default_kernel_name: Option<String>,
+    /// See [`super::Config::catalog_url`].
+    pub catalog_url: Option<String>,
+    /// See [`super::Config::registry_auth_file`].
+    pub registry_auth_file: Option<PathBuf>,
     /// Seconds.
     pub ready_timeout: Option<NonZeroU32>,
     /// See [`super::Config::vm_defaults`].
@@ -96,6 +100,16 @@ pub const KEYS: &[Key] = &[
         "default_kernel_name",
         "debian-bookworm-cloud",
         "kernel when neither VM nor image asks for one",
+    ),
+    key(
+        "catalog_url",
+        "none",
+        "where a catalog of more images is: https://, file://, or http:// of this host",
+    ),
+    key(
+        "registry_auth_file",
+        "that of Docker or Podman",
+        "path of a file with the credentials for registries",
     ),
     key("ready_timeout", "90", "seconds a VM may take to become ready; six times that without KVM"),
     key("vm_defaults.vcpu", "a quarter of the host's, 1 to 4", "virtual processors"),

@@ -112,6 +112,10 @@ pub struct Config {
     pub default_image_name: Setting<String>,
     /// Kernel of a VM when neither it nor its image asks for one.
     pub default_kernel_name: Setting<String>,
+    /// Address of a catalog of more images; absent for none.
+    pub catalog_url: Setting<Option<String>>,
+    /// File with the credentials for registries; absent for that of Docker or Podman.
+    pub registry_auth_file: Setting<Option<PathBuf>>,
     /// How long a VM may take to become ready with hardware virtualisation.
     pub ready_timeout: Setting<Duration>,
     /// Sizes of VMs that ask for none.

@@ -31,6 +31,8 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
         qemu_bin: layered(file.qemu_bin.map(Some), None, None),
         default_image_name: layered(file.default_image_name, None, DEFAULT_IMAGE.to_owned()),
         default_kernel_name: layered(file.default_kernel_name, None, DEFAULT_KERNEL.to_owned()),
+        catalog_url: layered(file.catalog_url.map(Some), None, None),
+        registry_auth_file: layered(file.registry_auth_file.map(Some), None, None),
         ready_timeout: layered(
             file.ready_timeout.map(|seconds| Duration::from_secs(seconds.get().into())),
             None,

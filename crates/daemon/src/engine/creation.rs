@@ -45,6 +45,10 @@ impl Engine {
             created_at: Timestamp::now(),
             started_at: None,
         };
+        // One that is here and cannot run it is refused now; one that is not here yet, once it is.
+        if let Some(kernel) = host.kernels.find(&record.plan.kernel).await? {
+            kernel.check(inventory.backend.machine)?;
+        }
         self.inner.store.insert_vm(record.clone()).await?;
         let driver = self.register(record.clone(), None);
         drop(naming);

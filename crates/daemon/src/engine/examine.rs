@@ -17,7 +17,8 @@ async fn gather(host: &Host) -> Inputs {
     let (image, kernel) =
         (&host.config.default_image_name.value, &host.config.default_kernel_name.value);
     let images = host.images.list().await;
-    let images = images.map(|all| all.into_iter().map(|image| (image.name, image.local)).collect());
+    let images =
+        images.map(|all| all.images.into_iter().map(|image| (image.name, image.local)).collect());
     let kernels = host.kernels.list().await;
     let kernels =
         kernels.map(|all| all.into_iter().map(|kernel| (kernel.name, kernel.local)).collect());

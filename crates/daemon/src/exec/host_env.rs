@@ -9,6 +9,18 @@ use banger_proto::env;
 /// Search path where the environment has none, as `execvp` has one.
 const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where the web is reached through a proxy; in both cases, as programs differ in which they read.
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
 /// The environment host programs get, read once when a program starts.
 ///
 /// Nothing else of the daemon's environment reaches them: a daemon that happened to be started
@@ -19,11 +31,11 @@ pub struct HostEnv {
 }
 
 impl HostEnv {
-    /// Takes the search path, the home and the place of configuration files from environment
-    /// variables (`lookup`).
+    /// Takes the search path, the home, the place of configuration files and the proxies from
+    /// environment variables (`lookup`).
     #[must_use]
     pub fn from_env(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
-        let taken = [env::PATH, env::HOME, env::XDG_CONFIG_HOME].into_iter();
+        let taken = [env::PATH, env::HOME, env::XDG_CONFIG_HOME].into_iter().chain(PROXIES);
         let mut variables: BTreeMap<OsString, OsString> =
             taken.filter_map(|name| Some((name.into(), lookup(name)?))).collect();
         variables.entry(env::PATH.into()).or_insert_with(|| FALLBACK_PATH.into());
@@ -91,5 +103,17 @@ mod tests {
         assert_eq!(env.find("plain"), None);
         assert_eq!(env.find("/bin/sh"), Some("/bin/sh".into()));
         assert_eq!(env.home(), None);
+    }
+
+    #[test]
+    fn proxies_come_through_and_the_rest_does_not() {
+        let env = HostEnv::from_env(|name| Some(format!("of {name}").into()));
+        for name in ["http_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
+            assert_eq!(env.variables()[OsStr::new(name)], *format!("of {name}"));
+        }
+        let without = HostEnv::from_env(|_| None);
+        let names: Vec<_> = without.variables().keys().collect();
+        assert_eq!(names, ["LC_ALL", "PATH"]);
+        assert!(!env.variables().contains_key(OsStr::new("LD_PRELOAD")));
     }
 }

@@ -6,15 +6,16 @@
 //! | module | what |
 //! |---|---|
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `artifacts`, `daemon` | the calls |
+//! | `vms`, `exec`, `images`, `kernels`, `daemon` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | progress as one JSON object a line |
 
-mod artifacts;
 mod daemon;
 mod events;
 mod exec;
 mod front;
+mod images;
+mod kernels;
 mod reply;
 mod vms;
 
@@ -111,10 +112,17 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::stop))
         .routes(routes!(vms::logs))
         .routes(routes!(exec::exec))
-        .routes(routes!(artifacts::list_images))
-        .routes(routes!(artifacts::build_image))
-        .routes(routes!(artifacts::import_image))
-        .routes(routes!(artifacts::delete_image))
-        .routes(routes!(artifacts::list_kernels))
-        .routes(routes!(artifacts::pull_kernel))
+        .routes(routes!(images::list_images))
+        .routes(routes!(images::build_image))
+        .routes(routes!(images::pull_image))
+        .routes(routes!(images::import_image))
+        .routes(routes!(images::upload_image))
+        .routes(routes!(images::register_image))
+        .routes(routes!(images::prune_images))
+        .routes(routes!(images::promote_image))
+        .routes(routes!(images::show_image, images::delete_image))
+        .routes(routes!(kernels::list_kernels))
+        .routes(routes!(kernels::pull_kernel))
+        .routes(routes!(kernels::import_kernel))
+        .routes(routes!(kernels::show_kernel, kernels::delete_kernel))
 }

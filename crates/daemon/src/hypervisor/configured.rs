@@ -71,8 +71,9 @@ impl Hypervisor for ConfiguredHypervisor {
     fn features(&self) -> Features {
         // What cannot be launched is refused then; until then it is described as it was asked.
         let wanted = self.accel.unwrap_or(Accel::Tcg);
-        let accel = detect::detect(self.accel, &detect::observe_host()).unwrap_or(wanted);
-        self.qemu(QEMU_PROGRAM.into(), accel, None).features()
+        let host = detect::observe_host();
+        let accel = detect::detect(self.accel, &host).unwrap_or(wanted);
+        self.qemu(QEMU_PROGRAM.into(), accel, host.cpu.tsc_khz).features()
     }
 
     fn check(&self) -> Result<(), HypervisorError> {

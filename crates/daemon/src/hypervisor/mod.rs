@@ -64,6 +64,19 @@ pub struct Features {
     pub remark: Option<String>,
     /// How much longer than with KVM a boot may take, for deadlines: 1 or 6.
     pub slowness: u32,
+    /// The machine that guests find themselves in.
+    pub machine: GuestMachine,
+}
+
+/// A machine that a guest's kernel has to know its way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuestMachine {
+    /// QEMU's `microvm`: virtio over MMIO, told by ACPI; the guest link is a virtio serial port.
+    Microvm,
+    /// QEMU's `q35`: virtio over PCI; the guest link is a virtio serial port.
+    Q35,
+    /// Firecracker's: virtio over MMIO; the guest link is a virtio socket.
+    Firecracker,
 }
 
 /// Why a VMM could not be started, asked or reached.

@@ -1,44 +1,122 @@
-//! The images this build knows how to make: the catalog and the recipes, both part of the
-//! program.
+//! The images that can be had: the catalog and the recipes, both part of the program, and the
+//! reader of catalogs that come from elsewhere.
+//!
+//! ```json
+//! { "version": 1, "images": [
+//!   { "name": "…", "description": "…", "distro": "…", "arch": "amd64", "kernel_ref": "…",
+//!     "url": "https://…", "sha256": "…", "size": 0 }
+//! ] }
+//! ```
+//!
+//! Instead of `url`, `sha256` and `size`, an entry may name a `recipe` of the program and the
+//! `suite` to make it of, or only an `oci` reference, which beside a recipe is what is taken on
+//! hosts that cannot build. Other keys mean nothing: later catalogs may have more.
 
 use std::collections::BTreeMap;
 
+use banger_proto::image_name::is_plain_name;
+use banger_proto::{ByteSize, ImageName};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::ImageError;
+use super::archive::parse_hex;
 
 /// Version of the catalog's form.
 const VERSION: u32 = 1;
+/// The only architecture there is.
+const ARCH: &str = "amd64";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Catalog {
-    version: u32,
-    images: Vec<CatalogImage>,
+/// Why a catalog, or an entry of one, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// It is no catalog.
+    #[error("it is not what a catalog should be")]
+    Form(#[from] serde_json::Error),
+    /// It has another form.
+    #[error("it has the unknown version {0}")]
+    Version(u32),
+    /// An entry makes no sense.
+    #[error("entry `{name}` {what}")]
+    Entry {
+        /// Its name.
+        name: String,
+        /// What is wrong with it, after the name.
+        what: &'static str,
+    },
 }
 
-/// An image that can be made.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+struct Catalog {
+    version: u32,
+    images: Vec<Value>,
+}
+
+/// An entry as it is written.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    name: String,
+    #[serde(default)]
+    description: String,
+    distro: String,
+    arch: String,
+    #[serde(default)]
+    kernel_ref: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    recipe: Option<String>,
+    suite: Option<String>,
+    url: Option<String>,
+    sha256: Option<String>,
+    size: Option<ByteSize>,
+    oci: Option<ImageName>,
+}
+
+/// An image that can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CatalogImage {
     /// Its name.
-    pub(crate) name: String,
+    pub(crate) name: ImageName,
     /// One line about it.
     pub(crate) description: String,
     /// Distribution.
     pub(crate) distro: String,
     /// Architecture as the distribution calls it.
     pub(crate) arch: String,
-    /// Release of the distribution.
-    pub(crate) suite: String,
     /// Kernel it wants; absent for the default one.
-    #[serde(default)]
     pub(crate) kernel_ref: Option<String>,
     /// Environment of every command.
-    #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Name of its recipe.
-    pub(crate) recipe: String,
+    /// How it is had.
+    pub(crate) origin: Origin,
+    /// Reference of an image that serves as well, where the origin is of no use.
+    pub(crate) oci: Option<ImageName>,
+}
+
+/// How an image of the catalog is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Made here, of the distribution's packages.
+    Recipe {
+        /// Name of the recipe.
+        recipe: String,
+        /// Release of the distribution.
+        suite: String,
+    },
+    /// Fetched, ready made.
+    Bundle(BundleAt),
+    /// From a registry, by the reference beside it.
+    Registry,
+}
+
+/// Where a bundle is and how it is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BundleAt {
+    /// Address.
+    pub(crate) url: String,
+    /// SHA-256 of the bundle.
+    pub(crate) sha256: [u8; 32],
+    /// Its length.
+    pub(crate) size: ByteSize,
 }
 
 /// How an image is made of packages.
@@ -67,18 +145,76 @@ const RECIPES: [RecipeFiles; 1] = [RecipeFiles {
     customize: include_str!("../../../../images/debian-bookworm/customize.sh"),
 }];
 
+/// Reads a catalog: its entries, and what is wrong with those that were left out.
+///
+/// # Errors
+/// When it is none, or has another form.
+pub(crate) fn parse_catalog(
+    text: &[u8],
+) -> Result<(Vec<CatalogImage>, Vec<CatalogError>), CatalogError> {
+    let catalog: Catalog = serde_json::from_slice(text)?;
+    if catalog.version != VERSION {
+        return Err(CatalogError::Version(catalog.version));
+    }
+    let (mut images, mut wrong) = (Vec::new(), Vec::new());
+    for entry in catalog.images {
+        match serde_json::from_value(entry).map_err(CatalogError::from).and_then(parse_entry) {
+            Ok(image) => images.push(image),
+            Err(error) => wrong.push(error),
+        }
+    }
+    Ok((images, wrong))
+}
+
+fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
+    let wrong = |what| CatalogError::Entry { name: entry.name.clone(), what };
+    let Ok(name) = entry.name.parse::<ImageName>() else {
+        return Err(wrong("has a name that no image can have"));
+    };
+    if entry.arch != ARCH {
+        return Err(wrong("is for another architecture"));
+    }
+    if entry.kernel_ref.as_deref().is_some_and(|kernel| !is_plain_name(kernel)) {
+        return Err(wrong("wants a kernel by a name that none can have"));
+    }
+    let origin = match (entry.recipe, entry.url) {
+        (Some(recipe), None) => {
+            if find_recipe(&recipe).is_none() {
+                return Err(wrong("names a recipe that this program has not"));
+            }
+            let suite = entry.suite.ok_or_else(|| wrong("has a recipe and no suite"))?;
+            Origin::Recipe { recipe, suite }
+        }
+        (None, Some(url)) => {
+            let sha256 = entry.sha256.as_deref().and_then(parse_hex);
+            let (Some(sha256), Some(size)) = (sha256, entry.size) else {
+                return Err(wrong("has an address without the SHA-256 and size of what is there"));
+            };
+            Origin::Bundle(BundleAt { url, sha256, size })
+        }
+        (None, None) if entry.oci.is_some() => Origin::Registry,
+        (None, None) => return Err(wrong("does not say where the image is")),
+        (Some(_), Some(_)) => return Err(wrong("has both a recipe and an address")),
+    };
+    Ok(CatalogImage {
+        name,
+        description: entry.description,
+        distro: entry.distro,
+        arch: entry.arch,
+        kernel_ref: entry.kernel_ref,
+        env: entry.env,
+        origin,
+        oci: entry.oci,
+    })
+}
+
 /// The catalog that is part of the program.
 ///
 /// # Errors
 /// When it is broken, which a test rules out.
-pub(crate) fn load_catalog() -> Result<Vec<CatalogImage>, ImageError> {
-    let catalog: Catalog = serde_json::from_str(include_str!("../../../../images/catalog.json"))
-        .map_err(ImageError::Catalog)?;
-    if catalog.version == VERSION {
-        Ok(catalog.images)
-    } else {
-        Err(ImageError::CatalogVersion(catalog.version))
-    }
+pub(crate) fn load_catalog() -> Result<Vec<CatalogImage>, CatalogError> {
+    let text = include_bytes!("../../../../images/catalog.json");
+    parse_catalog(text).map(|(images, _)| images)
 }
 
 /// The recipe `name`.
@@ -101,38 +237,18 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// Whether `name` can be an image's or a kernel's: it becomes part of file names.
-pub(crate) fn is_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_+".contains(c);
-    name.len() <= 100
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(legal)
-}
-
-/// The known name that is most like `name`, when one is.
-pub(crate) fn near_name<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a String>,
-) -> Option<&'a String> {
-    /// From where on two names look alike; below are names that share some letters.
-    const ALIKE: f64 = 0.8;
-    known
-        .into_iter()
-        .map(|other| (strsim::jaro_winkler(name, other), other))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, other)| other)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_image_of_the_catalog_can_be_made() {
-        for image in load_catalog().unwrap() {
-            assert!(is_name(&image.name), "{}", image.name);
-            let recipe = find_recipe(&image.recipe).unwrap();
+        let (images, wrong) =
+            parse_catalog(include_bytes!("../../../../images/catalog.json")).unwrap();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        for image in images {
+            let Origin::Recipe { recipe, .. } = &image.origin else { continue };
+            let recipe = find_recipe(recipe).unwrap();
             assert!(recipe.packages.contains(&"systemd"));
             assert!(
                 recipe.dpkg_options.contains(&"path-include=/usr/share/doc/*/copyright".into())
@@ -143,19 +259,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn names_stay_in_their_directory() {
-        assert!(is_name("debian-bookworm"));
-        for bad in ["", ".", "..", "../x", "a/b", ".work", "A", "a b", "a\n"] {
-            assert!(!is_name(bad), "{bad:?}");
+    fn parse(entry: Value) -> Result<CatalogImage, String> {
+        let mut whole = serde_json::json!({ "name": "x", "distro": "debian", "arch": "amd64" });
+        for (key, value) in entry.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let catalog = serde_json::json!({ "version": 1, "images": [whole] });
+        let (mut images, mut wrong) = parse_catalog(catalog.to_string().as_bytes()).unwrap();
+        match wrong.pop() {
+            Some(error) => Err(error.to_string()),
+            None => Ok(images.remove(0)),
         }
     }
 
     #[test]
-    fn near_names() {
-        let known = ["debian-bookworm".to_owned(), "alpine".to_owned()];
-        assert_eq!(near_name("debian-bokworm", &known), Some(&known[0]));
-        assert_eq!(near_name("debian", &known), Some(&known[0]));
-        assert_eq!(near_name("windows", &known), None);
+    fn an_entry_says_where_the_image_is() {
+        let bundle = serde_json::json!({
+            "url": "https://example.org/x.tar.zst", "sha256": "ab".repeat(32), "size": 7,
+            "later": "keys mean nothing",
+        });
+        let at = BundleAt {
+            url: "https://example.org/x.tar.zst".into(),
+            sha256: [0xab; 32],
+            size: ByteSize::from_bytes(7),
+        };
+        assert_eq!(parse(bundle).unwrap().origin, Origin::Bundle(at));
+        let reference = parse(serde_json::json!({ "oci": "debian:bookworm" })).unwrap();
+        assert_eq!(
+            (reference.origin, reference.oci.unwrap().as_str()),
+            (Origin::Registry, "debian:bookworm")
+        );
+    }
+
+    #[test]
+    fn entries_that_make_no_sense_are_left_out_and_told() {
+        let wrong = |entry| parse(entry).unwrap_err();
+        assert_eq!(wrong(serde_json::json!({})), "entry `x` does not say where the image is");
+        assert!(wrong(serde_json::json!({ "url": "https://x" })).contains("without the SHA-256"));
+        assert!(wrong(serde_json::json!({ "name": "../x" })).contains("no image can have"));
+        assert!(wrong(serde_json::json!({ "arch": "arm64" })).contains("architecture"));
+        assert!(wrong(serde_json::json!({ "kernel_ref": "../k" })).contains("kernel"));
+        let unknown = serde_json::json!({ "recipe": "nope", "suite": "x" });
+        assert!(wrong(unknown).contains("recipe that this program has not"));
+        let both = serde_json::json!({ "recipe": "debian-bookworm", "suite": "x", "url": "u" });
+        assert!(wrong(both).contains("both"));
+        let whole = parse_catalog(br#"{"version":2,"images":[]}"#).unwrap_err();
+        assert_eq!(whole.to_string(), "it has the unknown version 2");
+        assert!(matches!(parse_catalog(b"[]"), Err(CatalogError::Form(_))));
     }
 }

@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::{Code, Problem};
-use banger_rootfs::tar_image;
+use banger_proto::image_name::ParseImageNameError;
+use banger_proto::{ByteSize, Code, Problem};
+use banger_rootfs::bundle::BundleError;
+use banger_rootfs::layers;
 
-use super::mmdebstrap::PackagingError;
-use super::single_flight::Lost;
+use super::archive::ArchiveError;
+use super::catalog::CatalogError;
+use super::network::NetworkError;
+use super::register::NoExt4;
+use crate::artifact::Lost;
+use crate::artifact::mmdebstrap::PackagingError;
 use crate::disk::NoSpace;
 
 /// Why an image cannot be found or made.
@@ -30,8 +36,78 @@ pub enum ImageError {
     #[error("an image named `{0}` exists already")]
     Exists(String),
     /// No image can have this name.
-    #[error("`{0}` cannot be the name of an image: use a-z, 0-9, `.`, `_` and `-`")]
-    Name(String),
+    #[error(transparent)]
+    Name(#[from] ParseImageNameError),
+    /// No kernel can have this name.
+    #[error("`{0}` cannot be the name of a kernel: use a-z, 0-9, `.`, `_` and `-`")]
+    Kernel(String),
+    /// A path that means something else to everybody.
+    #[error("path `{0}` is not absolute")]
+    Relative(PathBuf),
+    /// A registered image whose file is not there any more.
+    #[error("the file of image `{name}` is gone: `{path}`")]
+    Gone {
+        /// The image.
+        name: String,
+        /// Where the file was.
+        path: PathBuf,
+    },
+    /// What only a registered image allows was asked of another.
+    #[error("image `{0}` is not a registered one: its file is banger's own already")]
+    NotRegistered(String),
+    /// A file that is no file system.
+    #[error("`{path}` is no ext4 file system")]
+    NotExt4 {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NoExt4,
+    },
+    /// An archive is no image.
+    #[error("cannot import image `{name}`")]
+    Archive {
+        /// The image that was to be.
+        name: String,
+        /// Why.
+        #[source]
+        source: ArchiveError,
+    },
+    /// The bytes of an archive did not all come.
+    #[error("cannot receive the archive")]
+    Receive(#[source] std::io::Error),
+    /// More bytes came than any archive may have.
+    #[error("cannot receive the archive: it has more than {}", .0.human())]
+    TooLong(ByteSize),
+    /// A bundle is none.
+    #[error("cannot use the bundle of image `{name}`")]
+    Bundle {
+        /// The image.
+        name: String,
+        /// Why.
+        #[source]
+        source: BundleError,
+    },
+    /// The manifest in a bundle is of another image.
+    #[error("the bundle of image `{name}` is one of `{found}`")]
+    OtherBundle {
+        /// The image.
+        name: String,
+        /// What is in the bundle.
+        found: String,
+    },
+    /// Something did not come over the network.
+    #[error("cannot get image `{name}`")]
+    Network {
+        /// The image.
+        name: String,
+        /// Why.
+        #[source]
+        source: NetworkError,
+    },
+    /// Nobody waits for it any more.
+    #[error("making image `{0}` was given up")]
+    Cancelled(String),
     /// VMs were made from it.
     #[error("image `{name}` is in use")]
     InUse {
@@ -42,10 +118,7 @@ pub enum ImageError {
     },
     /// The catalog in the program is broken.
     #[error("cannot read the catalog of images")]
-    Catalog(#[source] serde_json::Error),
-    /// The catalog in the program has another form.
-    #[error("the catalog of images has the unknown version {0}")]
-    CatalogVersion(u32),
+    Catalog(#[from] CatalogError),
     /// The catalog names a recipe that there is none of.
     #[error("there is no recipe `{0}`")]
     NoRecipe(String),
@@ -83,7 +156,7 @@ pub enum ImageError {
         name: String,
         /// Why.
         #[source]
-        source: tar_image::ImageError,
+        source: layers::ImageError,
     },
     /// A file operation failed; the text says which.
     #[error(transparent)]
@@ -100,6 +173,13 @@ pub enum ImageError {
     /// The same failure for everybody who waited for one piece of work.
     #[error(transparent)]
     Shared(Arc<ImageError>),
+}
+
+impl ImageError {
+    /// Whether there is no such image, as opposed to one that cannot be had now.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Network { source: NetworkError::NoRegistry(_), .. })
+    }
 }
 
 impl From<ImageError> for Problem {
@@ -126,8 +206,17 @@ fn render_problem(error: &ImageError) -> Problem {
                 None => problem,
             }
         }
-        ImageError::NotHere(_) => Problem::from_error(Code::NotFound, error),
-        ImageError::Name(_) => Problem::from_error(Code::BadRequest, error),
+        ImageError::NotHere(_) => {
+            Problem::from_error(Code::NotFound, error).hint("banger image list")
+        }
+        ImageError::Name(_)
+        | ImageError::Kernel(_)
+        | ImageError::Relative(_)
+        | ImageError::NotExt4 { .. } => Problem::from_error(Code::BadRequest, error),
+        ImageError::Gone { name, .. } => Problem::from_error(Code::NotFound, error)
+            .hint(format!("put it back, or forget the image: banger image delete {name}")),
+        ImageError::NotRegistered(_) => Problem::from_error(Code::Conflict, error),
+        ImageError::Cancelled(_) => Problem::from_error(Code::Cancelled, error),
         ImageError::Exists(name) => Problem::from_error(Code::AlreadyExists, error)
             .hint(format!("replace it with --force, or delete it: banger image delete {name}")),
         ImageError::InUse { vms, .. } => Problem::from_error(Code::Conflict, error)

@@ -1,59 +1,74 @@
-//! Images: the local index, the catalog, and making what is missing.
+//! Images: the local index, the catalogs, and getting what is missing.
 //!
 //! ```text
-//! ensure(name) ─ here? ──────────────────────────────▶ Image
-//!                └ no ─ catalog ─ recipe ─ build ─ index ─┘   one build for all who ask
+//! ensure(name) ─ here? ───────────────────────────────────▶ Image
+//!                └ no ─ recipe, bundle or registry ─ index ──┘   one piece of work for all who ask
 //! ```
 //!
 //! | part | responsible for |
 //! |---|---|
-//! | `catalog` | what can be made |
-//! | `index` | what is here |
-//! | `build` | making one |
-//! | `import` | taking one in that the user has, and deleting one |
-//! | [`mmdebstrap`] | packages into a tar, for images and kernels |
-//! | `single_flight` | one piece of work for all who ask |
-//! | `work_dir` | directories that go away whatever happens |
+//! | `catalog`, `remote` | what can be had: the program's own catalog, and one from elsewhere |
+//! | `index`, `manifest` | what is here |
+//! | `collect` | removing files that nothing needs any more |
+//! | `obtain` | which way an image is got |
+//! | `build` | making one from its recipe |
+//! | `bundle` | images as one file to fetch |
+//! | `archive` | finding the image in an archive |
+//! | `import`, `register` | taking one in that the user has |
+//! | `config`, `oci` | from layers and a configuration to an image |
+//! | `network` | what comes over the network |
+//! | `view` | what is told about images |
 //!
 //! Not responsible for the disks of VMs ([`crate::disk`]) or for how ext4 is written
 //! (`banger_rootfs`).
 
+mod archive;
 mod build;
-pub(crate) mod catalog;
+mod bundle;
+mod catalog;
+mod collect;
+mod config;
 mod error;
 mod import;
 mod index;
-pub mod mmdebstrap;
-pub(crate) mod single_flight;
-pub(crate) mod work_dir;
+mod manifest;
+mod network;
+mod obtain;
+mod oci;
+mod register;
+mod remote;
+mod view;
 
-use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::api::{ImageView, RunConfig};
-use banger_proto::{ByteSize, Paths};
+use banger_proto::api::{ImageList, ImageView, ImportImage, Pruned, RegisterImage, RunConfig};
+use banger_proto::{ByteSize, ImageName, Paths, Problem};
+use bytes::Bytes;
+use futures_util::Stream;
 
+pub use archive::ArchiveError;
+use build::Builder;
+pub use bundle::{MadeBundle, MakeBundle, make_bundle};
+pub use catalog::CatalogError;
+pub use error::ImageError;
+use index::Index;
+use manifest::{Location, Manifest};
+pub use network::NetworkError;
+pub use register::NoExt4;
+use remote::Catalogs;
+
+use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
 use crate::exec::HostEnv;
 use crate::progress::Progress;
-use build::{Builder, build_image};
-use catalog::{CatalogImage, load_catalog, near_name};
-pub use error::ImageError;
-pub(crate) use index::save_atomically;
-use index::{Manifest, load, load_all};
-use single_flight::Flights;
-pub use single_flight::Lost;
-use work_dir::WorkDirs;
-
-/// Name of the directory for work, among the results.
-pub(crate) const WORK: &str = ".work";
 
 /// An image that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Name.
     pub name: String,
-    /// SHA-256 of the file, hexadecimal.
+    /// Identity of its contents, hexadecimal; empty for a registered one.
     pub digest: String,
     /// The ext4 file; it is only read, and never changed in place.
     pub path: PathBuf,
@@ -71,56 +86,82 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub struct Images {
     builder: Builder,
+    catalogs: Catalogs,
+    state_dir: PathBuf,
     flights: Flights<Result<Manifest, Arc<ImageError>>>,
 }
 
 impl Images {
-    /// The images under `paths`, made with programs found in `env`.
+    /// The images under `paths`, made with programs found in `env`; `catalog_url` is where more
+    /// of them may be known.
     #[must_use]
-    pub fn new(paths: &Paths, env: &HostEnv) -> Self {
-        let images = paths.images_dir();
-        let work = WorkDirs::new(images.join(WORK), env.clone());
-        let builder = Builder { images, work, env: env.clone() };
-        Self { builder, flights: Flights::new() }
+    pub fn new(paths: &Paths, env: &HostEnv, catalog_url: Option<String>) -> Self {
+        let directory = paths.images_dir();
+        let work = WorkDirs::new(directory.join(WORK), env.clone());
+        let builder = Builder { index: Index::new(directory), work, env: env.clone() };
+        let catalogs = Catalogs::new(catalog_url, &paths.cache_dir);
+        let state_dir = paths.state_dir.clone();
+        Self { builder, catalogs, state_dir, flights: Flights::new() }
     }
 
-    /// Removes what builds left that were killed with their daemon; for its start.
+    /// Makes the place of images this daemon's, and removes what work left that was killed with
+    /// its daemon; for its start.
     pub async fn remove_leftovers(&self) {
         self.builder.work.remove_leftovers().await;
+        let (index, state_dir) = (self.index().clone(), self.state_dir.clone());
+        let marked = blocking(move || collect::mark_user(&index, &state_dir)).await;
+        if let Ok(Err(error)) = marked {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the use of the images was not noted");
+        }
     }
 
-    /// All images by name, those that can be made included.
+    /// All images by name, those that can be had included.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn list(&self) -> Result<Vec<ImageView>, ImageError> {
-        let images = self.builder.images.clone();
-        let here = blocking(move || load_all(&images)).await;
-        let here = here.map_err(|source| lost("", source))??;
-        let mut views: BTreeMap<String, ImageView> = load_catalog()?
+    pub async fn list(&self) -> Result<ImageList, ImageError> {
+        let index = self.index().clone();
+        let here = blocking(move || {
+            let manifests = index.load_all()?;
+            let view = |manifest| view::view_of_local(index.directory(), manifest);
+            Ok::<_, ImageError>(manifests.into_values().map(view).collect::<Vec<ImageView>>())
+        });
+        let here = here.await.map_err(|source| lost("", source))??;
+        let known = self.catalogs.load().await?;
+        let mut images: Vec<ImageView> = known
+            .images
             .into_iter()
-            .map(|image| (image.name.clone(), view_of_catalog(image)))
+            .filter(|(name, _)| here.iter().all(|view| view.name != *name))
+            .map(|(_, image)| view::view_of_catalog(image))
+            .chain(here.iter().cloned())
             .collect();
-        views.extend(here.into_iter().map(|(name, manifest)| (name, view_of_local(manifest))));
-        Ok(views.into_values().collect())
+        images.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(ImageList { images, notices: known.notices })
     }
 
-    /// The image `name`, if it is here.
+    /// The image that `name` means, if it is here.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or its file is gone.
+    pub async fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
+        self.load(name).await?.map(|manifest| self.image(manifest)).transpose()
+    }
+
+    /// What is told about the image that `name` means, if it is here.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn find(&self, name: &str) -> Result<Option<Image>, ImageError> {
-        let (images, wanted) = (self.builder.images.clone(), name.to_owned());
-        let found = blocking(move || load(&images, &wanted)).await;
-        let found = found.map_err(|source| lost(name, source))??;
-        Ok(found.map(|manifest| self.image(manifest)))
+    pub async fn view(&self, name: &str) -> Result<Option<ImageView>, ImageError> {
+        let manifest = self.load(name).await?;
+        Ok(manifest.map(|manifest| view::view_of_local(self.index().directory(), manifest)))
     }
 
-    /// The image `name`; made first if it is not here, or anew with `force`. Who asks while it is
-    /// being made waits for the same work. When nobody waits any more, the work ends.
+    /// The image `name`; got first if it is not here, or anew with `force`. Who asks while it is
+    /// on its way waits for the same work. When nobody waits any more, the work ends.
     ///
     /// # Errors
-    /// When there is no such image, or it cannot be made.
+    /// When there is no such image, or it cannot be had.
     pub async fn ensure(
         &self,
         name: &str,
@@ -130,85 +171,163 @@ impl Images {
         if !force && let Some(image) = self.find(name).await? {
             return Ok(image);
         }
-        let Some(image) = load_catalog()?.into_iter().find(|image| image.name == name) else {
-            return Err(self.unknown(name).await?);
-        };
+        let mut known = self.catalogs.load().await?;
+        for notice in std::mem::take(&mut known.notices) {
+            progress.notice(notice);
+        }
         let builder = self.builder.clone();
-        let work =
-            |progress| async move { build_image(builder, image, progress).await.map_err(Arc::new) };
-        let outcome = self.flights.join(name, progress, work).await;
+        let outcome = if let Some(image) = known.images.remove(name) {
+            let work = |progress| async move {
+                obtain::obtain_known(builder, image, progress).await.map_err(Arc::new)
+            };
+            self.flights.join(name, progress, work).await
+        } else {
+            let Ok(reference) = name.parse::<ImageName>() else {
+                return Err(self.unknown(name).await?);
+            };
+            let reference = reference.with_default_tag().unwrap_or(reference);
+            let as_name = reference.clone();
+            let work = |progress| async move {
+                obtain::pull_image(builder, as_name, reference, progress).await.map_err(Arc::new)
+            };
+            let outcome = self.flights.join(name, progress, work).await;
+            if matches!(&outcome, Ok(Err(error)) if error.is_not_found()) {
+                return Err(self.unknown(name).await?);
+            }
+            outcome
+        };
         let manifest = outcome.map_err(|source| lost(name, source))?.map_err(ImageError::Shared)?;
-        Ok(self.image(manifest))
+        self.image(manifest)
     }
 
-    /// Makes the image `name` of the tar file `tar` of a root file system.
+    /// Makes an image of an archive that the user has.
     ///
     /// # Errors
-    /// When the name is taken and `force` not set, or the archive cannot be used.
+    /// When the name is taken and is not to be replaced, or the archive cannot be used.
     pub async fn import(
         &self,
-        name: &str,
-        tar: PathBuf,
-        force: bool,
+        asked: ImportImage,
         progress: &Progress,
     ) -> Result<Image, ImageError> {
-        let (builder, progress) = (self.builder.clone(), progress.clone());
-        let manifest = import::import_image(builder, name.to_owned(), tar, force, progress).await?;
-        Ok(self.image(manifest))
+        let work = import::import_image(self.builder.clone(), asked, progress.clone());
+        self.image(work.await?)
     }
 
-    /// Deletes the image `name`. That no VM uses it is for the caller to know.
+    /// Makes an image of the archive that `body` is.
+    ///
+    /// # Errors
+    /// As for [`import`](Self::import), and when the body ends early.
+    pub async fn receive(
+        &self,
+        asked: ImportImage,
+        body: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin),
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        let work = import::receive_image(self.builder.clone(), asked, body, progress.clone());
+        self.image(work.await?)
+    }
+
+    /// Takes in a file system whose file stays where it is.
+    ///
+    /// # Errors
+    /// When it is no ext4 file system, or the name is taken and is not to be replaced.
+    pub async fn register(&self, asked: RegisterImage) -> Result<Image, ImageError> {
+        self.image(register::register_image(self.index().clone(), asked).await?)
+    }
+
+    /// Copies the file of a registered image to where images are.
+    ///
+    /// # Errors
+    /// When the image is none, its file is gone, or there is no room.
+    pub async fn promote(&self, name: &str, progress: &Progress) -> Result<Image, ImageError> {
+        let manifest =
+            self.load(name).await?.ok_or_else(|| ImageError::NotHere(name.to_owned()))?;
+        // Says so if its file is gone.
+        self.image(manifest.clone())?;
+        let work = register::promote_image(self.builder.clone(), manifest, progress.clone());
+        self.image(work.await?)
+    }
+
+    /// Takes the image that `name` means out of the index. That no VM uses it is for the caller
+    /// to know; its file goes with the next [`collect`](Self::collect).
     ///
     /// # Errors
     /// When it is not here, or cannot be removed.
     pub async fn delete(&self, name: &str) -> Result<(), ImageError> {
-        import::delete_image(self.builder.clone(), name.to_owned()).await
+        let manifest =
+            self.load(name).await?.ok_or_else(|| ImageError::NotHere(name.to_owned()))?;
+        let index = self.index().clone();
+        let removed = blocking(move || index.remove(&manifest.name)).await;
+        removed.map_err(|source| lost(name, source))?
+    }
+
+    /// Removes the files that nothing needs any more. `used` tells which files VMs were made
+    /// from; it is asked while no image can be replaced. It says nothing while a VM is being made
+    /// whose file is not known yet: then all are kept, for that VM's end is the next occasion.
+    ///
+    /// # Errors
+    /// When `used` fails, or the index cannot be read.
+    pub async fn collect(
+        &self,
+        used: impl AsyncFnOnce() -> Result<Option<Vec<PathBuf>>, Problem>,
+    ) -> Result<Pruned, Problem> {
+        let index = self.index().clone();
+        let held = blocking(move || index.lock()).await.map_err(|source| lost("", source))?;
+        let held = held.map_err(ImageError::from)?;
+        let Some(used) = used().await? else { return Ok(Pruned::default()) };
+        let (index, state_dir) = (self.index().clone(), self.state_dir.clone());
+        let removed =
+            blocking(move || collect::remove_unused(&index, &held, &state_dir, &used)).await;
+        Ok(removed.map_err(|source| lost("", source))??)
+    }
+
+    /// Removes what killed work left, and tells how much it was.
+    pub async fn prune_leftovers(&self) -> Pruned {
+        self.builder.work.remove_leftovers().await
+    }
+
+    /// Whether `one` and `other` mean the same image, here or not.
+    #[must_use]
+    pub fn same_name(one: &str, other: &str) -> bool {
+        let full = |name: &str| {
+            let parsed = name.parse::<ImageName>().ok()?;
+            Some(parsed.with_default_tag().unwrap_or(parsed))
+        };
+        one == other || full(one).is_some_and(|one| Some(one) == full(other))
+    }
+
+    async fn load(&self, name: &str) -> Result<Option<Manifest>, ImageError> {
+        let (index, wanted) = (self.index().clone(), name.to_owned());
+        let found = blocking(move || index.load(&wanted)).await;
+        found.map_err(|source| lost(name, source))?
     }
 
     async fn unknown(&self, name: &str) -> Result<ImageError, ImageError> {
-        let known: Vec<String> = self.list().await?.into_iter().map(|view| view.name).collect();
+        let listed = self.list().await?.images;
+        let known: Vec<String> = listed.into_iter().map(|view| view.name).collect();
         let near = near_name(name, &known).cloned();
         Ok(ImageError::Unknown { name: name.to_owned(), near, known })
     }
 
-    fn image(&self, manifest: Manifest) -> Image {
-        Image {
-            path: self.builder.images.join(&manifest.file),
+    fn index(&self) -> &Index {
+        &self.builder.index
+    }
+
+    fn image(&self, manifest: Manifest) -> Result<Image, ImageError> {
+        let path = manifest.path_in(self.index().directory());
+        let path = path.ok_or_else(|| ImageError::NotHere(manifest.name.clone()))?;
+        if matches!(manifest.location, Location::Registered { .. }) && !path.is_file() {
+            return Err(ImageError::Gone { name: manifest.name, path });
+        }
+        Ok(Image {
+            path,
             name: manifest.name,
             digest: manifest.digest,
             size: manifest.size,
             kernel_ref: manifest.kernel_ref,
             run: manifest.run,
             description: manifest.description,
-        }
-    }
-}
-
-fn view_of_catalog(image: CatalogImage) -> ImageView {
-    ImageView {
-        name: image.name,
-        description: image.description,
-        digest: None,
-        size: ByteSize::default(),
-        created_at: None,
-        local: false,
-        source: None,
-        kernel: image.kernel_ref,
-        run: RunConfig { env: image.env, ..RunConfig::default() },
-    }
-}
-
-fn view_of_local(manifest: Manifest) -> ImageView {
-    ImageView {
-        name: manifest.name,
-        description: manifest.description,
-        digest: Some(manifest.digest),
-        size: manifest.size,
-        created_at: Some(manifest.created_at),
-        local: true,
-        source: Some(manifest.source),
-        kernel: manifest.kernel_ref,
-        run: manifest.run,
+        })
     }
 }
 
@@ -216,60 +335,5 @@ fn lost(name: &str, source: Lost) -> ImageError {
     ImageError::Lost { name: name.to_owned(), source }
 }
 
-/// Runs file work where it holds nobody up.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Lost> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Lost)
-}
-
 #[cfg(test)]
-mod tests {
-    use banger_proto::Problem;
-
-    use super::*;
-
-    /// Images in an empty place, with a host on which nothing is installed.
-    fn images(place: &tempfile::TempDir) -> Images {
-        let home = place.path().display().to_string();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
-        let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
-        Images::new(&paths, &env)
-    }
-
-    #[tokio::test]
-    async fn what_can_be_made_is_listed_and_not_found() {
-        let place = tempfile::tempdir().unwrap();
-        let images = images(&place);
-        let listed = images.list().await.unwrap();
-        let view = listed.iter().find(|view| view.name == "debian-bookworm").unwrap();
-        assert!(!view.local && view.digest.is_none());
-        assert_eq!(images.find("debian-bookworm").await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn unknown_ones_are_refused_with_names() {
-        let place = tempfile::tempdir().unwrap();
-        let outcome = images(&place).ensure("debian-bokworm", false, &Progress::none()).await;
-        let problem = Problem::from(outcome.unwrap_err());
-        assert_eq!(problem.message, "unknown image `debian-bokworm`");
-        assert_eq!(problem.hints[0], "Did you mean `debian-bookworm`?");
-        let outcome = images(&place).ensure("../../etc", false, &Progress::none()).await;
-        assert!(matches!(outcome, Err(ImageError::Unknown { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_missing_packaging_tool_is_named_and_nothing_stays() {
-        let place = tempfile::tempdir().unwrap();
-        let images = images(&place);
-        let outcome = images.ensure("debian-bookworm", false, &Progress::none()).await;
-        let problem = Problem::from(outcome.unwrap_err());
-        assert_eq!(problem.message, "cannot make image `debian-bookworm`");
-        assert_eq!(
-            problem.causes,
-            ["`mmdebstrap` is not installed, which fetches and unpacks packages"]
-        );
-        assert_eq!(problem.hints, ["Install it: `sudo apt-get install mmdebstrap`."]);
-        assert_eq!(images.find("debian-bookworm").await.unwrap(), None);
-    }
-}
+mod tests;

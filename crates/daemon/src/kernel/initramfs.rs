@@ -7,7 +7,7 @@ use banger_rootfs::cpio::CpioWriter;
 use banger_rootfs::digest::{render_hex, sha256};
 
 use super::{Kernel, KernelError};
-use crate::image::save_atomically;
+use crate::artifact::save_atomically;
 
 /// Version of what is put together here; another one makes files of other names.
 const LAYOUT: &str = "1";
@@ -59,10 +59,13 @@ mod tests {
         fs_err::write(&agent, "agent one").unwrap();
         fs_err::write(&modules, "070701 modules").unwrap();
         let plain = Kernel {
-            name: "k".into(),
+            name: Some("k".into()),
             version: "1".into(),
+            directory: place.path().into(),
             vmlinux: place.path().join("vmlinux"),
             modules: None,
+            placed: true,
+            manifest: Default::default(),
         };
         let modular = Kernel { modules: Some(modules), ..plain.clone() };
 

@@ -1,61 +1,115 @@
 //! Guest kernels: the local index, the catalog, getting what is missing, and the initramfs.
 //!
 //! A kernel is an ELF `vmlinux` and, where it needs them, the few modules without which a guest
-//! does not find its disks. Where it lacks something a VM needs, it is refused before anything
-//! boots, saying what.
+//! does not find its disks. Where it lacks something that a VM needs on this host's machine, it is
+//! refused before anything is made for the VM, saying what.
 //!
 //! | part | responsible for |
 //! |---|---|
 //! | `catalog` | what can be had |
-//! | `index` | what is here |
-//! | `obtain` | getting one from a distribution's package |
+//! | `index` | what is here: names and versions |
+//! | `manifest` | what is written about a kernel |
+//! | `collect` | removing versions that nothing needs |
+//! | `obtain` | getting one: package, bundle, file of the user's |
+//! | `import` | what a user's file can be |
+//! | `parts` | a kernel in the making |
+//! | `bundle` | packing one for publishing |
 //! | `features` | what a kernel must have |
+//! | `views` | how kernels are shown |
 //! | `initramfs` | agent and modules in one file |
 
+mod bundle;
 mod catalog;
+mod collect;
 mod error;
 mod features;
+mod import;
 mod index;
 mod initramfs;
+mod manifest;
 mod obtain;
+mod parts;
+mod views;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use banger_proto::api::KernelView;
-use banger_proto::{ByteSize, Paths};
+use banger_proto::Paths;
+use banger_proto::image_name::is_plain_name;
 
+use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
 use crate::exec::HostEnv;
-use crate::image::catalog::near_name;
-use crate::image::single_flight::Flights;
-use crate::image::work_dir::WorkDirs;
-use crate::image::{Lost, WORK, blocking};
+use crate::hypervisor::GuestMachine;
 use crate::progress::Progress;
-use catalog::{CatalogKernel, load_catalog};
-pub use error::KernelError;
+pub use bundle::{BundleRequest, make_bundle};
+use catalog::find_in_catalog;
+pub(crate) use collect::InUse;
+pub use error::{ImportError, KernelError};
 use features::find_lacking;
-use index::{Local, MODULES, VMLINUX, load, load_all};
+pub(crate) use import::Import;
+use index::{Local, MODULES, VMLINUX, load, load_directory, lock};
 pub use initramfs::ensure_initramfs;
-use obtain::{Obtainer, obtain_kernel};
+use manifest::Manifest;
+use obtain::{Obtainer, import_kernel, obtain_kernel};
 
 /// A kernel that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
-    /// Name.
-    pub name: String,
+    /// Name; absent for the version that a VM was made with, which may have lost its name.
+    pub name: Option<String>,
     /// Version, as `uname -r` gives it.
     pub version: String,
+    /// Where its files are, and stay as they are while a VM uses them.
+    pub directory: PathBuf,
     /// The ELF kernel.
     pub vmlinux: PathBuf,
     /// The part of the initramfs with its modules, when it has any.
     pub modules: Option<PathBuf>,
+    /// Whether somebody placed its directory by hand; there is no other version of it then.
+    pub placed: bool,
+    manifest: Manifest,
+}
+
+impl Kernel {
+    fn new(name: Option<&str>, local: Local) -> Self {
+        Self {
+            name: name.map(str::to_owned),
+            version: local.manifest.version.clone(),
+            vmlinux: local.directory.join(VMLINUX),
+            modules: local.modules.then(|| local.directory.join(MODULES)),
+            directory: local.directory,
+            placed: local.placed,
+            manifest: local.manifest,
+        }
+    }
+
+    /// Checks that VMs of `machine` can run on it. What the user should know meanwhile is returned.
+    ///
+    /// # Errors
+    /// When it lacks something.
+    pub fn check(&self, machine: GuestMachine) -> Result<Option<String>, KernelError> {
+        let shown = self.name.as_deref().unwrap_or(&self.version);
+        if self.manifest.features.is_empty() {
+            return Ok(Some(format!(
+                "Nothing tells what kernel `{shown}` was built with; whether it can run a VM shows \
+                 when it boots."
+            )));
+        }
+        let modules = self.manifest.modules(self.modules.is_some());
+        let lacking = find_lacking(&self.manifest.features, modules, machine);
+        if lacking.is_empty() {
+            Ok(None)
+        } else {
+            Err(KernelError::Unfit { name: shown.to_owned(), lacking })
+        }
+    }
 }
 
 /// The kernels of one user.
 #[derive(Debug, Clone)]
 pub struct Kernels {
     obtainer: Obtainer,
+    state_dir: PathBuf,
     flights: Flights<Result<(), Arc<KernelError>>>,
 }
 
@@ -66,57 +120,65 @@ impl Kernels {
         let kernels = paths.kernels_dir();
         let work = WorkDirs::new(kernels.join(WORK), env.clone());
         let obtainer = Obtainer { kernels, work, env: env.clone() };
-        Self { obtainer, flights: Flights::new() }
+        Self { obtainer, state_dir: paths.state_dir.clone(), flights: Flights::new() }
     }
 
-    /// Removes what was left by work that was killed with its daemon; for its start.
-    pub async fn remove_leftovers(&self) {
+    /// For the start of a daemon: tells others that its VMs may use kernels, and removes what was
+    /// left by work that was killed with its daemon, and what neither a name nor a VM needs. What
+    /// does not work is logged: it keeps nobody from anything.
+    pub(crate) async fn settle(&self, in_use: InUse) {
+        let (kernels, state_dir) = (self.obtainer.kernels.clone(), self.state_dir.clone());
+        let marked = blocking(move || {
+            let held = lock(&kernels)?;
+            collect::mark_user(&kernels, &held, &state_dir)
+        });
+        log_failure("the daemon left no mark among the kernels", marked.await);
         self.obtainer.work.remove_leftovers().await;
+        self.remove_unused(in_use).await;
     }
 
-    /// All kernels by name, those that can be had included.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub async fn list(&self) -> Result<Vec<KernelView>, KernelError> {
-        let kernels = self.obtainer.kernels.clone();
-        let here = blocking(move || load_all(&kernels)).await;
-        let here = here.map_err(|source| lost("", source))??;
-        let mut views: BTreeMap<String, KernelView> = load_catalog()?
-            .into_iter()
-            .map(|kernel| (kernel.name.clone(), view_of_catalog(kernel)))
-            .collect();
-        views.extend(
-            here.into_iter().map(|(name, local)| (name.clone(), view_of_local(name, local))),
-        );
-        Ok(views.into_values().collect())
+    /// Removes the versions that neither a name nor a VM needs. What cannot be removed is logged.
+    pub(crate) async fn remove_unused(&self, in_use: InUse) {
+        let (kernels, own) = (self.obtainer.kernels.clone(), self.state_dir.clone());
+        let removed = blocking(move || {
+            let held = lock(&kernels)?;
+            collect::remove_unused(&kernels, &held, &own, &in_use)
+        });
+        log_failure("unused kernels not removed", removed.await);
     }
 
     /// The kernel `name`, if it is here.
     ///
     /// # Errors
-    /// When the index cannot be read, or the kernel lacks what a VM needs.
+    /// When the index cannot be read.
     pub async fn find(&self, name: &str) -> Result<Option<Kernel>, KernelError> {
+        Ok(self.find_local(name).await?.map(|local| Kernel::new(Some(name), local)))
+    }
+
+    async fn find_local(&self, name: &str) -> Result<Option<Local>, KernelError> {
         let (kernels, wanted) = (self.obtainer.kernels.clone(), name.to_owned());
         let found = blocking(move || load(&kernels, &wanted)).await;
-        let Some(local) = found.map_err(|source| lost(name, source))?? else { return Ok(None) };
-        let lacking = find_lacking(&local.manifest.features, local.modules);
-        if !lacking.is_empty() {
-            return Err(KernelError::Unfit { name: name.to_owned(), lacking });
-        }
-        Ok(Some(Kernel {
-            name: name.to_owned(),
-            version: local.manifest.version,
-            vmlinux: local.directory.join(VMLINUX),
-            modules: local.modules.then(|| local.directory.join(MODULES)),
-        }))
+        found.map_err(|source| lost(name, source))?
+    }
+
+    /// The kernel that a VM was made with, by the directory that it remembers.
+    ///
+    /// # Errors
+    /// When it is gone or cannot be read.
+    pub async fn reopen(&self, directory: &Path) -> Result<Kernel, KernelError> {
+        let path = directory.to_owned();
+        let found = blocking(move || load_directory(&path, false)).await;
+        let found = found.map_err(|source| lost("", source))??;
+        found
+            .map(|local| Kernel::new(None, local))
+            .ok_or_else(|| KernelError::Gone { path: directory.to_owned() })
     }
 
     /// The kernel `name`; got first if it is not here, or anew with `force`. Who asks while it is
     /// on its way waits for the same work. When nobody waits any more, the work ends.
     ///
     /// # Errors
-    /// When there is no such kernel, it cannot be had, or lacks what a VM needs.
+    /// When there is no such kernel, or it cannot be had.
     pub async fn ensure(
         &self,
         name: &str,
@@ -126,7 +188,7 @@ impl Kernels {
         if !force && let Some(kernel) = self.find(name).await? {
             return Ok(kernel);
         }
-        let Some(kernel) = load_catalog()?.into_iter().find(|kernel| kernel.name == name) else {
+        let Some(kernel) = find_in_catalog(name)? else {
             return Err(self.unknown(name).await?);
         };
         let obtainer = self.obtainer.clone();
@@ -141,6 +203,37 @@ impl Kernels {
         }
     }
 
+    /// Makes a kernel of what the user has.
+    ///
+    /// # Errors
+    /// When the name is taken, or the file is no kernel.
+    pub(crate) async fn import(
+        &self,
+        import: Import,
+        progress: &Progress,
+    ) -> Result<(), KernelError> {
+        if !is_plain_name(&import.name) {
+            return Err(KernelError::Name(import.name));
+        }
+        if !import.force && self.find(&import.name).await?.is_some() {
+            return Err(KernelError::Exists(import.name));
+        }
+        import_kernel(self.obtainer.clone(), import, progress.clone()).await
+    }
+
+    /// Takes the kernel `name` away. That no VM uses it is for the caller to know.
+    ///
+    /// # Errors
+    /// When it is not here, or cannot be removed.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), KernelError> {
+        let (kernels, gone) = (self.obtainer.kernels.clone(), name.to_owned());
+        let removed = blocking(move || {
+            let held = lock(&kernels)?;
+            index::remove(&kernels, &held, &gone)
+        });
+        removed.await.map_err(|source| lost(name, source))?
+    }
+
     async fn unknown(&self, name: &str) -> Result<KernelError, KernelError> {
         let known: Vec<String> = self.list().await?.into_iter().map(|view| view.name).collect();
         let near = near_name(name, &known).cloned();
@@ -148,69 +241,17 @@ impl Kernels {
     }
 }
 
-fn view_of_catalog(kernel: CatalogKernel) -> KernelView {
-    KernelView {
-        name: kernel.name,
-        description: kernel.description,
-        version: None,
-        size: ByteSize::default(),
-        local: false,
-    }
-}
-
-fn view_of_local(name: String, local: Local) -> KernelView {
-    KernelView {
-        name,
-        description: local.manifest.description,
-        version: Some(local.manifest.version),
-        size: local.size,
-        local: true,
-    }
-}
-
 fn lost(name: &str, source: Lost) -> KernelError {
     KernelError::Lost { name: name.to_owned(), source }
 }
 
-#[cfg(test)]
-mod tests {
-    use banger_proto::{Code, Problem};
-
-    use super::*;
-
-    fn kernels(place: &tempfile::TempDir) -> (Kernels, PathBuf) {
-        let home = place.path().display().to_string();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
-        let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
-        (Kernels::new(&paths, &env), paths.kernels_dir())
-    }
-
-    #[tokio::test]
-    async fn a_kernel_that_lacks_something_is_refused() {
-        let place = tempfile::tempdir().unwrap();
-        let (kernels, directory) = kernels(&place);
-        let own = directory.join("own");
-        fs_err::create_dir_all(&own).unwrap();
-        fs_err::write(own.join("vmlinux"), "ELF").unwrap();
-        let manifest = r#"{"version":"6.12","features":{"EXT4_FS":"y"}}"#;
-        fs_err::write(own.join("manifest.json"), manifest).unwrap();
-        let error = kernels.find("own").await.unwrap_err().to_string();
-        assert!(error.starts_with("kernel `own` cannot run a VM: it lacks CONFIG_BLK"), "{error}");
-        let listed = kernels.list().await.unwrap();
-        assert!(listed.iter().any(|view| view.name == "own" && view.local));
-
-        fs_err::write(own.join("manifest.json"), r#"{"version":"6.12"}"#).unwrap();
-        let kernel = kernels.ensure("own", false, &Progress::none()).await.unwrap();
-        assert_eq!((kernel.version.as_str(), kernel.modules), ("6.12", None));
-    }
-
-    #[tokio::test]
-    async fn unknown_ones_are_refused_with_names() {
-        let place = tempfile::tempdir().unwrap();
-        let (kernels, _) = kernels(&place);
-        let outcome = kernels.ensure("debian-cloud", true, &Progress::none()).await;
-        let problem = Problem::from(outcome.unwrap_err());
-        assert_eq!(problem.code, Code::NotFound);
-        assert!(problem.hints.iter().any(|hint| hint.contains("debian-bookworm-cloud")));
+fn log_failure(what: &str, outcome: Result<std::io::Result<()>, Lost>) {
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "{what}"),
+        Err(error) => tracing::warn!(%error, "{what}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ fn build_host(options: &Options, config: Config) -> Host {
     let hypervisor =
         ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
     Host {
-        images: Images::new(paths, env),
+        images: Images::new(paths, env, config.catalog_url.value.clone()),
         kernels: Kernels::new(paths, env),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
@@ -214,7 +214,6 @@ impl Daemon {
         let store = Store::open(&host.paths.database())?;
         let socket = host.paths.daemon_socket();
         host.images.remove_leftovers().await;
-        host.kernels.remove_leftovers().await;
         let engine = Engine::open(host, store).await?;
         match Listener::bind(&socket) {
             Ok(listener) => Ok(Self { engine, listener, owner, build }),

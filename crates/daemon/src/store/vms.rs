@@ -328,6 +328,7 @@ mod tests {
                 env: [("A".to_owned(), "b".to_owned())].into(),
                 ..RunConfig::default()
             },
+            kernel: Some("/k/.versions/k-0".into()),
         });
         web.intents = vec![Intent::Disk, Intent::Vmm];
         web.workspace = Some(VmWorkspace {

@@ -108,6 +108,7 @@ pub(crate) async fn start(
     cancel: &CancellationToken,
 ) -> Result<GuestView, Failure> {
     let parts = prepare(vm, order, cancel).await?;
+    vm.record.base = Some(parts.base.clone());
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await
 }
@@ -119,8 +120,16 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
     let plan = vm.record.plan.clone();
     let work = async {
         let stage = order.progress.stage(Stage::Kernel);
-        let kernel = host.kernels.ensure(&plan.kernel, false, &order.progress).await;
+        let made_with = vm.record.base.as_ref().and_then(|base| base.kernel.as_deref());
+        let kernel = match made_with {
+            Some(directory) => host.kernels.reopen(directory).await,
+            None => host.kernels.ensure(&plan.kernel, false, &order.progress).await,
+        };
         let kernel = kernel.map_err(Problem::from)?;
+        let notice = kernel.check(host.hypervisor.features().machine).map_err(Problem::from)?;
+        if let Some(notice) = notice {
+            order.progress.notice(notice);
+        }
         let initramfs = host.ensure_initramfs(&kernel).await?;
         stage.finish();
         let stage = order.progress.stage(Stage::Image);
@@ -129,9 +138,11 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
             None => {
                 let image = host.images.ensure(&plan.image, false, &order.progress).await;
                 let image = image.map_err(Problem::from)?;
-                Base { digest: image.digest, path: image.path, run: image.run }
+                let (digest, path, run) = (image.digest, image.path, image.run);
+                Base { digest, path, run, kernel: None }
             }
         };
+        let base = Base { kernel: Some(kernel.directory), ..base };
         stage.finish();
         Ok(Parts { kernel: kernel.vmlinux, initramfs, base })
     };

@@ -99,6 +99,8 @@ impl Vm {
         undo::undo_all(&self.host, &mut self.record, &mut self.vmm).await?;
         self.store.remove_vm(self.record.id().clone()).await?;
         registry.remove(self.record.id());
+        // It may have been the last one that was made with an older kernel.
+        self.host.kernels.remove_unused(registry.kernels_in_use()).await;
         Ok(())
     }
 

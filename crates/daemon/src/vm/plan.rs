@@ -292,6 +292,7 @@ impl VmPlan {
 mod tests {
     use super::*;
     use crate::config::{ConfigFile, HostFacts, resolve};
+    use crate::hypervisor::GuestMachine;
 
     fn config() -> Config {
         resolve(
@@ -309,6 +310,7 @@ mod tests {
                 accel: "tcg".into(),
                 remark: Some("no KVM: software emulation, expect 10-30x slower CPU".into()),
                 slowness: 6,
+                machine: GuestMachine::Microvm,
             },
         }
     }

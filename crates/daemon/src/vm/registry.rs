@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use banger_proto::{Code, Problem, VmId, VmName};
 
 use super::desk::VmHandle;
+use crate::kernel::InUse;
 
 /// Most names that a failed look-up suggests.
 const MAX_SUGGESTIONS: usize = 3;
@@ -42,6 +43,19 @@ impl Registry {
             (shown.record.created_at, shown.record.id().clone())
         });
         handles
+    }
+
+    /// The kernels that VMs need.
+    pub(crate) fn kernels_in_use(&self) -> InUse {
+        let mut in_use = InUse::default();
+        for handle in self.handles() {
+            let shown = handle.shown.borrow();
+            match shown.record.base.as_ref().and_then(|base| base.kernel.clone()) {
+                Some(directory) => drop(in_use.directories.insert(directory)),
+                None => drop(in_use.names.insert(shown.record.plan.kernel.clone())),
+            }
+        }
+        in_use
     }
 
     /// The VM that `reference` means.

@@ -91,16 +91,19 @@ pub fn ended_by(exit: &VmmExit) -> EndReason {
     EndReason::Failed(if stderr.is_empty() { how } else { format!("{how}: {stderr}") })
 }
 
-/// The image a VM's disk was made over. A VM keeps it, whatever becomes of the image's name.
+/// What a VM was made from. It keeps that, whatever becomes of the names of image and kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// SHA-256 of the file, hexadecimal.
+    /// SHA-256 of the image's file, hexadecimal.
     pub digest: String,
-    /// The read-only ext4 file.
+    /// The image's read-only ext4 file.
     pub path: std::path::PathBuf,
     /// What the image says about running it.
     #[serde(default)]
     pub run: RunConfig,
+    /// Directory of the kernel's files; absent for a VM that was made when kernels had no versions.
+    #[serde(default)]
+    pub kernel: Option<std::path::PathBuf>,
 }
 
 /// What is made of a VM and has to be taken away again; recorded before it is made.
@@ -148,14 +151,19 @@ impl VmRecord {
 pub(crate) mod tests {
     use super::*;
     use crate::config::{ConfigFile, HostFacts, resolve};
-    use crate::hypervisor::Features;
+    use crate::hypervisor::{Features, GuestMachine};
     use crate::vm::plan::{Entropy, Inventory, plan_vm};
 
     /// A record of a VM just asked for; equal names give equal ids.
     pub(crate) fn record(name: &str) -> VmRecord {
         let spec = CreateVm { name: Some(name.parse().unwrap()), ..Default::default() };
-        let backend =
-            Features { vmm: "qemu".into(), accel: "tcg".into(), remark: None, slowness: 6 };
+        let backend = Features {
+            vmm: "qemu".into(),
+            accel: "tcg".into(),
+            remark: None,
+            slowness: 6,
+            machine: GuestMachine::Microvm,
+        };
         let inventory = Inventory { names: Default::default(), image_kernel: None, backend };
         let id = std::array::from_fn(|index| name.as_bytes().get(index).copied().unwrap_or(0));
         let entropy = Entropy { id, name: 0, machine_id: [1; 16], link_magic: [2; 16] };

@@ -2,7 +2,9 @@
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
 mod failures;
+mod images;
 mod interface;
+mod kernels;
 mod life;
 mod recovery;
 

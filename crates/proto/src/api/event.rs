@@ -75,7 +75,7 @@ pub enum Event {
     /// End: the image is there.
     ImageReady {
         /// The image.
-        image: ImageView,
+        image: Box<ImageView>,
     },
     /// End: the kernel is there.
     KernelReady {

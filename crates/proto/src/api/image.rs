@@ -4,30 +4,61 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ByteSize;
+use crate::{ByteSize, ImageName};
 
-/// Asks for an image to be made from its recipe.
+/// Asks for an image to be made from its recipe, or to be got from wherever it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ObtainImage {
-    /// Name of the recipe; absent for the default image.
+    /// Its name; absent for the default image.
     #[serde(default)]
     pub name: Option<String>,
-    /// Make it again even if it is there; VMs keep the one they use.
+    /// Make or get it again even if it is there; VMs keep the one they use.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Asks for an image to be made of a root file system that the user has.
+/// Asks for an image to be made of an archive that the user has, or of one that follows as the
+/// body of the request: what [`ImportImage`] says is then the query of its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct ImportImage {
+    /// Name of the new image.
+    #[cfg_attr(feature = "openapi", param(value_type = String))]
+    pub name: ImageName,
+    /// Absolute path of the archive, or of a directory in the form of an OCI image layout; absent
+    /// when the archive is the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Kernel it wants; absent for the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// One line about it; absent for one that says where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Replace an image of that name; VMs keep the one they use.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Asks for an image whose file stays where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ImportImage {
+pub struct RegisterImage {
     /// Name of the new image.
-    pub name: String,
-    /// Absolute path of a tar archive of the root file system, not compressed.
-    pub path: String,
+    pub name: ImageName,
+    /// Absolute path of an ext4 file system.
+    pub rootfs: String,
+    /// Kernel it wants; absent for the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// One line about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Replace an image of that name; VMs keep the one they use.
     #[serde(default)]
     pub force: bool,
@@ -67,7 +98,7 @@ pub struct ImageView {
     pub name: String,
     /// One line about it.
     pub description: String,
-    /// SHA-256 of the ext4 file, hexadecimal; absent while the image is not here.
+    /// What it is made of and how, as a SHA-256, hexadecimal; absent while the image is not here.
     pub digest: Option<String>,
     /// Bytes on this disk; zero while the image is not here.
     pub size: ByteSize,
@@ -85,6 +116,45 @@ pub struct ImageView {
     /// What it says about running it.
     #[serde(default)]
     pub run: RunConfig,
+    /// Distribution; `unknown` where nobody said.
+    #[serde(default)]
+    pub distro: String,
+    /// Architecture as the distribution calls it.
+    #[serde(default)]
+    pub arch: String,
+    /// Absolute path of the ext4 file; absent while the image is not here.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Whether its file is the user's own and stays where it is.
+    #[serde(default)]
+    pub registered: bool,
+    /// Whether that file is gone: no VM can be made from it.
+    #[serde(default)]
+    pub gone: bool,
+}
+
+/// An image and who uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ImageDetails {
+    /// The image.
+    #[serde(flatten)]
+    pub image: ImageView,
+    /// Names of the VMs that were made from it.
+    pub vms: Vec<String>,
+}
+
+/// What was removed because nothing needed it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Pruned {
+    /// Number of files.
+    pub files: u64,
+    /// Bytes they took on the disk.
+    pub bytes: ByteSize,
+    /// What was kept although it may be of no use, and why; whole sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// All images, those obtainable but not here included.
@@ -93,4 +163,7 @@ pub struct ImageView {
 pub struct ImageList {
     /// The images by name.
     pub images: Vec<ImageView>,
+    /// What the user should know about the list, whole sentences: a catalog that cannot be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }

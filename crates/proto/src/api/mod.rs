@@ -14,12 +14,22 @@
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecRequest`](crate::guest::ExecRequest), `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
+//! | `POST /v1/images/pull` | [`ObtainImage`] → [`Event`] lines |
 //! | `POST /v1/images/import` | [`ImportImage`] → [`Event`] lines |
+//! | `POST /v1/images/upload?…` | an archive, [`ImportImage`] in the query → [`Event`] lines |
+//! | `POST /v1/images/register` | [`RegisterImage`] → [`ImageView`] |
+//! | `POST /v1/images/prune` | – → [`Pruned`] |
+//! | `GET /v1/images/{image}` | – → [`ImageDetails`] |
+//! | `POST /v1/images/{image}/promote` | – → [`Event`] lines |
 //! | `DELETE /v1/images/{image}` | – → [`ImageView`] as it was |
 //! | `GET /v1/kernels` · `POST /v1/kernels/pull` | – · [`ObtainKernel`] → [`KernelList`] · [`Event`] lines |
+//! | `POST /v1/kernels/import` | [`ImportKernel`] → [`Event`] lines |
+//! | `GET /v1/kernels/{kernel}` | – → [`KernelDetails`] |
+//! | `DELETE /v1/kernels/{kernel}` | – → [`KernelView`] as it was |
 //! | `GET /v1/openapi.json` | – → the description of all this |
 //!
-//! `{vm}` is a name, an id or an unambiguous prefix of an id. Every answer carries
+//! `{vm}` is a name, an id or an unambiguous prefix of an id; `{image}` a name with `/` written as
+//! `%2F`. Every answer carries
 //! [`VERSION_HEADER`] and [`OP_ID_HEADER`]; a request that carries another [`VERSION_HEADER`]
 //! is refused with `bad_version`. Errors are a [`Problem`](crate::Problem) with a fitting HTTP
 //! status. A request whose client goes away is cancelled and undone.
@@ -34,8 +44,10 @@ mod vm;
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
 pub use event::{Event, Stage};
-pub use image::{ImageList, ImageView, ImportImage, ObtainImage, RunConfig};
-pub use kernel::{KernelList, KernelView, ObtainKernel};
+pub use image::{
+    ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage, RunConfig,
+};
+pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use vm::{
     Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,
     VmWorkspace, WaitFor, WorkspaceSource,

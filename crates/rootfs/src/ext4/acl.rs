@@ -15,8 +15,8 @@ const TAGS_WITH_ID: [u16; 2] = [0x02, 0x08];
 const TAGS: [u16; 6] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20];
 
 /// Whether the extended attribute `name` holds an access control list.
-pub(super) fn is_acl(name: &str) -> bool {
-    matches!(name, "system.posix_acl_access" | "system.posix_acl_default")
+pub(super) fn is_acl(name: &[u8]) -> bool {
+    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
 }
 
 /// Turns a list as `getxattr` gives it into one as ext4 stores it; `None` for a broken one.

@@ -1,7 +1,6 @@
 //! `banger image build`
 
-use banger_proto::api::{Event, ObtainImage};
-use banger_proto::exit_code;
+use banger_proto::api::ObtainImage;
 use clap_complete::ArgValueCandidates;
 
 use crate::cmd::Context;
@@ -33,9 +32,5 @@ pub(crate) async fn build(context: &Context, args: Args) -> Outcome {
     let request = ObtainImage { name: args.name, force: args.force };
     progress.begin("making the image");
     let mut events = signals.race(client.events("/v1/images/build", &request)).await?;
-    match progress.follow(&mut events, &mut signals).await? {
-        Event::ImageReady { image } => context.ui.print(&image.name)?,
-        other => return Err(super::unexpected(&other)),
-    }
-    Ok(exit_code::OK)
+    super::finish(context, &mut events, &mut progress, &mut signals).await
 }

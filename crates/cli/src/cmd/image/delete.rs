@@ -7,10 +7,13 @@ use clap_complete::ArgValueCandidates;
 use crate::cmd::Context;
 use crate::complete;
 use crate::errors::{CliError, Outcome};
+use crate::reference::image_path;
 
 /// Delete images that no VM uses
+///
+/// The file of a registered image stays. One that the catalog knows is got again when needed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  banger image delete mine")]
+#[command(after_help = "Example:\n  banger image delete mine alpine:latest")]
 pub(crate) struct Args {
     /// The images
     #[arg(required = true, value_name = "IMAGE", add = ArgValueCandidates::new(complete::images))]
@@ -21,14 +24,7 @@ pub(crate) async fn delete(context: &Context, args: Args) -> Outcome {
     let client = context.daemon_to_ask().await?;
     let mut failed = false;
     for name in args.images {
-        // The name becomes part of a path, and no image has one that would need encoding.
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let deleted = if name.chars().all(plain) {
-            client.delete::<ImageView>(&format!("/v1/images/{name}")).await
-        } else {
-            Err(CliError::failure(format!("unknown image `{name}`")))
-        };
-        match deleted {
+        match client.delete::<ImageView>(&image_path(&name, "")).await {
             Ok(image) => context.ui.print(&image.name)?,
             Err(error) => {
                 failed = true;

@@ -6,13 +6,19 @@ use clap_complete::ArgValueCandidates;
 
 use crate::cmd::Context;
 use crate::complete;
-use crate::errors::{CliError, Outcome};
+use crate::errors::Outcome;
 use crate::progress::{Progress, ProgressArg};
 use crate::signals::Signals;
 
 /// Get a kernel now
+///
+/// Without this it is got when a VM first needs it. VMs that exist keep the kernel they were made
+/// with, also after `--force`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  banger kernel pull")]
+#[command(after_help = "\
+Examples:
+  banger kernel pull
+  banger kernel pull --force debian-bookworm-cloud")]
 pub(crate) struct Args {
     /// Name of the kernel [default: the default kernel's]
     #[arg(add = ArgValueCandidates::new(complete::kernels))]
@@ -33,11 +39,7 @@ pub(crate) async fn pull(context: &Context, args: Args) -> Outcome {
     let mut events = signals.race(client.events("/v1/kernels/pull", &request)).await?;
     match progress.follow(&mut events, &mut signals).await? {
         Event::KernelReady { kernel } => context.ui.print(&kernel.name)?,
-        other => {
-            return Err(CliError::failure(format!(
-                "the daemon ended the request with something else: {other:?}"
-            )));
-        }
+        other => return Err(super::unexpected(&other)),
     }
     Ok(exit_code::OK)
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
 
 use crate::hypervisor::detect::Accel;
-use crate::hypervisor::{DiskSpec, VmmSpec};
+use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
 
 /// Name of the virtio-serial port that the agent opens.
 const LINK_PORT: &str = "banger.link";
@@ -118,6 +118,11 @@ impl Board {
     fn is_microvm(&self) -> bool {
         self.machine == "microvm"
     }
+}
+
+/// The machine that guests find themselves in.
+pub(super) fn guest_machine(machine: Machine<'_>) -> GuestMachine {
+    if Board::choose(machine).is_microvm() { GuestMachine::Microvm } else { GuestMachine::Q35 }
 }
 
 /// A disk's host side.

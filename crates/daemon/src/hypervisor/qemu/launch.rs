@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::QemuOptions;
-use super::command::{Machine, render_command};
+use super::command::render_command;
 use super::handle::{SupervisedVm, describe_exit};
 use super::leftovers;
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
@@ -103,9 +103,7 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
 }
 
 fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, HypervisorError> {
-    let machine =
-        Machine { program: &options.program, accel: options.accel, host_khz: options.host_khz };
-    let vmm = render_command(machine, spec).map_err(|error| {
+    let vmm = render_command(options.machine(), spec).map_err(|error| {
         HypervisorError::because(format!("cannot write a command line for VM `{}`", spec.vm), error)
     })?;
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);

@@ -44,6 +44,14 @@ pub struct QemuOptions {
     pub host_khz: Option<u32>,
 }
 
+impl QemuOptions {
+    /// What of this the command line depends on.
+    fn machine(&self) -> command::Machine<'_> {
+        let Self { program, accel, host_khz, .. } = self;
+        command::Machine { program, accel: *accel, host_khz: *host_khz }
+    }
+}
+
 /// VMs run by QEMU.
 #[derive(Debug)]
 pub struct Qemu {
@@ -68,7 +76,8 @@ impl Hypervisor for Qemu {
             }
         };
         let accel = self.options.accel.as_str().to_owned();
-        Features { vmm: "qemu".to_owned(), accel, remark, slowness }
+        let machine = command::guest_machine(self.options.machine());
+        Features { vmm: "qemu".to_owned(), accel, remark, slowness, machine }
     }
 
     fn launch<'a>(
