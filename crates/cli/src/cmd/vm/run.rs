@@ -58,7 +58,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
-    let guest_command = args.entrypoint || !args.command.is_empty();
+    let guest_command = !args.detach && (args.entrypoint || !args.command.is_empty());
     let outcome = run_vm(context, args).await;
     if guest_command { outcome.map_err(CliError::in_guest_command) } else { outcome }
 }
