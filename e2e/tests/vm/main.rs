@@ -5,5 +5,6 @@ mod errors;
 mod exec;
 mod lifecycle;
 mod recovery;
+mod soak;
 mod terminal;
 mod workspace;
