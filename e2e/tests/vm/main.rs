@@ -3,6 +3,7 @@
 mod create;
 mod errors;
 mod exec;
+mod image_config;
 mod lifecycle;
 mod recovery;
 mod soak;
