@@ -36,7 +36,7 @@ fn service(args: &[&str]) -> Option<Entrypoint> {
 
 async fn log(daemon: &TestDaemon, vm: &str) -> String {
     let answer = daemon.client.call(Method::GET, &format!("/v1/vms/{vm}/logs"), ()).await;
-    String::from_utf8(answer.body.to_vec()).unwrap()
+    String::from_utf8(answer.body.to_vec()).expect("text")
 }
 
 #[tokio::test]
