@@ -30,6 +30,8 @@ async fn main() -> Result<()> {
         )?,
         random_seed: "5a".repeat(64),
         env: [].into(),
+        working_dir: None,
+        service: None,
         extra_hosts: Vec::new(),
         init: InitChoice::Auto,
         base_serial: "base".into(),

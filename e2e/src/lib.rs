@@ -5,11 +5,13 @@
 //! `target/e2e`), because making them takes minutes and nothing changes them.
 
 mod home;
+mod image;
 mod leftovers;
 mod repository;
 mod shared;
 mod terminal;
 
 pub use home::{Home, Ran};
+pub use image::OciImage;
 pub use repository::Repository;
 pub use terminal::Terminal;

@@ -2,6 +2,8 @@
 //! guest is, and the machine under it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
@@ -9,6 +11,7 @@ use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState};
 use tokio::sync::watch;
 
 use crate::root::Root;
+use crate::service::Service;
 
 /// The machine that configuring and powering off act on: a booted guest, or [`Hosted`].
 pub trait Machine: Send + Sync {
@@ -23,7 +26,13 @@ pub trait Machine: Send + Sync {
         config: &GuestConfig,
     ) -> Result<Configured, Problem>;
 
-    /// Starts to end the guest. The reply has been sent by then.
+    /// Opens what is written to when there is nobody to tell: the console.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn open_console(&self) -> io::Result<File>;
+
+    /// Starts to end the guest. The reply has been sent by then, and the service has ended.
     ///
     /// # Errors
     /// When nobody could be told to.
@@ -42,6 +51,7 @@ pub struct Context {
     /// Where commands run and trees are unpacked.
     pub(crate) root: Root,
     pub(crate) machine: Box<dyn Machine>,
+    pub(crate) service: Service,
     progress: watch::Sender<Progress>,
     /// Commands running now. A `watch` so that the end of the last one is an event.
     commands: watch::Sender<u32>,
@@ -66,6 +76,7 @@ impl Context {
         Arc::new(Self {
             root,
             machine,
+            service: Service::none(),
             progress: watch::Sender::new(Progress { init: None, state: InitState::Unconfigured }),
             commands: watch::Sender::new(0),
             env: Mutex::default(),
@@ -147,6 +158,7 @@ impl Context {
             init,
             state,
             commands: *self.commands.borrow(),
+            service: self.service.state(),
         }
     }
 }
@@ -185,6 +197,7 @@ struct Record {
     configured: Option<GuestConfig>,
     refusal: Option<Problem>,
     power_off: Option<bool>,
+    console: Option<File>,
 }
 
 impl Hosted {
@@ -194,6 +207,13 @@ impl Hosted {
         let hosted = Self::default();
         hosted.record().refusal = Some(problem);
         hosted
+    }
+
+    /// The same machine with this console.
+    #[must_use]
+    pub fn with_console(self, console: File) -> Self {
+        self.record().console = Some(console);
+        self
     }
 
     /// The configuration it got.
@@ -224,7 +244,14 @@ impl Machine for Hosted {
         }
         self.record().configured = Some(config.clone());
         context.set_progress(InitKind::Agent, InitState::Running);
-        Ok(Configured { init: InitKind::Agent, warnings: Vec::new() })
+        Ok(Configured { init: InitKind::Agent, service: None, warnings: Vec::new() })
+    }
+
+    fn open_console(&self) -> io::Result<File> {
+        match &self.record().console {
+            Some(console) => console.try_clone(),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

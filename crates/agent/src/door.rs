@@ -32,6 +32,8 @@ pub(crate) enum Order {
         /// Boot again instead.
         reboot: bool,
     },
+    /// The image's own program does not run any more, if it ever did: part of ending the guest.
+    ServiceEnded,
     /// The agent's last command has ended: part of ending the guest.
     Quiet,
 }

@@ -24,6 +24,7 @@ mod port;
 mod resident;
 pub mod role;
 mod root;
+mod service;
 mod services;
 mod sys;
 mod uevent;

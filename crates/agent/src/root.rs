@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 /// Which file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,12 +102,20 @@ impl RootDir {
         self.directory(path)
     }
 
-    /// Whether `path` names something other than a link, itself not followed.
+    /// Whether something has the name `path`, be it a link to nowhere.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.kind(path).is_some()
+    }
+
     fn is_file(&self, path: &Path) -> bool {
-        self.parent_of(path).is_ok_and(|(parent, name)| {
-            rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file())
-        })
+        self.kind(path).is_some_and(FileType::is_file)
+    }
+
+    /// What has the name `path`, a link not followed.
+    fn kind(&self, path: &Path) -> Option<FileType> {
+        let (parent, name) = self.parent_of(path).ok()?;
+        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(FileType::from_raw_mode(stat.st_mode))
     }
 
     /// The directory that holds `path`, and its last name.

@@ -74,7 +74,14 @@ pub(crate) fn resolve<'a>(
     resolved
 }
 
-fn resolve_one<'a>(reference: &VmRef, vms: &'a [VmView]) -> Result<&'a VmView, CliError> {
+/// Finds the VM that `reference` means.
+///
+/// # Errors
+/// When it means none or several.
+pub(crate) fn resolve_one<'a>(
+    reference: &VmRef,
+    vms: &'a [VmView],
+) -> Result<&'a VmView, CliError> {
     if let Some(vm) = vms.iter().find(|vm| vm.name == reference.0) {
         return Ok(vm);
     }

@@ -17,8 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{CreateVm, Event, StartVm, StateName, StopVm, VmView};
-use banger_proto::guest::ExecRequest;
+use banger_proto::api::{CreateVm, Event, ExecVm, StartVm, StateName, StopVm, VmView};
 use banger_proto::{Code, Problem};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -40,7 +39,7 @@ use crate::vm::driver::Driver;
 use crate::vm::recover::{Recovered, recover};
 use crate::vm::registry::Registry;
 use crate::vm::view::render_view;
-use crate::vm::{console, files};
+use crate::vm::{console, files, program};
 
 /// How long a stopping daemon waits for what is under way to be undone.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -210,18 +209,15 @@ impl Engine {
     /// Starts a command in a VM.
     ///
     /// # Errors
-    /// When `reference` means none or several, the VM does not run, or the agent refuses.
-    pub async fn exec(
-        &self,
-        reference: &str,
-        request: &ExecRequest,
-    ) -> Result<ExecSession, Problem> {
+    /// When `reference` means none or several, the VM does not run, the image lacks what is to
+    /// be run, or the agent refuses.
+    pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<ExecSession, Problem> {
         let handle = self.inner.registry.find(reference)?;
-        let (state, name, vmm) = {
+        let (record, vmm) = {
             let shown = handle.shown.borrow();
-            let record = &shown.record;
-            (record.state.name(), record.plan.name.clone(), shown.vmm.clone())
+            (shown.record.clone(), shown.vmm.clone())
         };
+        let (state, name) = (record.state.name(), &record.plan.name);
         let Some(vmm) = vmm.filter(|_| state == StateName::Running) else {
             let message = format!("VM `{name}` does not run: it is {}", state.as_str());
             let problem = Problem::new(Code::Conflict, message);
@@ -232,8 +228,9 @@ impl Engine {
                 _ => problem,
             });
         };
-        GuestClient::new(vmm).exec(request).await.map_err(|error| match error {
-            GuestError::Refused(problem) => problem,
+        let request = program::plan_exec(asked, &record)?;
+        GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
+            GuestError::Refused(problem) => program::explain_refusal(problem, &record.plan),
             error => {
                 let message = format!("cannot run a command in VM `{name}`");
                 Problem::new(Code::OperationFailed, message).because(&error)

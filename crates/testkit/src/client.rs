@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::Problem;
-use banger_proto::api::{Event, UPGRADE_FRAMES, VmView};
+use banger_proto::api::{Event, ExecVm, UPGRADE_FRAMES, VmView};
+use banger_proto::guest::ExecExit;
 use banger_proto::guest::frame::Kind;
-use banger_proto::guest::{ExecExit, ExecRequest};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -119,7 +119,7 @@ impl Client {
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub async fn exec(&self, vm: &str, request: &ExecRequest) -> Result<ExecStream, Problem> {
+    pub async fn exec(&self, vm: &str, request: &ExecVm) -> Result<ExecStream, Problem> {
         let body = serde_json::to_vec(request).expect("JSON");
         let headers = [(CONNECTION.as_str(), "upgrade"), (UPGRADE.as_str(), UPGRADE_FRAMES)];
         let path = format!("/v1/vms/{vm}/exec");

@@ -7,6 +7,7 @@ use banger_daemon::engine::Host;
 use banger_daemon::exec::HostEnv;
 use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
+use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
 use tempfile::TempDir;
 
@@ -77,6 +78,19 @@ impl TestEnv {
             paths: self.paths.clone(),
             config: self.config.clone(),
         }
+    }
+
+    /// Makes the image say this about running it, for VMs made from now on.
+    ///
+    /// # Panics
+    /// When its manifest cannot be changed.
+    pub fn set_image_run(&self, run: &RunConfig) {
+        let name = &self.config.default_image_name.value;
+        let path = self.paths.images_dir().join(format!("{name}.json"));
+        let manifest = fs_err::read(&path).expect("a manifest");
+        let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+        manifest["run"] = serde_json::to_value(run).expect("JSON");
+        fs_err::write(&path, manifest.to_string()).expect("a file");
     }
 
     /// Puts an image and a kernel where the indexes find them; nothing boots from them.

@@ -4,7 +4,7 @@
 //! A [`World`] outlives the daemons of a test, as supervisors outlive a daemon.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use banger_agent::{Context, Hosted, Machine, Root, serve_stream};
@@ -129,10 +129,12 @@ impl World {
             Boot::Stubborn => stubborn = true,
             Boot::InDirectory(dir) => root = Root::Directory(dir),
         }
-        fs_err::write(&spec.console_log, console).map_err(|error| HypervisorError {
-            message: "cannot write the console".to_owned(),
-            source: Some(Box::new(error)),
-        })?;
+        let console =
+            write_console(&spec.console_log, &console).map_err(|error| HypervisorError {
+                message: "cannot write the console".to_owned(),
+                source: Some(Box::new(error)),
+            })?;
+        let hosted = hosted.with_console(console);
         for disk in &spec.disks {
             fs_err::metadata(&disk.path).map_err(|error| HypervisorError {
                 message: format!("disk `{}` is missing", disk.serial),
@@ -150,6 +152,12 @@ impl World {
         );
         Ok(vm)
     }
+}
+
+/// Begins a console log; the guest goes on with it.
+fn write_console(log: &Path, text: &str) -> std::io::Result<std::fs::File> {
+    fs_err::write(log, text)?;
+    Ok(fs_err::OpenOptions::new().append(true).open(log)?.into_parts().0)
 }
 
 impl Hypervisor for World {
@@ -278,6 +286,10 @@ impl Machine for Guest {
         config: &GuestConfig,
     ) -> Result<Configured, Problem> {
         self.hosted.configure(context, config)
+    }
+
+    fn open_console(&self) -> std::io::Result<std::fs::File> {
+        self.hosted.open_console()
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

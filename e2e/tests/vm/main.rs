@@ -3,7 +3,9 @@
 mod create;
 mod errors;
 mod exec;
+mod image_config;
 mod lifecycle;
 mod recovery;
+mod soak;
 mod terminal;
 mod workspace;

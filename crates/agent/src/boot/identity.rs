@@ -12,6 +12,9 @@ use super::BootError;
 use crate::root::RootDir;
 use crate::sys::{self, SEED_LEN};
 
+/// How names are looked up (resolv.conf(5)).
+const RESOLVER: &str = "/etc/resolv.conf";
+
 /// Tells the kernel who it is. Nothing here stops a boot; returns what did not work.
 pub(super) fn apply_to_kernel(config: &GuestConfig) -> Vec<String> {
     let name = rustix::system::sethostname(config.hostname.as_bytes()).map_err(io::Error::from);
@@ -36,6 +39,12 @@ pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), Bo
     for (path, text, mode) in files {
         root.ensure_file(Path::new(path), text.as_bytes(), mode)
             .map_err(BootError::preparing(format!("`{path}`")))?;
+    }
+    // Images leave it to whoever runs them, and programs are at a loss without it. One that is
+    // there, or a link to where a resolver will write it, is the image's own affair.
+    if !root.has(Path::new(RESOLVER)) {
+        root.ensure_file(Path::new(RESOLVER), b"", 0o644)
+            .map_err(BootError::preparing(format!("`{RESOLVER}`")))?;
     }
     Ok(())
 }
@@ -99,6 +108,8 @@ mod tests {
             clock_unix_nanos: 0,
             random_seed: String::new(),
             env: [].into(),
+            working_dir: None,
+            service: None,
             extra_hosts: vec!["10.0.0.2 db".into(), "10.0.0.3 a\n0.0.0.0 evil".into()],
             init: banger_proto::guest::InitChoice::Auto,
             base_serial: String::new(),

@@ -1,11 +1,13 @@
 //! The booted guest as the services see it: [`Machine`] for real.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 
 use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState};
 use banger_proto::{Code, Problem};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use super::overlay::open_new_root;
@@ -13,6 +15,7 @@ use super::systemd::Notify;
 use super::{BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, identity, newroot, overlay, systemd};
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
+use crate::service::STOP_GRACE;
 use crate::sys;
 
 /// The guest that this process was booted in. Clones are the same.
@@ -32,14 +35,20 @@ impl GuestMachine {
             }
         })?;
         let _ = self.door.set(door);
-        tokio::spawn(self.clone().report_quiet(Arc::clone(context)));
+        tokio::spawn(self.clone().take_part_in_ending(Arc::clone(context)));
         Ok(())
     }
 
-    /// While the guest is going down, tells process 1 whenever no command is left.
-    async fn report_quiet(self, context: Arc<Context>) {
+    /// While the guest is going down, whoever wanted that: ends the service, tells process 1 so,
+    /// and then whenever no command is left.
+    async fn take_part_in_ending(self, context: Arc<Context>) {
         let mut progress = context.watch_progress();
         if progress.wait_for(|now| now.state == InitState::Stopping).await.is_err() {
+            return;
+        }
+        context.service.ask_to_end(STOP_GRACE);
+        context.service.ended().await;
+        if !matches!(self.door().map(|door| door.tell(&Order::ServiceEnded)), Ok(Ok(()))) {
             return;
         }
         let mut commands = context.watch_commands();
@@ -62,6 +71,8 @@ impl GuestMachine {
         let root = open_new_root()?;
         newroot::mount_interfaces(&root)?;
         identity::write_files(&root, config)?;
+        let working_dir = config.working_dir.as_deref();
+        warnings.extend(working_dir.and_then(|path| newroot::ensure_working_dir(&root, path)));
         let found = match config.init {
             InitChoice::Auto => systemd::find(&root),
             InitChoice::Agent => None,
@@ -87,7 +98,7 @@ impl GuestMachine {
                 InitKind::Agent
             }
         };
-        Ok(Configured { init, warnings })
+        Ok(Configured { init, service: None, warnings })
     }
 }
 
@@ -101,6 +112,13 @@ impl Machine for GuestMachine {
             overlay::remove();
             Problem::from_error(Code::OperationFailed, &error)
         })
+    }
+
+    fn open_console(&self) -> io::Result<File> {
+        // As itself, not as the agent's own output: what an image's init does to its console
+        // (hanging it up, for one) must not make it deaf for good.
+        let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open("/dev/console", flags, Mode::empty())?.into())
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

@@ -13,19 +13,22 @@ use crate::root::RootDir;
 
 const NOTHING: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Directories every root has, whatever an image forgot.
-const DIRECTORIES: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/root"];
+/// Directories every root has, whatever an image forgot, and their modes where it did.
+const DIRECTORIES: [(&str, u32); 7] = [
+    ("/proc", 0o555),
+    ("/sys", 0o555),
+    ("/dev", 0o755),
+    ("/run", 0o755),
+    ("/tmp", 0o1777),
+    ("/var/tmp", 0o1777),
+    ("/root", 0o700),
+];
 
 /// Mounts `/proc`, `/sys` and `/dev`; makes the directories a root must have.
 pub(super) fn mount_interfaces(root: &RootDir) -> Result<(), BootError> {
-    for directory in DIRECTORIES {
+    for (directory, mode) in DIRECTORIES {
         let existed = root.directory(Path::new(directory)).is_ok();
         let made = ensure(root, directory)?;
-        let mode = match directory {
-            "/tmp" => 0o1777,
-            "/root" => 0o700,
-            _ => continue,
-        };
         if !existed {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
             std::fs::set_permissions(real_path(&made), mode)
@@ -40,6 +43,13 @@ pub(super) fn mount_interfaces(root: &RootDir) -> Result<(), BootError> {
         mount_at(root, "fusectl", "/sys/fs/fuse/connections", NOTHING, "")?;
     }
     Ok(())
+}
+
+/// Makes the directory that an image wants its programs to run in, where it left that to
+/// whoever runs it. Returns what did not work: those programs will say so again.
+pub(super) fn ensure_working_dir(root: &RootDir, path: &str) -> Option<String> {
+    let error = root.ensure_directory(Path::new(path)).err()?;
+    Some(format!("cannot make the image's working directory `{path}`: {error}"))
 }
 
 /// What a root without systemd gets from the agent beyond that: control groups and a network

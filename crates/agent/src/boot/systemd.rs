@@ -79,12 +79,7 @@ pub(super) fn prepare(root: &RootDir) -> Result<(), BootError> {
 /// would do to it is done now, and its own rule is replaced (a file in `/run` wins by name).
 fn prepare_tmp(root: &RootDir) -> Result<(), BootError> {
     let failed = || BootError::preparing("`/tmp`");
-    let there = |path: &&'static str| {
-        root.parent_of(Path::new(path)).is_ok_and(|(parent, name)| {
-            std::fs::symlink_metadata(real_path(&parent).join(name)).is_ok()
-        })
-    };
-    if TMP_IN_MEMORY.iter().any(there) {
+    if TMP_IN_MEMORY.iter().any(|path| root.has(Path::new(path))) {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         newroot::mount_at(root, "tmpfs", "/tmp", flags, "mode=1777,size=50%,nr_inodes=1m")?;
     } else {

@@ -66,8 +66,13 @@ impl Child {
         }
     }
 
+    /// Sends a signal to the process alone. One that has ended already is no error.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = rustix::process::kill_process(self.pid, signal);
+    }
+
     /// Sends a signal to the whole process group. One that has ended already is no error.
-    pub(super) fn signal_group(&self, signal: Signal) {
+    pub(crate) fn signal_group(&self, signal: Signal) {
         let _ = rustix::process::kill_process_group(self.pid, signal);
     }
 }

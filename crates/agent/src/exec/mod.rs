@@ -17,8 +17,10 @@
 
 mod child;
 mod input;
+mod output;
 mod plan;
 mod session;
+mod shell;
 mod spawn;
 mod stream;
 mod user;
@@ -28,8 +30,10 @@ use std::sync::Arc;
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, ExecRequest, ExecStarted};
 
+pub(crate) use child::Child;
+pub(crate) use output::Output;
 pub(crate) use plan::Plan;
-pub(crate) use spawn::{SpawnError, spawn_quiet};
+pub(crate) use spawn::{SpawnError, spawn_quiet, spawn_with_output};
 
 use crate::context::Context;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};

@@ -7,6 +7,7 @@ use std::path::Path;
 use banger_proto::guest::ExecRequest;
 use banger_proto::{Code, Problem};
 
+use super::shell::Shell;
 use super::user::{self, User};
 use crate::context::Context;
 use crate::root::{Root, RootDir};
@@ -47,7 +48,10 @@ impl Plan {
         let cwd = open_cwd(&root, request.cwd.as_deref(), &user.home)?;
         let (program, arg0, args) = match request.argv.split_first() {
             Some((program, args)) => (program.clone(), program.clone(), args.to_vec()),
-            None => (user.shell.clone(), login_name(&user.shell), Vec::new()),
+            None => {
+                let Shell { program, arg0, args } = Shell::find(&root, &user.shell)?;
+                (program, arg0, args)
+            }
         };
         let setup = ChildSetup {
             root: context.root.is_foreign().then(|| reopen(&root)).transpose()?,
@@ -110,11 +114,6 @@ fn reopen(root: &RootDir) -> Result<OwnedFd, Problem> {
     })
 }
 
-/// `-bash` for `/bin/bash`: the leading dash makes a shell a login shell.
-fn login_name(shell: &str) -> String {
-    format!("-{}", shell.rsplit('/').next().unwrap_or(shell))
-}
-
 /// Defaults under the guest's environment under the request's.
 fn environment(
     guest: BTreeMap<String, String>,
@@ -156,11 +155,5 @@ mod tests {
         for request in bad {
             assert_eq!(refuse_malformed(&request).unwrap_err().code, Code::BadRequest);
         }
-    }
-
-    #[test]
-    fn a_login_shell_is_told_so() {
-        assert_eq!(login_name("/usr/bin/bash"), "-bash");
-        assert_eq!(login_name("sh"), "-sh");
     }
 }

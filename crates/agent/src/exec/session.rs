@@ -10,30 +10,26 @@
 //!
 //! The host's frames are always read, however little the command reads: only so its signals
 //! arrive and its end is noticed.
-//!
-//! After the command's end its output is what its pipes hold then, and what comes within
-//! [`OUTPUT_GRACE`]: a background process that keeps a pipe open does not hold the exit.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use banger_link::framed::FramedError;
 use banger_proto::Problem;
-use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
+use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{ExecExit, StdinTaken};
 use rustix::process::Signal;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::child::Child;
 use super::input::Input;
+use super::output::Output;
 use super::spawn::Running;
 use super::stream::Stream;
 use crate::services::{FromHost, ToHost};
 use crate::sys;
 
-/// How long an ended command's output is waited for while others hold it open.
-const OUTPUT_GRACE: Duration = Duration::from_millis(250);
 /// How long a command has after the hang-up before it is killed.
 const HANG_UP_GRACE: Duration = Duration::from_secs(2);
 
@@ -126,42 +122,6 @@ async fn take_input(
     }
 }
 
-/// One kind of output.
-#[derive(Debug)]
-struct Output {
-    kind: Kind,
-    /// None after its end.
-    stream: Option<Stream>,
-    buffer: Vec<u8>,
-    /// Bytes that were in the pipe when the command ended and are not read yet.
-    owed: u64,
-}
-
-impl Output {
-    fn new(kind: Kind, stream: Option<Stream>) -> Self {
-        let buffer = if stream.is_some() { vec![0; DATA_CHUNK] } else { Vec::new() };
-        Self { kind, stream, buffer, owed: 0 }
-    }
-
-    /// The next piece's length; an error is an end too. Waits for ever after the end.
-    async fn read(&mut self) -> usize {
-        match &self.stream {
-            Some(stream) => stream.read(&mut self.buffer).await.unwrap_or(0),
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn send(&mut self, length: usize, to_host: &mut ToHost) -> Result<(), FramedError> {
-        if length == 0 {
-            self.stream = None;
-            self.owed = 0;
-            return Ok(());
-        }
-        self.owed = self.owed.saturating_sub(length as u64);
-        to_host.send_bytes(self.kind, &self.buffer[..length]).await
-    }
-}
-
 /// Sends all output, and between its pieces how much input was taken: `grants` has the bytes of
 /// all times. Ends after `ended` tells the command's end and the output is complete.
 async fn send_output(
@@ -171,34 +131,30 @@ async fn send_output(
     mut ended: oneshot::Receiver<()>,
     mut grants: watch::Receiver<u64>,
 ) -> Result<(), FramedError> {
-    let mut outputs = [Output::new(Kind::Stdout, Some(stdout)), Output::new(Kind::Stderr, stderr)];
+    let (mut out, mut err) = (Output::new(Some(stdout)), Output::new(stderr));
     let mut told = 0;
-    let mut deadline: Option<Instant> = None;
-    let mut grace_over = false;
-    loop {
-        let open = outputs.iter().any(|output| output.stream.is_some());
-        let owed = outputs.iter().any(|output| output.owed > 0);
-        if deadline.is_some() && (!open || (grace_over && !owed)) {
-            return Ok(());
-        }
-        let [out, err] = &mut outputs;
+    let mut has_ended = false;
+    while !(has_ended && out.is_over() && err.is_over()) {
         tokio::select! {
-            length = out.read() => out.send(length, to_host).await?,
-            length = err.read() => err.send(length, to_host).await?,
+            piece = out.next() => send_piece(to_host, Kind::Stdout, piece).await?,
+            piece = err.next() => send_piece(to_host, Kind::Stderr, piece).await?,
             Ok(()) = grants.changed() => {
                 let granted = *grants.borrow_and_update();
                 let taken = StdinTaken { bytes: granted - told };
                 to_host.send_json(Kind::StdinTaken, &taken).await?;
                 told = granted;
             }
-            _ = &mut ended, if deadline.is_none() => {
-                for output in &mut outputs {
-                    output.owed = output.stream.as_ref().map_or(0, Stream::unread);
-                }
-                deadline = Some(Instant::now() + OUTPUT_GRACE);
+            _ = &mut ended, if !has_ended => {
+                has_ended = true;
+                out.note_end();
+                err.note_end();
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)),
-                if deadline.is_some() && !grace_over => grace_over = true,
         }
     }
+    Ok(())
+}
+
+/// The end of an output is no frame: the exit is that of both.
+async fn send_piece(to_host: &mut ToHost, kind: Kind, piece: &[u8]) -> Result<(), FramedError> {
+    if piece.is_empty() { Ok(()) } else { to_host.send_bytes(kind, piece).await }
 }

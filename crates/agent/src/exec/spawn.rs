@@ -20,6 +20,7 @@ use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
 
 use super::child::Child;
+use super::output::Output;
 use super::plan::Plan;
 use super::stream::{Stream, winsize};
 use crate::sys;
@@ -71,10 +72,26 @@ pub(crate) fn spawn_quiet(plan: Plan) -> Result<Child, SpawnError> {
     start(command, &program)
 }
 
+/// Starts a command without input, whose two outputs are one pipe: as they come, in their order.
+pub(crate) fn spawn_with_output(plan: Plan) -> Result<(Child, Output), SpawnError> {
+    let failed = |error: io::Error| SpawnError::system("cannot make the command's pipe", &error);
+    let (output, far) = pipe().map_err(failed)?;
+    own(&plan, &far).map_err(failed)?;
+    let again = far.try_clone().map_err(failed)?;
+    let (mut command, program) = command(plan);
+    command.stdin(Stdio::null()).stdout(far).stderr(again);
+    let child = start(command, &program)?;
+    Ok((child, Output::new(Some(Stream::new(output).map_err(failed)?))))
+}
+
 fn spawn_with_pipes(plan: Plan, stdin: bool) -> Result<Running, SpawnError> {
     let pipes = || -> io::Result<_> {
         let input = if stdin { Some(pipe()?) } else { None };
-        Ok((input, pipe()?, pipe()?))
+        let (stdout, stderr) = (pipe()?, pipe()?);
+        for far in input.iter().map(|(far, _)| far).chain([&stdout.1, &stderr.1]) {
+            own(&plan, far)?;
+        }
+        Ok((input, stdout, stderr))
     };
     let (input, (stdout, stdout_far), (stderr, stderr_far)) =
         pipes().map_err(|error| SpawnError::system("cannot make the command's pipes", &error))?;
@@ -113,6 +130,15 @@ fn spawn_in_terminal(plan: Plan, size: TerminalSize) -> Result<Running, SpawnErr
 /// A pipe as (read end, write end). Neither end is inherited but by being made a standard file.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Gives a command's end of a pipe to the command's user, who else could use it but not open it
+/// once more by its name, `/dev/stdout`: what many programs are made to log to.
+fn own(plan: &Plan, far: &OwnedFd) -> io::Result<()> {
+    if plan.setup.credentials.is_some() {
+        rustix::fs::fchown(far, Some(plan.credentials.uid), Some(plan.credentials.gid))?;
+    }
+    Ok(())
 }
 
 /// A terminal as (agent's end, command's end), from the guest's own `/dev`: names of terminals

@@ -47,14 +47,17 @@ pub(super) fn find(root: &RootDir, wanted: Option<&str>) -> Result<User, Problem
     // An image without the files has no named users; numbers still work.
     let read = |path| root.read(Path::new(path), FILE_LIMIT).unwrap_or_default();
     let own = rustix::process::geteuid().as_raw().to_string();
-    resolve(wanted.unwrap_or(&own), &read("/etc/passwd"), &read("/etc/group"))
+    resolve(wanted.unwrap_or(&own), &own, &read("/etc/passwd"), &read("/etc/group"))
 }
 
-fn resolve(wanted: &str, passwd: &[u8], group: &[u8]) -> Result<User, Problem> {
+/// `own` is the number of who is meant where only a group is wanted.
+fn resolve(wanted: &str, own: &str, passwd: &[u8], group: &[u8]) -> Result<User, Problem> {
     let (user, wanted_group) = match wanted.split_once(':') {
+        Some(("", group)) => (own, Some(group)),
         Some((user, group)) => (user, Some(group)),
         None => (wanted, None),
     };
+    let wanted_group = wanted_group.filter(|group| !group.is_empty());
     let groups = parse_lines(group, parse_group);
     let accounts = parse_lines(passwd, parse_account);
     let number = user.parse::<u32>().ok().filter(|uid| *uid != u32::MAX);
@@ -101,6 +104,7 @@ fn stranger(uid: u32) -> Account {
 
 fn unknown(what: &str, name: &str, file: &str) -> Problem {
     Problem::new(Code::NotFound, format!("no {what} `{name}` in the guest's `{file}`"))
+        .hint("numbers work without an entry: --user 1000:1000")
 }
 
 fn parse_lines<T>(bytes: &[u8], parse: fn(&str) -> Option<T>) -> Vec<T> {
@@ -149,25 +153,35 @@ mod tests {
 
     #[test]
     fn names_numbers_and_groups() {
-        let dev = resolve("dev", PASSWD, GROUP).unwrap();
+        let dev = resolve("dev", "0", PASSWD, GROUP).unwrap();
         assert_eq!(ids(&dev), (1000, 1000, vec![1000, 27, 998]));
         assert_eq!((dev.home.as_str(), dev.shell.as_str()), ("/home/dev", "/bin/zsh"));
-        assert_eq!(resolve("1000", PASSWD, GROUP).unwrap(), dev);
-        assert_eq!(ids(&resolve("dev:docker", PASSWD, GROUP).unwrap()), (1000, 998, vec![998]));
-        assert_eq!(ids(&resolve("4242:17", PASSWD, GROUP).unwrap()), (4242, 17, vec![17]));
-        assert_eq!(resolve("bare", PASSWD, GROUP).unwrap().shell, "/bin/sh");
+        assert_eq!(resolve("1000", "0", PASSWD, GROUP).unwrap(), dev);
+        assert_eq!(
+            ids(&resolve("dev:docker", "0", PASSWD, GROUP).unwrap()),
+            (1000, 998, vec![998])
+        );
+        assert_eq!(ids(&resolve("4242:17", "0", PASSWD, GROUP).unwrap()), (4242, 17, vec![17]));
+        assert_eq!(resolve("bare", "0", PASSWD, GROUP).unwrap().shell, "/bin/sh");
+        // An empty half is as good as none, as in images' configurations.
+        assert_eq!(resolve("dev:", "0", PASSWD, GROUP).unwrap(), dev);
+        assert_eq!(ids(&resolve(":17", "0", PASSWD, GROUP).unwrap()), (0, 17, vec![17]));
     }
 
     #[test]
     fn an_image_without_accounts_has_a_root() {
-        let root = resolve("0", b"", b"").unwrap();
+        let root = resolve("0", "0", b"", b"").unwrap();
         assert_eq!((root.name.as_str(), root.home.as_str()), ("root", "/root"));
     }
 
     #[test]
     fn unknown_names_and_the_no_change_number_are_refused() {
         for name in ["nobody-here", "", "4294967295", "-1", "dev:nogroup", "dev:4294967295"] {
-            assert_eq!(resolve(name, PASSWD, GROUP).unwrap_err().code, Code::NotFound, "{name}");
+            assert_eq!(
+                resolve(name, "0", PASSWD, GROUP).unwrap_err().code,
+                Code::NotFound,
+                "{name}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@
 //! ```text
 //!  start ─▶ waiting ── Become ─▶ (systemd)
 //!              │
-//!              └── Stay ─▶ staying ── order, signal, or agent gone ─▶ ending ─▶ reboot(2)
+//!              └── Stay ─▶ staying ─┬─ host's order, or agent gone ──────▶ ending ─▶ reboot(2)
+//!                                   └─ signal ─▶ service asked to end ─────▲
 //! ```
 //!
 //! It waits for any process that ends. The agent's commands are the agent's children, so their
@@ -18,17 +19,23 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::boot::{NEW_ROOT, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, mount_kernel_interfaces};
 use crate::door::{self, Order, Report};
 use crate::role::RESIDENT;
+use crate::service::STOP_GRACE;
 use crate::sys;
 
 pub(crate) use ending::finish_for_systemd;
+
+/// How long the agent may take to end the service: what the service gets, and some for the agent.
+const SERVICE_DEADLINE: Duration = STOP_GRACE.saturating_add(Duration::from_secs(3));
 
 /// What became of waiting for orders.
 #[derive(Debug)]
@@ -117,7 +124,7 @@ impl Init {
         // From now on the kernel asks process 1 what Ctrl-Alt-Del means.
         let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
         ending::reap();
-        let reboot = loop {
+        let (reboot, by_host) = loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(Order::Become { init, notify_socket }) => {
@@ -130,20 +137,40 @@ impl Init {
                         };
                         self.report(&report);
                     }
-                    Some(Order::PowerOff { reboot }) => break reboot,
-                    Some(Order::Quiet) => {}
+                    Some(Order::PowerOff { reboot }) => break (reboot, true),
+                    Some(Order::Quiet | Order::ServiceEnded) => {}
                     None => {
                         eprintln!("banger-agent: the agent is gone, powering off");
-                        break false;
+                        break (false, true);
                     }
                 },
                 _ = children.recv() => ending::reap(),
-                reboot = requests.next() => break reboot,
+                reboot = requests.next() => break (reboot, false),
             }
         };
         self.report(&Report::Stopping);
+        if !by_host {
+            self.await_service_end(&mut children).await;
+        }
         ending::end_processes(self.agent, &mut children, &mut self.orders).await;
         Ok(Outcome::End { reboot })
+    }
+
+    /// The guest ends by its own doing: waits until the agent has ended the service, which is
+    /// asked in its own way. (The host's order comes after that.)
+    async fn await_service_end(&mut self, children: &mut Signal) {
+        let deadline = sleep(SERVICE_DEADLINE);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::Quiet | Order::Stay | Order::Become { .. }) => {}
+                    Some(Order::ServiceEnded | Order::PowerOff { .. }) | None => return,
+                },
+                _ = children.recv() => ending::reap(),
+                () = &mut deadline => return,
+            }
+        }
     }
 
     fn report(&self, report: &Report) {

@@ -1,13 +1,15 @@
 //! The services that answer once: hello, configure and shutdown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use banger_proto::guest::frame::Kind;
-use banger_proto::guest::{AgentHello, GuestConfig, Hello, InitState, ShutdownRequest};
+use banger_proto::guest::{AgentHello, Configured, GuestConfig, Hello, InitState, ShutdownRequest};
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
 use super::{ServiceError, ToHost};
 use crate::context::{Context, boot_id};
+use crate::service;
 
 pub(super) async fn hello(
     context: &Context,
@@ -23,7 +25,7 @@ pub(super) async fn hello(
     Ok(to_host.send_json(Kind::Accepted, &reply).await?)
 }
 
-/// Configures the guest once. It goes on when the host hangs up half-way: a configuration that
+/// Configures the guest once and starts its service. It goes on when the host hangs up half-way: a configuration that
 /// stopped in the middle would be worth nothing, and the next hello tells how it ended.
 pub(super) async fn configure(
     context: &Arc<Context>,
@@ -38,7 +40,7 @@ pub(super) async fn configure(
         return Err(conflict("the guest is configured already").into());
     }
     let worker = {
-        let context = Arc::clone(context);
+        let (context, config) = (Arc::clone(context), config.clone());
         move || {
             context.set_env(config.env.clone());
             context.machine.configure(&context, &config)
@@ -47,10 +49,12 @@ pub(super) async fn configure(
     let configured = tokio::task::spawn_blocking(worker)
         .await
         .map_err(|_| Problem::new(Code::OperationFailed, "configuring the guest panicked"))??;
+    let service = config.service.as_ref().map(|spec| service::start(context, spec));
+    let configured = Configured { service, ..configured };
     Ok(to_host.send_json(Kind::Accepted, &configured).await?)
 }
 
-/// Replies, then ends the guest: afterwards nobody would be left to reply.
+/// Replies, then ends the service, then the guest: afterwards nobody would be left to reply.
 pub(super) async fn shutdown(
     context: &Arc<Context>,
     request: ShutdownRequest,
@@ -58,6 +62,10 @@ pub(super) async fn shutdown(
 ) -> Result<(), ServiceError> {
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
     to_host.shutdown().await?;
+    // Before the state, at whose change everybody else asks, too.
+    let grace = request.service_grace_ms.map_or(service::STOP_GRACE, Duration::from_millis);
+    context.service.ask_to_end(grace);
     context.set_state(InitState::Stopping);
+    context.service.ended().await;
     Ok(context.machine.power_off(request.reboot)?)
 }

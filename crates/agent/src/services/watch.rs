@@ -1,4 +1,4 @@
-//! The watch service: how the guest is, now and at every change of its state.
+//! The watch service: how the guest is, now and at every change of its state or its service's.
 
 use banger_proto::guest::frame::Kind;
 
@@ -12,15 +12,17 @@ pub(super) async fn serve(
     from_host: &mut FromHost,
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
-    let mut progress = context.watch_progress();
+    let (mut progress, mut service) = (context.watch_progress(), context.service.watch());
     progress.mark_unchanged();
+    service.mark_unchanged();
     to_host.send_json(Kind::Accepted, &context.health()).await?;
     loop {
         tokio::select! {
-            changed = progress.changed() => {
-                if changed.is_err() {
-                    return Ok(());
-                }
+            // Their senders are in the context.
+            Ok(()) = progress.changed() => {
+                to_host.send_json(Kind::Event, &context.health()).await?;
+            }
+            Ok(()) = service.changed() => {
                 to_host.send_json(Kind::Event, &context.health()).await?;
             }
             frame = from_host.next() => match frame {

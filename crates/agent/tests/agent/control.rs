@@ -87,7 +87,7 @@ async fn watchers_see_every_state() {
         frame.parse::<Health>().unwrap().state
     };
     assert_eq!(state().await, InitState::Running);
-    let shutdown = Service::Shutdown(ShutdownRequest { reboot: false });
+    let shutdown = Service::Shutdown(ShutdownRequest { reboot: false, service_grace_ms: None });
     Stream::open(&context, &shutdown).await.accepted::<serde_json::Value>().await;
     assert_eq!(state().await, InitState::Stopping);
 }
@@ -96,7 +96,7 @@ async fn watchers_see_every_state() {
 async fn shutdown_answers_before_it_acts() {
     let hosted = Hosted::default();
     let context = Context::hosted(hosted.clone());
-    let service = Service::Shutdown(ShutdownRequest { reboot: true });
+    let service = Service::Shutdown(ShutdownRequest { reboot: true, service_grace_ms: None });
     let mut stream = Stream::open(&context, &service).await;
     stream.accepted::<serde_json::Value>().await;
     assert_eq!(stream.next().await, None);

@@ -107,13 +107,18 @@ async fn wrong_requests_are_refused() {
 
 #[tokio::test]
 async fn a_user_is_become_with_all_that_belongs_to_it() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
     let context = configured().await;
-    let script = "id -u; id -g; id -G; grep -c ^CapEff:.0000000000000000 /proc/self/status";
+    let script = "id -u; id -g; id -G; grep -c ^CapEff:.0000000000000000 /proc/self/status; \
+                  echo >/dev/stdout; echo $HOME $USER $LOGNAME $SHELL";
     let request = ExecRequest { user: Some("4242:17".into()), ..sh(script) };
-    assert_eq!(run(&context, request).await.text(), "4242\n17\n17\n1\n");
+    if rustix::process::geteuid().is_root() {
+        let done = run(&context, request).await;
+        assert_eq!(done.text(), "4242\n17\n17\n1\n\n/ 4242 4242 /bin/sh\n");
+    } else {
+        // An agent without privilege never runs a command as somebody it was not asked for.
+        let mut stream = Stream::open(&context, &Service::Exec(Box::new(request))).await;
+        assert_eq!(stream.refused().await.causes, ["Operation not permitted (os error 1)"]);
+    }
 }
 
 #[tokio::test]
@@ -207,7 +212,8 @@ async fn no_command_means_a_login_shell() {
 #[tokio::test]
 async fn signals_reach_the_whole_group() {
     let context = configured().await;
-    let script = "sh -c 'trap \"echo inner; exit\" TERM; echo ready; while :; do sleep 0.01; done' & \
+    // What the inner shell waits for is of the group, too.
+    let script = "sh -c 'trap \"echo inner; exit\" TERM; tail -f /dev/null & echo ready; wait' & \
                   trap 'wait; echo outer; exit 9' TERM; wait";
     let (_, mut stream) = start(&context, sh(script)).await;
     assert_eq!(stream.next().await.unwrap().payload, b"ready\n");
@@ -260,12 +266,18 @@ async fn a_thousand_fast_exits_are_each_told_once() {
 #[tokio::test]
 async fn many_at_once_do_not_mix() {
     let context = configured().await;
+    let all_run = std::sync::Arc::new(tokio::sync::Barrier::new(100));
     let commands: Vec<_> = (0..100_u8)
         .map(|n| {
-            let context = context.clone();
+            let (context, all_run) = (context.clone(), all_run.clone());
             tokio::spawn(async move {
-                let done = run(&context, sh(&format!("echo {n}; sleep 0.2; exit {n}"))).await;
-                assert_eq!((done.text(), done.exit()), (format!("{n}\n").as_str(), &code(n)));
+                let script = format!("echo {n}; read all_run; echo $all_run; exit {n}");
+                let request = ExecRequest { stdin: true, ..sh(&script) };
+                let (_, mut stream) = start(&context, request).await;
+                assert_eq!(stream.next().await.unwrap().payload, format!("{n}\n").as_bytes());
+                all_run.wait().await;
+                let done = stream.finish_with_input(format!("go {n}\n").as_bytes()).await;
+                assert_eq!((done.text(), done.exit()), (format!("go {n}\n").as_str(), &code(n)));
             })
         })
         .collect();

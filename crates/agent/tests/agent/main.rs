@@ -6,4 +6,5 @@ mod control;
 mod exec;
 mod host;
 mod input;
+mod service;
 mod unpack;

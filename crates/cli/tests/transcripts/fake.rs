@@ -14,10 +14,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::api::{
-    CreateVm, DaemonStatus, Event, ImageView, OP_ID_HEADER, Stage, StateName, VmList, VmView,
+    CreateVm, DaemonStatus, Event, ExecVm, ImageView, OP_ID_HEADER, Stage, StateName, VmList,
+    VmView,
 };
 use banger_proto::guest::frame::Kind;
-use banger_proto::guest::{ExecExit, ExecRequest, STDIN_WINDOW, StdinTaken, TerminalSize};
+use banger_proto::guest::{ExecExit, STDIN_WINDOW, StdinTaken, TerminalSize};
 use banger_proto::{API_VERSION, Code, Problem};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -96,6 +97,12 @@ impl Fake {
     pub(crate) fn with_image(self, image: ImageView) -> Self {
         self.shared.images.lock().unwrap().push(image);
         self
+    }
+
+    /// Changes a VM.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut VmView)) {
+        let mut vms = self.shared.vms.lock().unwrap();
+        change(vms.iter_mut().find(|vm| vm.name.as_str() == name).unwrap());
     }
 
     /// Waits until something was logged.
@@ -195,7 +202,13 @@ async fn start(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> R
         let problem = Problem::new(Code::Conflict, format!("VM `{name}` runs already"));
         return refuse(StatusCode::CONFLICT, problem);
     }
-    lines(&[Event::VmReady { vm: Box::new(vm), millis: 840 }]).into_response()
+    let stage = Stage::Boot;
+    lines(&[
+        Event::StageStarted { stage },
+        Event::StageFinished { stage, millis: 700 },
+        Event::VmReady { vm: Box::new(vm), millis: 840 },
+    ])
+    .into_response()
 }
 
 async fn logs(Path(name): Path<String>, request: Request) -> String {
@@ -279,7 +292,7 @@ async fn exec(
     }
     let (mut parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let asked: ExecRequest = serde_json::from_slice(&body).unwrap();
+    let asked: ExecVm = serde_json::from_slice(&body).unwrap();
     shared.log(format!("exec {}", serde_json::to_string(&asked).unwrap()));
     if asked.argv.first().is_some_and(|program| program == "refused") {
         return refuse(
@@ -313,7 +326,7 @@ struct GuestCommand {
 }
 
 impl GuestCommand {
-    async fn run(&mut self, asked: &ExecRequest) {
+    async fn run(&mut self, asked: &ExecVm) {
         let argv: Vec<&str> = asked.argv.iter().map(String::as_str).collect();
         match argv.as_slice() {
             // A login shell that echoes what is typed, tells its size, and ends at `q`.

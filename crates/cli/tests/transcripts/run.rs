@@ -59,7 +59,7 @@ fn without_a_command_the_shell_reads_the_pipe() {
     uname
     -- exit 0
     ");
-    assert!(fake.log()[1].starts_with(r#"exec {"argv":[],"env":{},"cwd":null"#));
+    assert!(fake.log()[1].starts_with(r#"exec {"argv":[],"entrypoint":false,"env":{},"cwd":null"#));
 }
 
 #[test]
@@ -147,7 +147,42 @@ fn a_command_runs_in_the_workspace() {
     let log = fake.log();
     assert!(log[0].contains(r#"/home/repo","include_untracked":true}"#), "{log:#?}");
     assert!(log[0].contains(r#""env":{"A":"b"}"#), "{log:#?}");
-    assert!(log[1].contains(r#""cwd":"/root/repo","user":"1000","terminal":null"#), "{log:#?}");
+    // Where it runs is the daemon's to know: it has workspace and image.
+    assert!(log[1].contains(r#""cwd":null,"user":"1000","terminal":null"#), "{log:#?}");
+}
+
+#[test]
+fn the_images_own_program_is_the_command() {
+    let host = Host::new();
+    let fake = Fake::start(&host);
+    let args = ["run", "--image", "web", "--entrypoint", "--workdir", "/srv", "--", "exit", "9"];
+    assert_snapshot!(host.run(&args), @"-- exit 9");
+    let log = fake.log();
+    assert!(log[0].contains(r#""image":"web""#), "{log:#?}");
+    assert!(log[0].contains(r#""entrypoint":"attached""#), "{log:#?}");
+    let exec = r#"exec {"argv":["exit","9"],"entrypoint":true,"env":{},"cwd":"/srv","user":null"#;
+    assert!(log[1].starts_with(exec), "{log:#?}");
+}
+
+#[test]
+fn in_the_background_it_is_a_service() {
+    let host = Host::new();
+    let fake = Fake::start(&host);
+    let args = ["run", "-d", "--entrypoint", "--user", "app", "--name", "web", "--", "-v", "x"];
+    assert_snapshot!(host.run(&args), @r"
+    web
+    -- exit 0
+    ");
+    assert_snapshot!(host.run(&["vm", "create", "--entrypoint", "--no-start"]), @r"
+    0a0b0c0d0e0f
+    -- exit 0
+    ");
+    assert!(host.run(&["vm", "create", "--", "serve"]).contains("--entrypoint"));
+    let log = fake.log();
+    let service = r#""entrypoint":{"service":{"args":["-v","x"],"cwd":null,"user":"app"}}"#;
+    assert!(log[0].contains(service), "{log:#?}");
+    assert!(log[1].contains(r#""entrypoint":{"service":{"args":[],"#), "{log:#?}");
+    assert_eq!(log.len(), 2, "{log:#?}");
 }
 
 #[test]

@@ -54,6 +54,26 @@ fn shows() {
 }
 
 #[test]
+fn shows_the_guest_and_its_service() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    for (service, shown) in [
+        (serde_json::json!({"state": "running", "pid": 71}), "running (process 71)"),
+        (serde_json::json!({"state": "exited", "code": 3}), "exited with code 3"),
+        (serde_json::json!({"state": "exited", "signal": 9}), "ended by signal 9"),
+        (serde_json::json!({"state": "failed", "reason": "no \u{1b}"}), "not started: no ?"),
+    ] {
+        let guest = serde_json::json!({
+            "init": "agent", "state": "running", "boot_id": "b007", "service": service,
+        });
+        fake.change("web", |vm| vm.guest = Some(serde_json::from_value(guest).unwrap()));
+        let text = host.run(&["vm", "show", "web"]);
+        assert!(text.contains("guest:    running under agent"), "{text}");
+        assert!(text.contains(&format!("service:  {shown}\n")), "{text}");
+    }
+}
+
+#[test]
 fn creates() {
     let host = Host::new();
     let fake = with_vms(&host);
@@ -83,6 +103,26 @@ fn several_targets_go_on_past_failures() {
     let mut log = fake.log();
     log.sort();
     assert_eq!(log, [r#"stop db {"grace_seconds":5}"#, r#"stop web {"grace_seconds":5}"#]);
+}
+
+#[test]
+fn one_start_shows_its_stages() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    assert_snapshot!(host.run(&["vm", "start", "--progress", "plain", "aacc"]), @r"
+    db
+    -- stderr
+    booting
+    booting: done in 0.7s
+    ready in 0.8s
+    -- exit 0
+    ");
+    assert_snapshot!(host.run(&["vm", "start", "dc"]), @r"
+    -- stderr
+    banger: not found: no VM `dc`
+      hint: did you mean `db`?
+    -- exit 1
+    ");
 }
 
 #[test]

@@ -94,8 +94,8 @@ impl GuestClient {
     ///
     /// # Errors
     /// [`GuestError`].
-    pub async fn shutdown(&self, reboot: bool) -> Result<(), GuestError> {
-        self.open::<IgnoredAny>(&Service::Shutdown(ShutdownRequest { reboot })).await?;
+    pub async fn shutdown(&self, request: &ShutdownRequest) -> Result<(), GuestError> {
+        self.open::<IgnoredAny>(&Service::Shutdown(request.clone())).await?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Making what a guest says fit to be shown and stored.
 
 use banger_proto::Problem;
-use banger_proto::guest::{AgentHello, Configured, Health};
+use banger_proto::guest::{AgentHello, Configured, Health, ServiceState};
 
 /// Bytes in an identifier or a version.
 const WORD_LIMIT: usize = 64;
@@ -26,12 +26,14 @@ impl Bounded for AgentHello {
 impl Bounded for Configured {
     fn bound(&mut self) {
         bound_list(&mut self.warnings);
+        bound_service(&mut self.service);
     }
 }
 
 impl Bounded for Health {
     fn bound(&mut self) {
         bound_text(&mut self.boot_id, WORD_LIMIT);
+        bound_service(&mut self.service);
     }
 }
 
@@ -42,6 +44,12 @@ impl Bounded for Problem {
         bound_list(&mut self.hints);
         // An operation's id is given by the host.
         self.op_id = None;
+    }
+}
+
+fn bound_service(service: &mut Option<ServiceState>) {
+    if let Some(ServiceState::Failed { reason }) = service {
+        bound_text(reason, TEXT_LIMIT);
     }
 }
 

@@ -5,8 +5,7 @@ use axum::extract::{Extension, FromRequest, Path, Request, State};
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use banger_proto::api::UPGRADE_FRAMES;
-use banger_proto::guest::ExecRequest;
+use banger_proto::api::{ExecVm, UPGRADE_FRAMES};
 use banger_proto::{Code, Problem};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -21,6 +20,7 @@ use crate::hypervisor::GuestStream;
 /// Runs a command. The answer is an upgrade; after it the connection carries frames both ways.
 #[utoipa::path(post, path = "/v1/vms/{vm}/exec", params(("vm", description = "name, id or its beginning"),
         ("upgrade" = String, Header, description = "banger-frames")),
+    request_body = ExecVm,
     responses((status = SWITCHING_PROTOCOLS, description = "exec frames, both ways"),
         (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
 pub(super) async fn exec(
@@ -30,8 +30,8 @@ pub(super) async fn exec(
     mut request: Request,
 ) -> Result<Response, Failed> {
     let upgrade = take_upgrade(&mut request)?;
-    let Asked(asked) = Asked::<ExecRequest>::from_request(request, &()).await?;
-    let session = api.engine.exec(&vm, &asked).await?;
+    let Asked(asked) = Asked::<ExecVm>::from_request(request, &()).await?;
+    let session = api.engine.exec(&vm, asked).await?;
     tracing::debug!(vm, pid = session.started.pid, "command started");
     let splicing = async move {
         let _guard = guard;

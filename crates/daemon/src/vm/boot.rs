@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use banger_link::Magic;
 use banger_proto::api::{EndReason, Event, GuestView, Stage, VmView, WaitFor};
-use banger_proto::guest::{GuestConfig, InitChoice, InitKind, InitState};
+use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::owned::Vm;
 use super::state::{Base, Intent, VmState, ended_by};
-use super::{bring_in, console, files};
+use super::{bring_in, console, files, program};
 use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
 use crate::progress::Progress;
@@ -144,6 +144,8 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
         };
         let base = Base { kernel: Some(kernel.directory), ..base };
         stage.finish();
+        // An image without a program of its own is found out before anything is made for it.
+        program::plan_service(&plan, &base.run).map_err(Problem::from)?;
         Ok(Parts { kernel: kernel.vmlinux, initramfs, base })
     };
     tokio::select! {
@@ -208,15 +210,19 @@ async fn power_on(
     let stage = order.progress.stage(Stage::Configure);
     let config = render_guest_config(vm, parts)?;
     let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
-    for warning in configured.warnings {
-        order.progress.notice(warning);
+    for warning in &configured.warnings {
+        order.progress.notice(warning.clone());
+    }
+    if let Some(ServiceState::Failed { reason }) = &configured.service {
+        order.progress.notice(format!("the image's program did not start: {reason}"));
     }
     stage.finish();
     let state = match configured.init {
         InitKind::Agent => InitState::Running,
         InitKind::Systemd => InitState::Starting,
     };
-    Ok((running, GuestView { init: configured.init, state, boot_id: hello.boot_id }))
+    let Configured { init, service, .. } = configured;
+    Ok((running, GuestView { init, state, boot_id: hello.boot_id, service }))
 }
 
 /// Step `workspace`: the repository that was asked for, if one was.
@@ -396,14 +402,15 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
     getrandom::fill(&mut seed)
         .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut env = parts.base.run.env.clone();
-    env.extend(plan.env.clone());
+    let run = &parts.base.run;
     Ok(GuestConfig {
         hostname: plan.name.to_string(),
         machine_id: plan.machine_id.clone(),
         clock_unix_nanos: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
         random_seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(),
-        env,
+        env: program::plan_env(plan, run),
+        working_dir: program::working_dir(run),
+        service: program::plan_service(plan, run)?,
         extra_hosts: Vec::new(),
         init: InitChoice::Auto,
         base_serial: BASE_SERIAL.to_owned(),

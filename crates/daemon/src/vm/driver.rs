@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::api::{EndReason, Event, GuestView};
-use banger_proto::guest::Health;
+use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
@@ -124,7 +124,8 @@ impl Driver {
 
     fn observe(&mut self, health: Health) {
         if let (VmState::Running { .. }, Some(init)) = (&self.vm.record.state, health.init) {
-            let guest = GuestView { init, state: health.state, boot_id: health.boot_id };
+            let Health { state, boot_id, service, .. } = health;
+            let guest = GuestView { init, state, boot_id, service };
             self.vm.show(VmState::Running { guest: Some(guest) });
         }
     }
@@ -282,11 +283,14 @@ async fn wait_or_forever<T>(future: Option<impl Future<Output = T>>) -> T {
 }
 
 /// Asks the guest to power off and waits for it. None when it did not within `grace`, or was
-/// cut short: then it has to be killed.
+/// cut short: then it has to be killed. Two thirds of the time are for the image's own program,
+/// which ends first; what it needs less is the rest's.
 async fn power_off(vm: &Vm, grace: Duration, cut: &CancellationToken) -> Option<VmmExit> {
     let (vmm, guest) = (vm.vmm.as_ref()?, vm.guest()?);
+    let service_grace_ms = u64::try_from((grace * 2 / 3).as_millis()).ok();
+    let request = ShutdownRequest { reboot: false, service_grace_ms };
     let ask = async {
-        let asked = tokio::time::timeout(SHUTDOWN_ANSWER, guest.shutdown(false)).await;
+        let asked = tokio::time::timeout(SHUTDOWN_ANSWER, guest.shutdown(&request)).await;
         if !matches!(asked, Ok(Ok(()))) {
             tracing::info!(vm = %vm.name(), "no answer from the agent; pressing the power button");
             if let Err(error) = vmm.power_button().await {

@@ -12,6 +12,7 @@
 //! | `desk` | where those requests are handed in, judged and answered |
 //! | `recover` | making records and reality agree when the daemon starts |
 //! | [`registry`] | which VMs there are, and what a user means by a reference |
+//! | `program` | what runs in a VM: the image's defaults under what was asked |
 //! | `console` | the console log: its tail in errors, its following |
 //! | `view` | a VM as it is shown |
 
@@ -24,6 +25,7 @@ pub(crate) mod files;
 pub mod memorable;
 pub(crate) mod owned;
 pub mod plan;
+pub(crate) mod program;
 pub mod queue;
 pub(crate) mod recover;
 pub mod registry;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use banger_link::Magic;
-use banger_proto::api::{Backend, CreateVm, WaitFor, WorkspaceSource};
+use banger_proto::api::{Backend, CreateVm, Entrypoint, WaitFor, WorkspaceSource};
 use banger_proto::{ByteSize, Code, Problem, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,9 @@ pub struct VmPlan {
     pub env: BTreeMap<String, String>,
     /// Repository to bring in.
     pub workspace: Option<WorkspaceSource>,
+    /// How the image's own program is used.
+    #[serde(default)]
+    pub entrypoint: Option<Entrypoint>,
     /// What ready means.
     pub wait: WaitFor,
     /// Whether it is made without booting it.
@@ -217,6 +220,7 @@ pub fn plan_vm(
         remark: inventory.backend.remark.clone(),
         env: asked.env.clone(),
         workspace: asked.workspace.clone(),
+        entrypoint: asked.entrypoint.clone(),
         wait: asked.wait,
         no_start: asked.no_start,
         machine_id: render_machine_id(entropy.machine_id),
@@ -264,8 +268,16 @@ impl VmPlan {
         ];
         let workspace = self.workspace.as_ref().map(|source| ("workspace", source.path.clone()));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
+        let program = self.entrypoint.as_ref().map(|entrypoint| {
+            let how = match entrypoint {
+                Entrypoint::Attached => "the image's own, as the command",
+                Entrypoint::Service(_) => "the image's own, as a service",
+            };
+            ("program", how.to_owned())
+        });
         rows.into_iter()
             .chain(workspace)
+            .chain(program)
             .chain(env)
             .map(|(label, value)| (label.to_owned(), value))
             .collect()

@@ -2,8 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use banger_proto::api::{DaemonStatus, OP_ID_HEADER, VERSION_HEADER};
-use banger_proto::guest::ExecRequest;
+use banger_proto::api::{DaemonStatus, ExecVm, OP_ID_HEADER, VERSION_HEADER};
 use banger_proto::{Code, OpId};
 use banger_testkit::{TestDaemon, TestEnv};
 use hyper::{Method, StatusCode};
@@ -78,7 +77,7 @@ async fn a_command_that_is_refused_is_a_problem() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;
     create(&daemon, "web").await;
-    let request = ExecRequest { user: Some("nobody-like-this".into()), ..Default::default() };
+    let request = ExecVm { user: Some("nobody-like-this".into()), ..Default::default() };
     let problem = daemon.client.exec("web", &request).await.unwrap_err();
     assert!(problem.message.contains("nobody-like-this"), "{problem:?}");
     daemon.stop().await;
@@ -90,7 +89,7 @@ async fn a_client_that_goes_away_ends_its_command() {
     let daemon = TestDaemon::start(&env).await;
     create(&daemon, "web").await;
     let argv = ["sleep", "1000000"].map(str::to_owned).to_vec();
-    let request = ExecRequest { argv, stdin: true, ..Default::default() };
+    let request = ExecVm { argv, stdin: true, ..Default::default() };
     let session = daemon.client.exec("web", &request).await.unwrap();
     let status: DaemonStatus = daemon.client.get("/v1/daemon").await;
     assert_eq!((status.vms, status.vms_running, status.busy), (1, 1, 1));

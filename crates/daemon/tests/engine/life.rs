@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use banger_proto::api::{EndReason, Event, Stage, StateName, StopVm, VmView, WaitFor};
-use banger_proto::guest::{ExecRequest, InitKind};
+use banger_proto::api::{EndReason, Event, ExecVm, Stage, StateName, StopVm, VmView, WaitFor};
+use banger_proto::guest::InitKind;
 use banger_proto::{ByteSize, Code, Problem};
 use banger_testkit::{Boot, TestDaemon, TestEnv};
 use futures_util::future::join_all;
@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt;
 
 use super::{assert_nothing_left, create, delete, list, named, show, until, until_none};
 
-fn shell(script: &str) -> ExecRequest {
-    ExecRequest { argv: ["sh", "-c", script].map(str::to_owned).to_vec(), ..Default::default() }
+fn shell(script: &str) -> ExecVm {
+    ExecVm { argv: ["sh", "-c", script].map(str::to_owned).to_vec(), ..Default::default() }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
 mod failures;
+mod image_config;
 mod images;
 mod interface;
 mod kernels;

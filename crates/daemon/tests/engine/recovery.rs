@@ -1,15 +1,14 @@
 //! What a new daemon makes of what an earlier one left.
 
 use banger_proto::VmId;
-use banger_proto::api::{CreateVm, EndReason, StateName};
-use banger_proto::guest::ExecRequest;
+use banger_proto::api::{CreateVm, EndReason, ExecVm, StateName};
 use banger_proto::supervisor::VmmExit;
 use banger_testkit::{Boot, TestDaemon, TestEnv};
 
 use super::{assert_nothing_left, create, delete, list, named, show};
 
-fn echo() -> ExecRequest {
-    ExecRequest { argv: ["echo", "hi"].map(str::to_owned).to_vec(), ..Default::default() }
+fn echo() -> ExecVm {
+    ExecVm { argv: ["echo", "hi"].map(str::to_owned).to_vec(), ..Default::default() }
 }
 
 #[tokio::test]

@@ -136,6 +136,7 @@ async fn watch_commands(mut writer: Writer, mut commands: watch::Receiver<u32>) 
     let mut kind = Kind::Accepted;
     loop {
         let health = Health {
+            service: None,
             boot_id: "boot".into(),
             uptime_ms: 1,
             init: None,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use banger_daemon::guest::GuestError;
 use banger_daemon::hypervisor::{Found, Hypervisor};
 use banger_daemon::supervise;
-use banger_proto::guest::{GuestConfig, InitChoice, UnpackRequest, Unpacked};
+use banger_proto::guest::{GuestConfig, InitChoice, ShutdownRequest, UnpackRequest, Unpacked};
 use banger_proto::supervisor::{CONTROL_SOCKET, LINK_SOCKET, STATE_FILE, VmmExit};
 use rig::{Rig, command, gone, soon};
 use rustix::process::{Pid, Signal, kill_process};
@@ -311,6 +311,8 @@ async fn what_the_agent_says_is_told_apart() {
         clock_unix_nanos: 0,
         random_seed: String::new(),
         env: Default::default(),
+        working_dir: None,
+        service: None,
         extra_hosts: Vec::new(),
         init: InitChoice::Auto,
         base_serial: "base".into(),
@@ -318,7 +320,8 @@ async fn what_the_agent_says_is_told_apart() {
     };
     let malformed = soon(guest.configure(&config)).await;
     assert!(matches!(malformed, Err(GuestError::Protocol("configure"))), "{malformed:?}");
-    let unexpected = soon(guest.shutdown(false)).await;
+    let unexpected =
+        soon(guest.shutdown(&ShutdownRequest { reboot: false, service_grace_ms: None })).await;
     assert!(matches!(unexpected, Err(GuestError::Protocol("shutdown"))), "{unexpected:?}");
     let silent = soon(guest.within(Duration::from_millis(50)).health()).await;
     assert!(matches!(silent, Err(GuestError::Timeout { service: "health", .. })), "{silent:?}");

@@ -12,7 +12,7 @@
 //! | `POST /v1/vms/{vm}/start` | [`StartVm`] → [`Event`] lines |
 //! | `POST /v1/vms/{vm}/stop` | [`StopVm`] → [`VmView`] |
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
-//! | `POST /v1/vms/{vm}/exec` | [`ExecRequest`](crate::guest::ExecRequest), `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
+//! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
 //! | `POST /v1/images/pull` | [`ObtainImage`] → [`Event`] lines |
 //! | `POST /v1/images/import` | [`ImportImage`] → [`Event`] lines |
@@ -49,8 +49,8 @@ pub use image::{
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use vm::{
-    Backend, CreateVm, EndReason, GuestView, StartVm, StateName, StopVm, VmList, VmView,
-    VmWorkspace, WaitFor, WorkspaceSource,
+    Backend, CreateVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView, StartVm,
+    StateName, StopVm, VmList, VmView, VmWorkspace, WaitFor, WorkspaceSource,
 };
 
 /// Header with the version of the interface, a decimal number.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{InitKind, InitState};
+use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
 use crate::{ByteSize, VmId, VmName};
 
 /// Asks for a VM. Absent values are resolved from configuration, host and built-in defaults.
@@ -36,6 +36,9 @@ pub struct CreateVm {
     /// Repository to bring in.
     #[serde(default)]
     pub workspace: Option<WorkspaceSource>,
+    /// Use the image's own program; absent for not at all.
+    #[serde(default)]
+    pub entrypoint: Option<Entrypoint>,
     /// Delete the VM when the connection of this request ends. The stream then stays open after
     /// `vm_ready`, and closing it is what ends the VM. A VM that never became ready is kept.
     #[serde(default)]
@@ -47,6 +50,66 @@ pub struct CreateVm {
     /// only a running guest takes.
     #[serde(default)]
     pub no_start: bool,
+}
+
+/// How a VM uses its image's own program, the entrypoint or command in the image's configuration.
+/// An image without one is refused before the VM boots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Entrypoint {
+    /// It is going to be run as a command, by a call with [`ExecVm::entrypoint`].
+    Attached,
+    /// The agent runs it as a service: started at every boot once commands run, its output on
+    /// the console. It gets the image's stop signal before the guest powers off.
+    Service(EntrypointOptions),
+}
+
+/// How the image's own program runs as a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EntrypointOptions {
+    /// Arguments in the place of those that the image has for it.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Working directory; absent for the image's, or `/`.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// User to run as, by name or number, optionally with a group after `:`; absent for the
+    /// image's, or root.
+    #[serde(default)]
+    pub user: Option<String>,
+}
+
+/// A command to run in a VM. What is absent comes from the VM and its image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExecVm {
+    /// Program and arguments; empty for a shell. With `entrypoint`, arguments of the image's own
+    /// program in the place of those that the image has for it.
+    #[serde(default)]
+    pub argv: Vec<String>,
+    /// Run the image's own program, where and as whom the image says.
+    #[serde(default)]
+    pub entrypoint: bool,
+    /// Variables on top of those of the image and the VM.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Working directory; absent for the workspace, else the image's, else the user's home.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// User to run as, by name or number, optionally with a group after `:`; absent for root
+    /// where there is a workspace, else the image's user, else root.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// A terminal of this size instead of three pipes.
+    #[serde(default)]
+    pub terminal: Option<TerminalSize>,
+    /// Whether `Stdin` frames follow; else standard input is empty.
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 /// A git repository on the host.
@@ -168,6 +231,9 @@ pub struct GuestView {
     pub state: InitState,
     /// The kernel's boot id.
     pub boot_id: String,
+    /// The image's own program, where it runs as a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceState>,
 }
 
 /// The workspace of a VM.

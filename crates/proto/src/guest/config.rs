@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::InitKind;
+use super::{InitKind, ServiceSpec, ServiceState};
 
 /// Which program becomes the guest's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +32,12 @@ pub struct GuestConfig {
     /// Environment of every command: image defaults under the VM's own.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Working directory of the image, absolute: made where it is missing. Absent for none.
+    #[serde(default)]
+    pub working_dir: Option<String>,
+    /// The image's own program, to be run for the life of the guest.
+    #[serde(default)]
+    pub service: Option<ServiceSpec>,
     /// Lines for `/etc/hosts` beyond localhost and the guest itself.
     #[serde(default)]
     pub extra_hosts: Vec<String>,
@@ -49,6 +55,9 @@ pub struct GuestConfig {
 pub struct Configured {
     /// The init that was started.
     pub init: InitKind,
+    /// The service, if one was asked for: just started, or why not.
+    #[serde(default)]
+    pub service: Option<ServiceState>,
     /// Things that did not work but do not stop the boot, for the user to read.
     #[serde(default)]
     pub warnings: Vec<String>,

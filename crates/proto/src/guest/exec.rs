@@ -15,6 +15,9 @@ pub const STDIN_WINDOW: usize = 256 << 10;
 /// for ever; it sends what it may.
 pub const STDIN_GRANT: usize = 32 << 10;
 
+/// Code of the refusal of a request for a shell by a guest that has none.
+pub const NO_SHELL: &str = "no_shell";
+
 /// Size of a terminal in character cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -25,11 +28,11 @@ pub struct TerminalSize {
     pub cols: u16,
 }
 
-/// A command for the guest; also the body of the interface's exec call.
+/// A command for the guest, all defaults of image and VM resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExecRequest {
-    /// Program and arguments; empty for the user's login shell.
+    /// Program and arguments; empty for the user's login shell, or the next best shell there is.
+    /// A guest without any refuses with the code [`NO_SHELL`].
     #[serde(default)]
     pub argv: Vec<String>,
     /// Variables on top of the guest's environment.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ServiceState;
+
 /// Who is process 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +41,9 @@ pub struct Health {
     pub init: Option<InitKind>,
     /// How far it is.
     pub state: InitState,
-    /// Commands running now.
+    /// Commands running now, the service among them.
     pub commands: u32,
+    /// The service, if the guest has one.
+    #[serde(default)]
+    pub service: Option<ServiceState>,
 }

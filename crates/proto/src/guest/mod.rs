@@ -24,15 +24,18 @@ mod config;
 mod exec;
 pub mod frame;
 mod health;
+mod service;
 mod unpack;
 
 use serde::{Deserialize, Serialize};
 
 pub use config::{Configured, GuestConfig, InitChoice};
 pub use exec::{
-    ExecExit, ExecRequest, ExecStarted, STDIN_GRANT, STDIN_WINDOW, StdinTaken, TerminalSize,
+    ExecExit, ExecRequest, ExecStarted, NO_SHELL, STDIN_GRANT, STDIN_WINDOW, StdinTaken,
+    TerminalSize,
 };
 pub use health::{Health, InitKind, InitState};
+pub use service::{ServiceSpec, ServiceState};
 pub use unpack::{UnpackRequest, Unpacked};
 
 /// What a stream is opened for; the JSON of an `Open` frame, tagged by `service`.
@@ -97,4 +100,8 @@ pub struct ShutdownRequest {
     /// Boot again instead of powering off.
     #[serde(default)]
     pub reboot: bool,
+    /// Milliseconds that the guest's service gets to end after its stop signal, before it is
+    /// killed and the rest of the guest ends; absent for the agent's choice.
+    #[serde(default)]
+    pub service_grace_ms: Option<u64>,
 }

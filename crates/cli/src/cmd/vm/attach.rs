@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use banger_proto::api::VmView;
+use banger_proto::api::{ExecVm, VmView};
 use banger_proto::env;
-use banger_proto::guest::ExecRequest;
 
 use super::machine::parse_workdir;
 use crate::client::Client;
@@ -18,12 +17,13 @@ use crate::terminal;
 /// How the command runs.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AttachArgs {
-    /// Directory to run in [default: the workspace, else the user's home]
+    /// Directory to run in [default: the workspace, else the image's, else the user's home]
     #[arg(long, value_name = "DIR", value_parser = parse_workdir)]
-    workdir: Option<String>,
-    /// User to run as, by name or number, optionally with a group after `:` [default: root]
+    pub(super) workdir: Option<String>,
+    /// User to run as, by name or number, optionally with a group after `:` [default: the image's,
+    /// or root where there is a workspace]
     #[arg(long, value_name = "USER")]
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// Give the command a terminal, also when input or output is none
     #[arg(short, long)]
     tty: bool,
@@ -37,8 +37,10 @@ pub(super) struct AttachArgs {
 pub(super) struct Attachment {
     /// How.
     pub(super) args: AttachArgs,
-    /// Program and arguments; empty for a login shell.
+    /// Program and arguments; empty for a shell. Arguments only with `entrypoint`.
     pub(super) argv: Vec<String>,
+    /// Whether it is the image's own program.
+    pub(super) entrypoint: bool,
     /// Variables on top of the VM's.
     pub(super) env: BTreeMap<String, String>,
 }
@@ -58,15 +60,16 @@ pub(super) async fn attach(
     attachment: Attachment,
     signals: &mut Signals,
 ) -> Outcome {
-    let Attachment { args, argv, env: mut variables } = attachment;
+    let Attachment { args, argv, entrypoint, env: mut variables } = attachment;
     let terminal = args.terminal(context);
     if let Some(term) = context.environment.term.clone().filter(|_| terminal) {
         variables.entry(env::TERM.to_owned()).or_insert(term);
     }
-    let request = ExecRequest {
+    let request = ExecVm {
         argv,
+        entrypoint,
         env: variables,
-        cwd: args.workdir.or_else(|| vm.workspace.as_ref().map(|w| w.guest_path.clone())),
+        cwd: args.workdir,
         user: args.user,
         terminal: terminal.then(terminal::size),
         stdin: true,

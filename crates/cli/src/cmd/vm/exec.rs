@@ -30,7 +30,7 @@ pub(crate) struct Args {
     env: Vec<(String, String)>,
     #[command(flatten)]
     attach: AttachArgs,
-    /// Command and its arguments [default: a login shell]
+    /// Command and its arguments [default: a shell]
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -43,7 +43,11 @@ async fn exec_in(context: &Context, args: Args) -> Outcome {
     let mut signals = Signals::ending()?;
     let client = context.daemon(&mut signals).await?;
     let vm: VmView = signals.race(client.get(&vm_path(&args.vm, ""))).await?;
-    let attachment =
-        Attachment { args: args.attach, argv: args.command, env: args.env.into_iter().collect() };
+    let attachment = Attachment {
+        args: args.attach,
+        argv: args.command,
+        entrypoint: false,
+        env: args.env.into_iter().collect(),
+    };
     attach(context, &client, &vm, attachment, &mut signals).await
 }

@@ -71,6 +71,7 @@ impl MachineArgs {
             disk_size: self.disk_size,
             env: self.env.into_iter().collect::<BTreeMap<_, _>>(),
             workspace,
+            entrypoint: None,
             ephemeral: false,
             wait: self.wait.into(),
             no_start: false,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banger_proto::api::{CreateVm, Event, VmView};
+use banger_proto::api::{CreateVm, Entrypoint, EntrypointOptions, Event, VmView};
 use banger_proto::{Code, exit_code};
 
 use super::attach::{AttachArgs, Attachment, attach};
@@ -17,17 +17,18 @@ use crate::table::render_pairs;
 
 /// Make a VM and use it: a shell, or one command
 ///
-/// Without a command you get a shell. With a path, the git repository it is in is copied to
+/// Without a command you get a shell; with --entrypoint the image's own program runs instead. With a path, the git repository it is in is copied to
 /// /root/repo first: its tracked files, with your uncommitted edits. With a command after `--`,
 /// input, output, signals and exit code are the command's own; banger's own failures exit
 /// with 125.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  banger vm run                              a shell in a new VM
-  banger vm run .                            a shell with this repository in /root/repo
-  banger vm run --rm . -- make test          one command, and the VM goes afterwards
-  banger vm run -d --name web --memory 4G    a VM that stays in the background")]
+  banger vm run                                a shell in a new VM
+  banger vm run .                              a shell with this repository in /root/repo
+  banger vm run --rm . -- make test            one command, and the VM goes afterwards
+  banger vm run -d --name web --memory 4G      a VM that stays in the background
+  banger vm run -d --image nginx --entrypoint  the image's own program, as a service")]
 pub(crate) struct Args {
     #[command(flatten)]
     machine: MachineArgs,
@@ -37,6 +38,13 @@ pub(crate) struct Args {
     /// Make the VM, print its name, and leave it running
     #[arg(short, long)]
     detach: bool,
+    /// Run the image's own program: in the foreground, or as a service with -d
+    ///
+    /// What stands after `--` replaces the arguments that the image has for it. As a service it
+    /// is started at every boot, writes to `banger vm logs`, and gets the image's stop signal
+    /// when the VM is stopped.
+    #[arg(long)]
+    entrypoint: bool,
     /// Show what would be done, and which files would travel; make nothing
     #[arg(long)]
     dry_run: bool,
@@ -44,20 +52,22 @@ pub(crate) struct Args {
     attach: AttachArgs,
     #[command(flatten)]
     progress: ProgressArg,
-    /// Command to run in the VM
+    /// Command to run in the VM; with --entrypoint, arguments of the image's program
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
-    let guest_command = !args.command.is_empty();
+    let guest_command = !args.detach && (args.entrypoint || !args.command.is_empty());
     let outcome = run_vm(context, args).await;
     if guest_command { outcome.map_err(CliError::in_guest_command) } else { outcome }
 }
 
 async fn run_vm(context: &Context, args: Args) -> Outcome {
     check_detached(&args)?;
-    let request = CreateVm { ephemeral: args.rm, ..args.machine.into_request(context)? };
+    let entrypoint = plan_entrypoint(&args);
+    let request =
+        CreateVm { ephemeral: args.rm, entrypoint, ..args.machine.into_request(context)? };
     if args.dry_run {
         return dry_run(context, &request).await;
     }
@@ -74,8 +84,14 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
         progress.remark(&format!("enter it: banger exec {}", vm.name));
         return Ok(exit_code::OK);
     }
-    let interactive = args.command.is_empty() && args.attach.terminal(context);
-    let attachment = Attachment { args: args.attach, argv: args.command, env: BTreeMap::new() };
+    let shell = args.command.is_empty() && !args.entrypoint;
+    let interactive = shell && args.attach.terminal(context);
+    let attachment = Attachment {
+        args: args.attach,
+        argv: args.command,
+        entrypoint: args.entrypoint,
+        env: BTreeMap::new(),
+    };
     let outcome = attach(context, &client, &vm, attachment, &mut signals).await;
     if args.rm {
         remove(context, &client, &vm, &mut progress).await;
@@ -87,6 +103,17 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
     outcome
 }
 
+/// How the VM uses its image's own program.
+fn plan_entrypoint(args: &Args) -> Option<Entrypoint> {
+    let options = || EntrypointOptions {
+        args: args.command.clone(),
+        cwd: args.attach.workdir.clone(),
+        user: args.attach.user.clone(),
+    };
+    args.entrypoint
+        .then(|| if args.detach { Entrypoint::Service(options()) } else { Entrypoint::Attached })
+}
+
 /// What a VM in the background cannot have.
 fn check_detached(args: &Args) -> Result<(), CliError> {
     if !args.detach {
@@ -96,7 +123,7 @@ fn check_detached(args: &Args) -> Result<(), CliError> {
         return Err(CliError::usage("a VM cannot be both left running (-d) and removed (--rm)")
             .hint("leave one of them out; `banger rm NAME` removes a VM later"));
     }
-    if !args.command.is_empty() {
+    if !args.command.is_empty() && !args.entrypoint {
         return Err(CliError::usage("a command needs somebody to wait for it: -d has none")
             .hint("make the VM with -d, then run `banger exec NAME -- COMMAND`"));
     }

@@ -2,6 +2,7 @@
 
 use banger_proto::api::{EndReason, VmView};
 use banger_proto::exit_code;
+use banger_proto::guest::ServiceState;
 use clap_complete::ArgValueCandidates;
 
 use crate::cmd::Context;
@@ -55,6 +56,7 @@ fn render_vm(vm: &VmView) -> String {
     if let Some(guest) = &vm.guest {
         pairs.push(("guest", format!("{:?} under {:?}", guest.state, guest.init).to_lowercase()));
         pairs.push(("boot id", guest.boot_id.clone()));
+        pairs.extend(guest.service.iter().map(|service| ("service", render_service(service))));
     }
     if let Some(ended) = &vm.ended {
         pairs.push(("ended", render_end(ended)));
@@ -65,6 +67,16 @@ fn render_vm(vm: &VmView) -> String {
         pairs.extend(problem.hints.iter().map(|hint| ("hint", hint.clone())));
     }
     render_pairs(pairs)
+}
+
+fn render_service(service: &ServiceState) -> String {
+    match service {
+        ServiceState::Running { pid } => format!("running (process {pid})"),
+        ServiceState::Exited { code: Some(code), .. } => format!("exited with code {code}"),
+        ServiceState::Exited { signal: Some(signal), .. } => format!("ended by signal {signal}"),
+        ServiceState::Exited { .. } => "ended".to_owned(),
+        ServiceState::Failed { reason } => format!("not started: {reason}"),
+    }
 }
 
 fn render_end(ended: &EndReason) -> String {

@@ -1,6 +1,7 @@
 //! `banger vm start`
 
-use banger_proto::api::{Event, StartVm, VmView};
+use banger_proto::api::{Event, StartVm, VmList, VmView};
+use banger_proto::exit_code;
 use clap_complete::ArgValueCandidates;
 
 use super::machine::Wait;
@@ -10,7 +11,7 @@ use crate::cmd::Context;
 use crate::complete;
 use crate::errors::{CliError, Outcome};
 use crate::progress::{Progress, ProgressArg};
-use crate::reference::{VmRef, vm_path};
+use crate::reference::{VmRef, resolve_one, vm_path};
 use crate::signals::Signals;
 
 /// Boot VMs that are stopped
@@ -34,6 +35,16 @@ pub(crate) async fn start(context: &Context, args: Args) -> Outcome {
     let mut progress = Progress::new(context, args.progress);
     let client = context.daemon(&mut signals).await?;
     let request = StartVm { wait: args.wait.into() };
+    if let [reference] = &args.vms[..] {
+        let list: VmList = signals.race(client.get("/v1/vms")).await?;
+        let vm = resolve_one(reference, &list.vms)?;
+        // With its stages, as `vm run` shows them; those of several at once would say little.
+        let path = vm_path(&vm.id, "/start");
+        let mut events = signals.race(client.events(&path, &request)).await?;
+        progress.follow(&mut events, &mut signals).await?;
+        context.ui.print(vm.name.as_str())?;
+        return Ok(exit_code::OK);
+    }
     let act = |client, vm| start_one(client, vm, request.clone());
     for_each(context, &client, &args.vms, &mut signals, &mut progress, "booting", act).await
 }

@@ -1,0 +1,294 @@
+//! What runs in a VM, where and as whom: what was asked, over the VM, over what the image says.
+//! Pure.
+//!
+//! | | a command | the image's own program |
+//! |---|---|---|
+//! | argv | asked; else a shell | entrypoint + (asked, else the image's arguments) |
+//! | directory | asked, workspace, image, home | asked, image, `/` |
+//! | user | asked, root with a workspace, image, root | asked, image, root |
+//! | environment | image, VM, asked | image, VM, asked |
+//!
+//! A workspace belongs to whoever works on it: it lies in root's home. The image's own program
+//! knows nothing of it and runs as the image says, as it would anywhere else.
+
+use std::collections::BTreeMap;
+
+use banger_proto::api::{Entrypoint, EntrypointOptions, ExecVm, RunConfig};
+use banger_proto::guest::{ExecRequest, NO_SHELL, ServiceSpec};
+use banger_proto::{Code, Problem};
+
+use super::plan::VmPlan;
+use super::state::VmRecord;
+
+/// `SIGTERM`: what asks a program to end whose image names no other signal.
+const TERM: u8 = 15;
+
+/// The image has no program of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("image `{image}` has neither an entrypoint nor a command of its own")]
+pub(crate) struct NoProgram {
+    image: String,
+}
+
+impl From<NoProgram> for Problem {
+    fn from(error: NoProgram) -> Self {
+        let image = error.image.clone();
+        Self::from_error(Code::BadRequest, &error)
+            .hint(format!("name the command: banger vm run --image {image} -- COMMAND"))
+    }
+}
+
+/// What the agent is asked to run for `asked`.
+///
+/// # Errors
+/// When the image's own program is asked for and there is none.
+pub(crate) fn plan_exec(asked: ExecVm, record: &VmRecord) -> Result<ExecRequest, NoProgram> {
+    let none = RunConfig::default();
+    let run = record.base.as_ref().map_or(&none, |base| &base.run);
+    let ExecVm { argv, entrypoint, env, cwd, user, terminal, stdin } = asked;
+    let (argv, cwd, user) = if entrypoint {
+        own_program(run, &record.plan.image, EntrypointOptions { args: argv, cwd, user })?
+    } else {
+        let workspace = record.workspace.as_ref();
+        let cwd = cwd.or_else(|| workspace.map(|workspace| workspace.guest_path.clone()));
+        let user = user.or_else(|| image_user(run).filter(|_| workspace.is_none()));
+        (argv, cwd.or_else(|| working_dir(run)), user)
+    };
+    Ok(ExecRequest { argv, env, cwd, user, terminal, stdin })
+}
+
+/// The service of a VM over an image that says `run`; none when it was not asked for.
+///
+/// # Errors
+/// When any use of the image's own program was asked for and there is none.
+pub(crate) fn plan_service(
+    plan: &VmPlan,
+    run: &RunConfig,
+) -> Result<Option<ServiceSpec>, NoProgram> {
+    let (options, service) = match &plan.entrypoint {
+        None => return Ok(None),
+        Some(Entrypoint::Attached) => (EntrypointOptions::default(), false),
+        Some(Entrypoint::Service(options)) => (options.clone(), true),
+    };
+    let (argv, cwd, user) = own_program(run, &plan.image, options)?;
+    let stop_signal = run.stop_signal.as_deref().and_then(parse_signal).unwrap_or(TERM);
+    Ok(service.then_some(ServiceSpec { argv, cwd, user, stop_signal }))
+}
+
+/// The environment of everything in a VM.
+pub(crate) fn plan_env(plan: &VmPlan, run: &RunConfig) -> BTreeMap<String, String> {
+    let mut env = run.env.clone();
+    env.extend(plan.env.clone());
+    env
+}
+
+/// The image's working directory as an absolute path.
+pub(crate) fn working_dir(run: &RunConfig) -> Option<String> {
+    let path = run.working_dir.as_deref().filter(|path| !path.is_empty())?;
+    Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
+}
+
+/// What is told when a shell was asked for and the guest has none.
+pub(crate) fn explain_refusal(problem: Problem, plan: &VmPlan) -> Problem {
+    if problem.code.as_str() != NO_SHELL {
+        return problem;
+    }
+    let VmPlan { name, image, .. } = plan;
+    Problem::new(Code::NotFound, format!("image `{image}` has no shell"))
+        .hint(format!("run a command of it: banger vm exec {name} -- COMMAND"))
+        .hint(format!("or its own program: banger vm run --image {image} --entrypoint"))
+}
+
+type Program = (Vec<String>, Option<String>, Option<String>);
+
+/// Program and arguments, directory and user of the image's own program.
+fn own_program(
+    run: &RunConfig,
+    image: &str,
+    options: EntrypointOptions,
+) -> Result<Program, NoProgram> {
+    if run.entrypoint.is_empty() && run.cmd.is_empty() {
+        return Err(NoProgram { image: image.to_owned() });
+    }
+    let args = if options.args.is_empty() { run.cmd.clone() } else { options.args };
+    let argv = run.entrypoint.iter().cloned().chain(args).collect();
+    let cwd = options.cwd.or_else(|| working_dir(run)).unwrap_or_else(|| "/".to_owned());
+    Ok((argv, Some(cwd), options.user.or_else(|| image_user(run))))
+}
+
+fn image_user(run: &RunConfig) -> Option<String> {
+    run.user.clone().filter(|user| !user.is_empty())
+}
+
+/// Reads a signal as images name it: `SIGQUIT`, `QUIT`, `SIGRTMIN+3` or a number of Linux
+/// (signal(7), x86-64 and arm64; `SIGRTMIN` is that of the C libraries).
+fn parse_signal(text: &str) -> Option<u8> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    const RTMIN: u8 = 34;
+    const RTMAX: u8 = 64;
+    // (The library's numbers may have a sign.)
+    let digits = |text: &str| {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u8>().ok().filter(|_| plain)
+    };
+    let name = text.trim().to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let number = if name == "RTMIN" {
+        RTMIN
+    } else if name == "RTMAX" {
+        RTMAX
+    } else if let Some(above) = name.strip_prefix("RTMIN+") {
+        RTMIN.checked_add(digits(above)?)?
+    } else if let Some(below) = name.strip_prefix("RTMAX-") {
+        RTMAX.checked_sub(digits(below)?).filter(|number| *number >= RTMIN)?
+    } else if let Some(index) = NAMES.iter().position(|known| *known == name) {
+        u8::try_from(index + 1).ok()?
+    } else {
+        digits(name)?
+    };
+    (1..=RTMAX).contains(&number).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_proto::api::VmWorkspace;
+
+    use super::*;
+    use crate::vm::state::Base;
+    use crate::vm::state::tests::record;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// A VM over an image with this configuration, with or without a workspace.
+    fn vm(run: RunConfig, workspace: bool) -> VmRecord {
+        let mut record = record("web");
+        record.base =
+            Some(Base { digest: String::new(), path: "/image".into(), run, kernel: None });
+        record.workspace = workspace.then(|| VmWorkspace {
+            host_path: "/home/u/repo".into(),
+            guest_path: "/root/repo".into(),
+            head: None,
+            branch: None,
+        });
+        record
+    }
+
+    fn image() -> RunConfig {
+        RunConfig {
+            working_dir: Some("/srv".into()),
+            user: Some("app:web".into()),
+            entrypoint: words(&["/entry", "-x"]),
+            cmd: words(&["serve"]),
+            stop_signal: Some("SIGQUIT".into()),
+            ..RunConfig::default()
+        }
+    }
+
+    /// Directory and user of a command: (asked, with a workspace, over which image).
+    fn where_and_who(asked: ExecVm, workspace: bool, run: RunConfig) -> (String, String) {
+        let planned = plan_exec(asked, &vm(run, workspace)).unwrap();
+        let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        (text(planned.cwd), text(planned.user))
+    }
+
+    #[test]
+    fn where_and_as_whom_a_command_runs() {
+        let asked =
+            || ExecVm { cwd: Some("/a".into()), user: Some("me".into()), ..ExecVm::default() };
+        let own = || ExecVm { entrypoint: true, ..ExecVm::default() };
+        let (plain, none) = (ExecVm::default, RunConfig::default);
+        let only_cmd = || RunConfig { cmd: words(&["run"]), ..none() };
+        let strings = |cwd: &str, user: &str| (cwd.to_owned(), user.to_owned());
+        for (asked, workspace, run, expected) in [
+            (plain(), false, none(), strings("-", "-")),
+            (plain(), false, image(), strings("/srv", "app:web")),
+            (plain(), true, none(), strings("/root/repo", "-")),
+            (plain(), true, image(), strings("/root/repo", "-")),
+            (asked(), false, image(), strings("/a", "me")),
+            (asked(), true, image(), strings("/a", "me")),
+            (own(), false, image(), strings("/srv", "app:web")),
+            (own(), true, image(), strings("/srv", "app:web")),
+            (own(), false, only_cmd(), strings("/", "-")),
+            (ExecVm { entrypoint: true, ..asked() }, true, image(), strings("/a", "me")),
+        ] {
+            assert_eq!(where_and_who(asked.clone(), workspace, run), expected, "{asked:?}");
+        }
+        let odd = RunConfig {
+            working_dir: Some("app".into()),
+            user: Some(String::new()),
+            ..RunConfig::default()
+        };
+        assert_eq!(where_and_who(plain(), false, odd), strings("/app", "-"));
+    }
+
+    #[test]
+    fn the_images_program_takes_arguments_as_containers_do() {
+        let argv = |entrypoint: &[&str], cmd: &[&str], asked: &[&str]| {
+            let run = RunConfig {
+                entrypoint: words(entrypoint),
+                cmd: words(cmd),
+                ..RunConfig::default()
+            };
+            let asked = ExecVm { entrypoint: true, argv: words(asked), ..ExecVm::default() };
+            plan_exec(asked, &vm(run, false)).map(|planned| planned.argv.join(" ")).ok()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(argv(&["e", "-x"], &["c"], &[]), some("e -x c"));
+        assert_eq!(argv(&["e", "-x"], &["c"], &["a", "b"]), some("e -x a b"));
+        assert_eq!(argv(&["e"], &[], &[]), some("e"));
+        assert_eq!(argv(&[], &["c", "d"], &[]), some("c d"));
+        assert_eq!(argv(&[], &["c", "d"], &["a"]), some("a"));
+        assert_eq!(argv(&[], &[], &[]), None);
+        assert_eq!(argv(&[], &[], &["a"]), None);
+        // A command is run as it is, whatever the image has.
+        let asked = ExecVm { argv: words(&["ls"]), ..ExecVm::default() };
+        assert_eq!(plan_exec(asked, &vm(image(), false)).unwrap().argv, words(&["ls"]));
+    }
+
+    #[test]
+    fn a_service_is_planned_only_when_asked_for() {
+        let mut plan = record("web").plan;
+        assert_eq!(plan_service(&plan, &image()), Ok(None));
+        plan.entrypoint = Some(Entrypoint::Service(EntrypointOptions::default()));
+        let expected = ServiceSpec {
+            argv: words(&["/entry", "-x", "serve"]),
+            cwd: Some("/srv".into()),
+            user: Some("app:web".into()),
+            stop_signal: 3,
+        };
+        assert_eq!(plan_service(&plan, &image()), Ok(Some(expected)));
+        let none = plan_service(&plan, &RunConfig::default()).unwrap_err();
+        let problem = Problem::from(none);
+        assert!(problem.message.contains("neither an entrypoint nor a command"), "{problem:?}");
+        plan.entrypoint = Some(Entrypoint::Attached);
+        assert_eq!(plan_service(&plan, &image()), Ok(None));
+        assert!(plan_service(&plan, &RunConfig::default()).is_err());
+    }
+
+    #[test]
+    fn signals_by_name_and_number() {
+        let known = [
+            ("SIGTERM", 15),
+            ("quit", 3),
+            ("SIGWINCH", 28),
+            ("SIGRTMIN+3", 37),
+            ("RTMIN", 34),
+            ("SIGRTMAX-1", 63),
+            (" 9 ", 9),
+        ];
+        for (text, number) in known {
+            assert_eq!(parse_signal(text), Some(number), "{text}");
+        }
+        for text in
+            ["", "0", "65", "SIGNOPE", "SIGRTMIN+31", "SIGRTMAX-31", "-1", "SIG+3", "RTMIN++1"]
+        {
+            assert_eq!(parse_signal(text), None, "{text}");
+        }
+    }
+}
