@@ -5,7 +5,7 @@
 //!   client ───────────────────────▶ gate ───────────────────▶ server
 //!          ◀───────────────────────      ◀───────────────────
 //!            answers, counted; after `hold_after(n)` bytes of
-//!            them nothing passes until `open` is called
+//!            them nothing passes until `cut` ends those that wait
 //! ```
 //!
 //! So a test knows what was asked for without racing with a server's log, and can kill a program
@@ -42,6 +42,8 @@ struct State {
     limit: Option<u64>,
     /// Whether something waits at the gate.
     waiting: bool,
+    /// How often everything was cut. A connection ends when this changes.
+    cuts: u64,
 }
 
 impl Gate {
@@ -78,9 +80,11 @@ impl Gate {
         state.waiting = false;
     }
 
-    /// Lets everything pass.
-    pub fn open(&self) {
-        self.shared.lock().limit = None;
+    /// Ends the connections that wait, and lets everything pass from then on.
+    pub fn cut(&self) {
+        let mut state = self.shared.lock();
+        state.limit = None;
+        state.cuts += 1;
         self.shared.changed.notify_all();
     }
 
@@ -118,15 +122,19 @@ impl Shared {
         self.state.lock().expect("no thread of the gate panics")
     }
 
-    /// Waits until some of `wanted` bytes may pass and says how many.
-    fn admit(&self, wanted: usize) -> usize {
+    /// Waits until some of `wanted` bytes may pass and says how many; none once the connection,
+    /// which began after so many `cuts`, is over.
+    fn admit(&self, wanted: usize, cuts: u64) -> Option<usize> {
         let mut state = self.lock();
         loop {
+            if state.cuts != cuts {
+                return None;
+            }
             let left = state.limit.map_or(u64::MAX, |limit| limit.saturating_sub(state.passed));
             let admitted = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
             if admitted > 0 {
                 state.passed += admitted as u64;
-                return admitted;
+                return Some(admitted);
             }
             state.waiting = true;
             self.changed.notify_all();
@@ -156,21 +164,27 @@ fn serve(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
         }
         let _ = to_server.shutdown(Shutdown::Both);
     });
-    let answers = shared.clone();
+    let (answers, cuts) = (shared.clone(), shared.lock().cuts);
     std::thread::spawn(move || {
         let mut bytes = [0; 64 << 10];
-        'connection: while let Ok(count @ 1..) = from_server.read(&mut bytes) {
-            let mut rest = &bytes[..count];
-            while !rest.is_empty() {
-                let admitted = answers.admit(rest.len());
-                if to_client.write_all(&rest[..admitted]).is_err() {
-                    break 'connection;
-                }
-                rest = &rest[admitted..];
+        while let Ok(count @ 1..) = from_server.read(&mut bytes) {
+            if pass(&bytes[..count], &mut to_client, &answers, cuts).is_none() {
+                break;
             }
         }
         let _ = to_client.shutdown(Shutdown::Both);
+        let _ = from_server.shutdown(Shutdown::Both);
     });
+}
+
+/// Passes an answer's `bytes` on as they are admitted; nothing once the connection is over.
+fn pass(mut bytes: &[u8], client: &mut TcpStream, shared: &Shared, cuts: u64) -> Option<()> {
+    while !bytes.is_empty() {
+        let admitted = shared.admit(bytes.len(), cuts)?;
+        client.write_all(&bytes[..admitted]).ok()?;
+        bytes = &bytes[admitted..];
+    }
+    Some(())
 }
 
 /// Notes the complete request heads in `received` and takes them out. Requests that download

@@ -20,11 +20,16 @@ mod repository;
 mod shared;
 mod terminal;
 pub mod tree;
+mod waiting;
+mod web;
 
 pub use gate::Gate;
 pub use home::{Home, Ran};
+pub use leftovers::files;
 pub use oci::Sample;
 pub use registry::Registry;
 pub use repository::Repository;
 pub use terminal::Terminal;
 pub use tree::Tree;
+pub use waiting::eventually;
+pub use web::WebServer;

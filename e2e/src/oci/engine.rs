@@ -20,7 +20,7 @@ pub(super) fn recipe(work: &Path) -> Recipe {
 
     let layout = work.join("layout");
     tools::build(&layout, "hello", &small::busybox(work));
-    let archive = work.join("hello.tar");
+    let archive = work.join("archive");
     let from = format!("oci:{}", image(&layout, "hello"));
     let to = format!("docker-archive:{}:localhost/hello:latest", archive.display());
     run("skopeo", &["copy", "--quiet"], [from.as_ref(), to.as_ref()]);

@@ -34,8 +34,7 @@ use sample::Compression;
 use tools::run;
 
 /// What the images depend on.
-const MAKERS: [&[u8]; 7] = [
-    include_bytes!("mod.rs"),
+const MAKERS: [&[u8]; 6] = [
     include_bytes!("engine.rs"),
     include_bytes!("layer.rs"),
     include_bytes!("many.rs"),
@@ -73,6 +72,26 @@ pub fn ensure_storage(samples: &[Sample]) -> PathBuf {
 pub fn ensure_layout(sample: Sample) -> (PathBuf, &'static str) {
     let _ = ensure_storage(&[sample]);
     (layout(place()), sample.layout_tag())
+}
+
+/// The digest of the manifest of `sample`, where its layers are compressed as usual.
+///
+/// # Panics
+/// As [`ensure_storage`].
+#[must_use]
+pub fn manifest(sample: Sample) -> String {
+    let (layout, tag) = ensure_layout(sample);
+    tools::manifest(&layout, tag)
+}
+
+/// The layers of `sample`, where they are compressed as usual: digest (`sha256:…`) and size.
+///
+/// # Panics
+/// As [`ensure_storage`].
+#[must_use]
+pub fn layers(sample: Sample) -> Vec<(String, u64)> {
+    let (layout, tag) = ensure_layout(sample);
+    tools::layers(&layout, tag)
 }
 
 /// `sample` as `umoci` unpacks it.
@@ -135,8 +154,20 @@ fn make(place: &Path, sample: Sample) {
         let recipe = sample.recipe(work.path());
         tools::build(&layout, sample.layout_tag(), &recipe);
     }
-    let registry = Registry::start(&place.join("storage"));
-    let from = format!("oci:{}", image(&layout, sample.layout_tag()));
+    copy(&layout, sample, &Registry::start(&place.join("storage")));
+}
+
+/// Puts `sample` into a registry of the caller's, to be spoilt.
+///
+/// # Panics
+/// As [`ensure_storage`].
+pub fn push(sample: Sample, registry: &Registry) {
+    let (layout, _) = ensure_layout(sample);
+    copy(&layout, sample, registry);
+}
+
+fn copy(layout: &Path, sample: Sample, registry: &Registry) {
+    let from = format!("oci:{}", image(layout, sample.layout_tag()));
     let to = format!("docker://{}", registry.reference(sample.name()));
     let copy = ["copy", "--quiet", "--dest-tls-verify=false"];
     match sample.compression() {
@@ -147,7 +178,7 @@ fn make(place: &Path, sample: Sample) {
         }
         Compression::None => {
             // It compresses whatever goes to a registry, unless digests have to stay.
-            let dir = TempDir::new_in(place).expect("directory");
+            let dir = tempfile::tempdir().expect("directory");
             let plain = format!("dir:{}", dir.path().display());
             let decompress = ["copy", "--quiet", "--dest-decompress"];
             run("skopeo", &decompress, [from.as_ref(), plain.as_ref()]);

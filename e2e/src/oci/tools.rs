@@ -29,16 +29,41 @@ pub(super) fn run<const N: usize>(program: &str, options: &[&str], arguments: [&
 
 /// The tags in an OCI layout; none when there is no layout.
 pub(super) fn tags(layout: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(layout.join("index.json")).unwrap_or_default();
-    let index: Value = serde_json::from_str(&text).unwrap_or_default();
+    manifests(layout).into_iter().map(|(tag, _)| tag).collect()
+}
+
+/// The digest of the manifest of the image `tag`.
+pub(super) fn manifest(layout: &Path, tag: &str) -> String {
+    let mut found = manifests(layout).into_iter();
+    found.find(|(name, _)| name == tag).expect("the image's manifest").1
+}
+
+/// The layers of the image `tag`: digest and size.
+pub(super) fn layers(layout: &Path, tag: &str) -> Vec<(String, u64)> {
+    let digest = manifest(layout, tag);
+    let manifest = json(&layout.join("blobs").join(digest.replace(':', "/")));
+    let layer = |layer: &Value| {
+        let digest = layer["digest"].as_str().expect("digest").to_owned();
+        (digest, layer["size"].as_u64().expect("size"))
+    };
+    manifest["layers"].as_array().expect("layers").iter().map(layer).collect()
+}
+
+/// The tags in an OCI layout, and the digests of their manifests.
+fn manifests(layout: &Path) -> Vec<(String, String)> {
+    let index = json(&layout.join("index.json"));
     let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
-    manifests
-        .iter()
-        .filter_map(|manifest| {
-            manifest["annotations"]["org.opencontainers.image.ref.name"].as_str()
-        })
-        .map(str::to_owned)
-        .collect()
+    let named = |manifest: &Value| {
+        let tag = manifest["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
+        Some((tag.to_owned(), manifest["digest"].as_str()?.to_owned()))
+    };
+    manifests.iter().filter_map(named).collect()
+}
+
+/// What a file says; nothing when it is not there.
+fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// Makes the image `tag` in `layout`, which is made when there is none.
