@@ -50,7 +50,7 @@ fuzz: ## Fuzz the parsers of hostile input for a minute
 	scripts/fuzz.sh 60
 
 bench: setup build ## Run the benchmarks against their floors
-	cargo build --release -p banger-e2e --example floor
+	cargo build --release -p banger-e2e --examples
 	@for run in bench/*/run; do echo "== $$run"; "$$run" || failed=1; done; exit $${failed:-0}
 
 install: build ## Install to PREFIX (default /usr/local), under DESTDIR if set

@@ -18,6 +18,8 @@ use crate::{leftovers, shared};
 #[derive(Debug)]
 pub struct Home {
     dir: TempDir,
+    /// Whether images, kernels and caches are its own.
+    apart: bool,
 }
 
 /// A finished run of a program.
@@ -47,13 +49,36 @@ impl Home {
     pub fn empty() -> Self {
         // Short: socket paths are limited to 107 bytes.
         let dir = tempfile::Builder::new().prefix("be-").tempdir().expect("temporary directory");
-        let home = Self { dir };
-        for name in ["run", "state", "config", "home"] {
+        let home = Self { dir, apart: false };
+        for name in ["run", "state", "config", "home", "data", "cache"] {
             let path = home.path().join(name);
             fs::create_dir(&path).expect("directory of the home");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("its mode");
         }
         home
+    }
+
+    /// A fresh home with images, kernels and caches of its own, of which there are none yet.
+    #[must_use]
+    pub fn apart() -> Self {
+        let mut home = Self::empty();
+        home.apart = true;
+        home
+    }
+
+    /// Takes a copy of the default kernel into a home [apart](Self::apart).
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn with_kernel(self) -> Self {
+        shared::ensure_image_and_kernel();
+        let to = self.data_dir();
+        fs::create_dir_all(&to).expect("data directory");
+        let from = shared::data_dir().join("banger/kernels");
+        let copied = Command::new("cp").arg("-a").args([&from, &to]).status().expect("cp");
+        assert!(copied.success(), "cannot copy {}", from.display());
+        self
     }
 
     /// The directory that holds everything.
@@ -74,6 +99,27 @@ impl Home {
         self.path().join("run/banger")
     }
 
+    /// banger's data directory: images and kernels.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.xdg_dirs().0.join("banger")
+    }
+
+    /// banger's cache directory.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.xdg_dirs().1.join("banger")
+    }
+
+    /// `XDG_DATA_HOME` and `XDG_CACHE_HOME`.
+    fn xdg_dirs(&self) -> (PathBuf, PathBuf) {
+        if self.apart {
+            (self.path().join("data"), self.path().join("cache"))
+        } else {
+            (shared::data_dir(), shared::cache_dir())
+        }
+    }
+
     /// Writes the configuration file.
     ///
     /// # Panics
@@ -90,6 +136,7 @@ impl Home {
         // Signals as they are at a terminal: whoever runs the tests may have some ignored, which
         // programs inherit.
         let mut command = Command::new("/usr/bin/env");
+        let (data, cache) = self.xdg_dirs();
         command
             .arg("--default-signal")
             .arg(program)
@@ -99,8 +146,8 @@ impl Home {
             .env("XDG_STATE_HOME", self.path().join("state"))
             .env("XDG_RUNTIME_DIR", self.path().join("run"))
             .env("XDG_CONFIG_HOME", self.path().join("config"))
-            .env("XDG_DATA_HOME", shared::data_dir())
-            .env("XDG_CACHE_HOME", shared::cache_dir())
+            .env("XDG_DATA_HOME", data)
+            .env("XDG_CACHE_HOME", cache)
             .current_dir(self.path());
         command
     }
@@ -127,6 +174,35 @@ impl Home {
         input: &[u8],
     ) -> Ran {
         Ran::of(self.banger_command(args), input)
+    }
+
+    /// Pulls an image and returns the name it has here.
+    #[must_use]
+    #[track_caller]
+    pub fn pull(&self, reference: &str) -> String {
+        let ran = self.banger(["image", "pull", reference]).expect_code(0);
+        let name = ran.stdout.trim_end().to_owned();
+        assert!(!name.is_empty() && !name.contains('\n'), "not one name: {}", ran.stdout);
+        name
+    }
+
+    /// The file system of the image `name`.
+    ///
+    /// # Panics
+    /// When there is no such image.
+    #[must_use]
+    #[track_caller]
+    pub fn image_file(&self, name: &str) -> PathBuf {
+        let dir = self.data_dir().join("images");
+        let manifests = fs::read_dir(&dir).into_iter().flatten().flatten();
+        let manifests = manifests.filter_map(|file| {
+            let text = fs::read(file.path()).ok()?;
+            serde_json::from_slice::<Value>(&text).ok()
+        });
+        let file = manifests
+            .filter(|manifest| manifest["name"] == name)
+            .find_map(|manifest| manifest["file"].as_str().map(|file| dir.join(file)));
+        file.unwrap_or_else(|| panic!("no image `{name}` in {}", dir.display()))
     }
 
     /// Starts `banger` with `args` and lets it run.

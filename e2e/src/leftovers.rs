@@ -45,7 +45,7 @@ pub(crate) fn end_processes(home: &Path) {
 }
 
 /// Every file and directory under `dir`.
-pub(crate) fn files(dir: &Path) -> Vec<String> {
+pub fn files(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries
         .flatten()

@@ -1,17 +1,37 @@
-//! Driving the real `banger` as a user would: real VMs, real git, a home of its own.
+//! Driving the real `banger` as a user would: real VMs, real git, real registries, a home of its
+//! own.
 //!
 //! [`Home`] is one user's home in a temporary directory: its own state, sockets and
 //! configuration, hence its own daemon. Images and kernels are shared by all of them (under
-//! `target/e2e`), because making them takes minutes and nothing changes them.
+//! `target/e2e`), because making them takes minutes and nothing changes them; a home that is
+//! [apart](Home::apart) has its own, for tests of images.
+//!
+//! Images come from a [`Registry`], made by [`oci`] with tools of others, and the file systems
+//! that banger makes of them are read by [`ext4`] with tools of others, to be compared as
+//! [`tree::Tree`]s.
 
+pub mod ext4;
+mod gate;
 mod home;
 mod image;
 mod leftovers;
+pub mod oci;
+pub mod registry;
 mod repository;
 mod shared;
 mod terminal;
+pub mod tree;
+mod waiting;
+mod web;
 
+pub use gate::Gate;
 pub use home::{Home, Ran};
 pub use image::OciImage;
+pub use leftovers::files;
+pub use oci::Sample;
+pub use registry::Registry;
 pub use repository::Repository;
 pub use terminal::Terminal;
+pub use tree::Tree;
+pub use waiting::eventually;
+pub use web::WebServer;

@@ -103,15 +103,18 @@ impl Board {
             // `max` beats the plainer models in speed too.
             Accel::Tcg => ("tcg,thread=multi", "max"),
         };
-        let early_khz = match (machine.accel, machine.host_khz) {
+        let clock = match (machine.accel, machine.host_khz) {
             (Accel::Kvm, _) => None,
-            (Accel::Tcg, Some(khz)) => Some(format!("tsc_early_khz={khz}")),
+            // The emulated counter is the host's. All that a guest could check it against is its
+            // timer interrupts, which come late or never on a busy host: it would believe those,
+            // and its clock would fall behind.
+            (Accel::Tcg, Some(khz)) => Some(format!("tsc_early_khz={khz} tsc=reliable")),
             (Accel::Tcg, None) => {
                 return Self { machine: "q35", bus: "pci", accel, cpu, cmdline: Vec::new() };
             }
         };
         // There is no PCI to look for; the kernel would complain on the console.
-        let cmdline = early_khz.into_iter().chain(["pci=off".to_owned()]).collect();
+        let cmdline = clock.into_iter().chain(["pci=off".to_owned()]).collect();
         Self { machine: "microvm", bus: "device", accel, cpu, cmdline }
     }
 
