@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("banger-agent", &["banger-link", "banger-proto"]),
     ("banger-daemon", &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs"]),
     ("banger-cli", &["banger-daemon", "banger-link", "banger-proto"]),
-    ("banger-testkit", &["banger-agent", "banger-daemon", "banger-link", "banger-proto"]),
+    (
+        "banger-testkit",
+        &["banger-agent", "banger-daemon", "banger-fetch", "banger-link", "banger-proto"],
+    ),
     ("banger-e2e", &["banger-proto", "banger-rootfs", "banger-testkit"]),
 ];
 

@@ -31,7 +31,8 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     let failed = |error: &dyn std::error::Error| Problem::from_error(Code::OperationFailed, error);
     let (file, _) = load_config(&options.paths.config_file).map_err(|error| failed(&error))?;
     let config = resolve(file, observe_host());
-    let images = Images::new(&options.paths, &options.env, None);
+    let fetcher = options.fetcher(&config);
+    let images = Images::new(&options.paths, &options.env, &fetcher, None);
     let image = images.find(image_name(asked, &config)).await?;
     let hypervisor = ConfiguredHypervisor::new(
         &config,
@@ -45,7 +46,8 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
         backend: hypervisor.features(),
     };
     let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;
-    if let Some(kernel) = Kernels::new(&options.paths, &options.env).find(&plan.kernel).await? {
+    let kernels = Kernels::new(&options.paths, &options.env, &fetcher);
+    if let Some(kernel) = kernels.find(&plan.kernel).await? {
         kernel.check(inventory.backend.machine)?;
     }
     let files = match &asked.workspace {

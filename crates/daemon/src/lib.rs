@@ -28,6 +28,7 @@ pub mod doctor;
 pub mod dry_run;
 pub mod engine;
 pub mod exec;
+pub mod fetcher;
 pub mod guest;
 pub mod http;
 pub mod hypervisor;

@@ -1,9 +1,13 @@
 //! Telling a request's client how its work goes.
 
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use banger_proto::api::{Event, Stage};
 use tokio::sync::mpsc;
+
+/// Time between two reports of a [`Meter`].
+const METER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where the events of one request go. Cloned freely; sending never waits and never fails: a
 /// client that is gone, or none at all, loses events and nothing else.
@@ -46,9 +50,34 @@ impl Progress {
         self.send(Event::Progress { label: label.into(), done, total });
     }
 
+    /// For what is counted in small steps: says how far `label` is, as often as people can read.
+    #[must_use]
+    pub fn meter(&self, label: &'static str) -> Meter {
+        Meter { progress: self.clone(), label, last: Mutex::new(None) }
+    }
+
     /// Says something the user should know.
     pub fn notice(&self, text: impl Into<String>) {
         self.send(Event::Notice { text: text.into() });
+    }
+}
+
+/// How far something is, told now and then.
+#[derive(Debug)]
+pub struct Meter {
+    progress: Progress,
+    label: &'static str,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Meter {
+    /// It is at `done` of `total` bytes. The end is always told.
+    pub fn update(&self, done: u64, total: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if done == total || last.is_none_or(|last| last.elapsed() >= METER_INTERVAL) {
+            *last = Some(Instant::now());
+            self.progress.update(self.label, done, Some(total));
+        }
     }
 }
 

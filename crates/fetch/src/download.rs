@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use reqwest::{Method, Url};
 
-use crate::digest::Digest;
 use crate::http::retry::retrying;
 use crate::http::{self, AddressError, Http, HttpError, address};
 use crate::transfer::{
     Body, Opened, Partial, Source, SourceError, TransferError, Wanted, from_offset, parse_answer,
     receive, take_turn,
 };
+use banger_proto::Digest;
 
 /// Why a file was not fetched.
 #[derive(Debug, thiserror::Error)]

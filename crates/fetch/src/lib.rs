@@ -11,21 +11,19 @@
 
 mod auth;
 mod blobs;
-mod digest;
 mod download;
+mod hash;
 mod http;
 mod network;
 mod problem;
-mod reference;
 mod registry;
 mod transfer;
 
 pub use auth::{AuthError, AuthFiles, Helper, HelperReply, NoHelpers};
 pub use blobs::{Blob, Blobs, Pruned};
-pub use digest::{Digest, DigestError};
 pub use download::{DownloadError, Head};
+pub use hash::sha256;
 pub use http::{AddressError, Http, HttpError, ResolveError, SetupError};
 pub use network::{Network, Retry};
-pub use reference::{Reference, ReferenceError};
 pub use registry::{LayerFile, ManifestError, Progress, PullError, Pulled, Registry};
 pub use transfer::{SourceError, TransferError};

@@ -5,20 +5,13 @@ use banger_proto::{Code, Problem};
 use crate::auth::AuthError;
 use crate::download::DownloadError;
 use crate::http::{HttpError, SetupError};
-use crate::reference::ReferenceError;
 use crate::registry::PullError;
 use crate::transfer::{SourceError, TransferError};
 
-impl From<ReferenceError> for Problem {
-    fn from(error: ReferenceError) -> Self {
-        Self::from_error(Code::BadRequest, &error)
-    }
-}
-
-impl From<SetupError> for Problem {
-    fn from(error: SetupError) -> Self {
-        let problem = Self::from_error(Code::OperationFailed, &error);
-        let hint = match &error {
+impl From<&SetupError> for Problem {
+    fn from(error: &SetupError) -> Self {
+        let problem = Self::from_error(Code::OperationFailed, error);
+        let hint = match error {
             SetupError::Proxy { variable } => {
                 format!("correct {variable} where the daemon starts, then restart it")
             }
@@ -32,15 +25,15 @@ impl From<SetupError> for Problem {
     }
 }
 
-impl From<PullError> for Problem {
-    fn from(error: PullError) -> Self {
-        let code = match &error {
+impl From<&PullError> for Problem {
+    fn from(error: &PullError) -> Self {
+        let code = match error {
             PullError::NotFound { .. } => Code::NotFound,
             PullError::Manifest { .. } => Code::BadRequest,
             _ => Code::OperationFailed,
         };
-        let problem = Self::from_error(code, &error);
-        match &error {
+        let problem = Self::from_error(code, error);
+        match error {
             PullError::NotFound { canonical, .. } => {
                 problem.hint(format!("look at the spelling; what was asked for is `{canonical}`"))
             }
@@ -60,12 +53,12 @@ impl From<PullError> for Problem {
     }
 }
 
-impl From<DownloadError> for Problem {
-    fn from(error: DownloadError) -> Self {
-        match &error {
-            DownloadError::NotFound { .. } => Self::from_error(Code::NotFound, &error),
+impl From<&DownloadError> for Problem {
+    fn from(error: &DownloadError) -> Self {
+        match error {
+            DownloadError::NotFound { .. } => Self::from_error(Code::NotFound, error),
             DownloadError::Transfer { source, .. } => {
-                add_transfer_hints(Self::from_error(Code::OperationFailed, &error), source)
+                add_transfer_hints(Self::from_error(Code::OperationFailed, error), source)
             }
         }
     }

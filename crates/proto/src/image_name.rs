@@ -5,23 +5,20 @@
 //! reference  alpine:latest   localhost:5000/team/app:1.2   ghcr.io/x/y@sha256:…
 //! ```
 //!
-//! An image can have either form, a kernel a plain name only. References follow the grammar of
-//! <https://pkg.go.dev/github.com/distribution/reference>; which registry a short one means is
-//! not decided here.
+//! An image can have either form, a kernel a plain name only. What a reference is, says
+//! [`Reference`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oci::{Reference, ReferenceError};
+
 /// Longest plain name.
 pub const MAX_PLAIN_LEN: usize = 100;
-/// Longest name of any form: more than a registry takes without tag and digest (255).
-pub const MAX_IMAGE_NAME_LEN: usize = 400;
-/// Longest tag.
-const MAX_TAG_LEN: usize = 128;
-/// The tag that is meant where none is written.
-const DEFAULT_TAG: &str = "latest";
+/// The tag that need not be written.
+const LATEST: &str = ":latest";
 
 /// Whether `name` is a plain one: 1–100 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter
 /// or digit. It can be part of a file name as it is.
@@ -39,16 +36,6 @@ pub fn is_plain_name(name: &str) -> bool {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct ImageName(String);
 
-/// Why a text is not the name of an image.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot be the name of an image: {why}")]
-pub struct ParseImageNameError {
-    /// The refused text.
-    pub name: String,
-    /// What is wrong with it.
-    pub why: &'static str,
-}
-
 impl ImageName {
     /// The name as text.
     #[must_use]
@@ -62,131 +49,34 @@ impl ImageName {
         is_plain_name(&self.0)
     }
 
-    /// The name that this one is short for: with the tag that is meant where none is written.
-    /// Nothing for a name that says it all.
+    /// The names of images here that mean the same image, this one first: in the familiar form with
+    /// its tag, and without a tag that need not be written.
     #[must_use]
-    pub fn with_default_tag(&self) -> Option<Self> {
-        let parts = Parts::of(&self.0);
-        let complete = parts.tag.is_some() || parts.digest.is_some();
-        (!complete).then(|| Self(format!("{}:{DEFAULT_TAG}", self.0)))
-    }
-}
-
-/// A name taken apart, its parts not checked yet.
-struct Parts<'a> {
-    host: Option<&'a str>,
-    path: &'a str,
-    tag: Option<&'a str>,
-    digest: Option<&'a str>,
-}
-
-impl<'a> Parts<'a> {
-    fn of(name: &'a str) -> Self {
-        let (rest, digest) = split_last(name, '@');
-        // A colon before the last slash is a port's.
-        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
-        let (rest, tag) = match rest[last..].find(':') {
-            Some(colon) => (&rest[..last + colon], Some(&rest[last + colon + 1..])),
-            None => (rest, None),
-        };
-        let (host, path) = match rest.split_once('/') {
-            Some((first, path)) if is_host_like(first) => (Some(first), path),
-            _ => (None, rest),
-        };
-        Self { host, path, tag, digest }
-    }
-}
-
-fn split_last(text: &str, separator: char) -> (&str, Option<&str>) {
-    match text.split_once(separator) {
-        Some((before, after)) => (before, Some(after)),
-        None => (text, None),
-    }
-}
-
-/// Whether the first part of a path is a registry and not a user, as Docker tells them apart.
-fn is_host_like(part: &str) -> bool {
-    part == "localhost" || part.contains(['.', ':']) || part.chars().any(|c| c.is_ascii_uppercase())
-}
-
-fn check(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("it is empty");
-    }
-    if name.len() > MAX_IMAGE_NAME_LEN {
-        return Err("it is too long");
-    }
-    if is_plain_name(name) {
-        return Ok(());
-    }
-    let parts = Parts::of(name);
-    if parts.host.is_some_and(|host| !is_host(host)) {
-        return Err("what stands before its first `/` is no registry");
-    }
-    if !parts.path.split('/').all(is_component) {
-        return Err("use a-z, 0-9, `.`, `_` and `-`, with `/` between the parts");
-    }
-    if parts.tag.is_some_and(|tag| !is_tag(tag)) {
-        return Err("what stands after its `:` is no tag");
-    }
-    if parts.digest.is_some_and(|digest| !is_digest(digest)) {
-        return Err("what stands after its `@` is not `sha256:` and 64 hexadecimal digits");
-    }
-    Ok(())
-}
-
-fn is_host(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let legal = match address {
-        Some(address) => {
-            !address.is_empty() && address.chars().all(|c| c.is_ascii_hexdigit() || c == ':')
+    pub fn aliases(&self) -> Vec<Self> {
+        let mut aliases = vec![self.clone()];
+        if let Ok(reference) = self.0.parse::<Reference>() {
+            let familiar = reference.familiar();
+            let short = familiar.strip_suffix(LATEST).map(str::to_owned);
+            let more = [Some(familiar), short].into_iter().flatten().map(Self);
+            aliases.extend(more.filter(|alias| alias != self));
         }
-        None => name.split('.').all(|label| {
-            !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        }),
-    };
-    legal && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
-}
-
-fn is_component(part: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    part.starts_with(inner)
-        && part.ends_with(inner)
-        && part.chars().all(|c| inner(c) || ".-_".contains(c))
-        && !part.contains("..")
-}
-
-fn is_tag(tag: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    tag.len() <= MAX_TAG_LEN
-        && tag.starts_with(inner)
-        && tag.chars().all(|c| inner(c) || c == '.' || c == '-')
-}
-
-fn is_digest(digest: &str) -> bool {
-    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    digest
-        .strip_prefix("sha256:")
-        .is_some_and(|digits| digits.len() == 64 && digits.chars().all(hex))
+        aliases
+    }
 }
 
 impl FromStr for ImageName {
-    type Err = ParseImageNameError;
+    type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match check(text) {
-            Ok(()) => Ok(Self(text.to_owned())),
-            Err(why) => Err(ParseImageNameError { name: text.to_owned(), why }),
+        if !is_plain_name(text) {
+            text.parse::<Reference>()?;
         }
+        Ok(Self(text.to_owned()))
     }
 }
 
 impl TryFrom<String> for ImageName {
-    type Error = ParseImageNameError;
+    type Error = ReferenceError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -230,31 +120,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_says_why() {
-        let why = |name: &str| name.parse::<ImageName>().unwrap_err().why;
-        assert_eq!(why(""), "it is empty");
-        assert_eq!(why(&"x".repeat(401)), "it is too long");
-        assert_eq!(why("alpine:"), "what stands after its `:` is no tag");
-        assert_eq!(why("local host:1/x"), "what stands before its first `/` is no registry");
-        assert_eq!(why("localhost:99999/x"), "what stands before its first `/` is no registry");
-        assert!(why("alpine@sha256:00").contains("64 hexadecimal"));
+    fn what_is_no_name() {
         for bad in [
-            "..", "../x", "a/../b", "a//b", "/a", "a/", ".work", "A", "a b", "a\n", "a+b",
+            "",
+            "..",
+            "../x",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a/",
+            ".work",
+            "A",
+            "a b",
+            "a\n",
+            "a+b",
             "a/b:c:d",
+            "alpine:",
+            "local host:1/x",
+            "localhost:99999/x",
+            "alpine@sha256:00",
         ] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn the_default_tag_is_added_once() {
-        let full = |name: &str| {
-            name.parse::<ImageName>().unwrap().with_default_tag().map(|name| name.to_string())
+    fn what_means_the_same() {
+        let aliases = |name: &str| {
+            let aliases = name.parse::<ImageName>().unwrap().aliases();
+            aliases.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(full("alpine").as_deref(), Some("alpine:latest"));
-        assert_eq!(full("localhost:5000/x").as_deref(), Some("localhost:5000/x:latest"));
-        assert_eq!(full("alpine:3"), None);
-        assert_eq!(full(&format!("alpine@sha256:{}", "0".repeat(64))), None);
+        assert_eq!(aliases("alpine"), ["alpine", "alpine:latest"]);
+        assert_eq!(aliases("alpine:latest"), ["alpine:latest", "alpine"]);
+        assert_eq!(aliases("alpine:3"), ["alpine:3"]);
+        let whole = "docker.io/library/alpine";
+        assert_eq!(aliases(whole), [whole, "alpine:latest", "alpine"]);
+        assert_eq!(aliases("x_"), ["x_"]);
     }
 
     #[test]

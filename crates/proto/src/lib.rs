@@ -11,6 +11,7 @@
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
 //! | [`id`], [`name`], [`image_name`], [`size`] | the words all of them share |
+//! | [`oci`] | names of images in registries, digests |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
 
 pub mod api;
@@ -20,6 +21,7 @@ pub mod guest;
 pub mod id;
 pub mod image_name;
 pub mod name;
+pub mod oci;
 pub mod paths;
 pub mod problem;
 pub mod size;
@@ -28,6 +30,7 @@ pub mod supervisor;
 pub use id::{OpId, VmId};
 pub use image_name::ImageName;
 pub use name::VmName;
+pub use oci::{Digest, Reference};
 pub use paths::Paths;
 pub use problem::{Code, Problem};
 pub use size::ByteSize;

@@ -116,6 +116,13 @@ impl Problem {
         problem
     }
 
+    /// The same failure with more ways out.
+    #[must_use]
+    pub fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+        self.hints.extend(hints);
+        self
+    }
+
     /// The same failure with `error` and its sources as causes.
     #[must_use]
     pub fn because(mut self, error: &dyn std::error::Error) -> Self {

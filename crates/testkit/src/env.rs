@@ -5,8 +5,10 @@ use std::path::Path;
 use banger_daemon::config::{Config, ConfigFile, HostFacts, resolve};
 use banger_daemon::engine::Host;
 use banger_daemon::exec::HostEnv;
+use banger_daemon::fetcher::{CredentialHelpers, Fetcher};
 use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
+use banger_fetch::{AuthFiles, Network, Retry};
 use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
 use tempfile::TempDir;
@@ -68,9 +70,11 @@ impl TestEnv {
             "PATH" => Some("/usr/bin:/bin".into()),
             _ => None,
         });
+        let fetcher = unreachable(&env, &self.paths.cache_dir);
+        let catalog_url = self.config.catalog_url.value.clone();
         Host {
-            images: Images::new(&self.paths, &env, self.config.catalog_url.value.clone()),
-            kernels: Kernels::new(&self.paths, &env),
+            images: Images::new(&self.paths, &env, &fetcher, catalog_url),
+            kernels: Kernels::new(&self.paths, &env, &fetcher),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
             env,
@@ -119,4 +123,17 @@ impl Default for TestEnv {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What reaches no registry, wherever the test runs: its proxy is a port that nobody listens at.
+fn unreachable(env: &HostEnv, cache: &Path) -> Fetcher {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let network = Network {
+        https_proxy: Some(format!("http://{address}")),
+        retry: Retry { attempts: 1, ..Retry::default() },
+        ..Network::default()
+    };
+    let helpers = CredentialHelpers::from_env(env.clone(), |_| None);
+    Fetcher::new(network, AuthFiles::none(), helpers, cache)
 }

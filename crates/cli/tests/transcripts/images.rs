@@ -136,7 +136,7 @@ fn imports_a_file_and_standard_input() {
     "#);
     assert_snapshot!(host.run(&["image", "import", "--name", "a+b", "rootfs.tar"]), @"
     -- stderr
-    error: invalid value 'a+b' for '--name <NAME>': `a+b` cannot be the name of an image: use a-z, 0-9, `.`, `_` and `-`, with `/` between the parts
+    error: invalid value 'a+b' for '--name <NAME>': `a+b` cannot be part of an image name: use a-z and 0-9, separated by `.`, `_`, `__` or `-`
 
     For more information, try '--help'.
     -- exit 2

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::artifacts::vanished;
-use super::{Engine, Work};
+use super::{Engine, Host, Work};
 use crate::image::{ImageError, Images};
 use crate::vm::state::{VmRecord, VmState};
 
@@ -35,14 +35,26 @@ impl Engine {
         Ok(ImageDetails { image, vms })
     }
 
-    /// Gets an image. The last event is `image_ready` or `failed`.
+    /// Makes an image from its recipe. The last event is `image_ready` or `failed`.
     #[must_use]
-    pub fn obtain_image(&self, asked: ObtainImage) -> Work {
+    pub fn build_image(&self, asked: ObtainImage) -> Work {
         let (host, engine) = (Arc::clone(&self.inner.host), self.clone());
         self.obtain(|progress| async move {
-            let name = asked.name.unwrap_or_else(|| host.config.default_image_name.value.clone());
-            host.images.ensure(&name, asked.force, &progress).await?;
-            engine.image_ready(&name).await
+            let name = image_asked_for(&host, asked.name);
+            let image = host.images.build(&name, asked.force, &progress).await?;
+            engine.image_ready(&image.name).await
+        })
+    }
+
+    /// Gets an image from wherever it is, or what is new of it. The last event is `image_ready` or
+    /// `failed`.
+    #[must_use]
+    pub fn pull_image(&self, asked: ObtainImage) -> Work {
+        let (host, engine) = (Arc::clone(&self.inner.host), self.clone());
+        self.obtain(|progress| async move {
+            let name = image_asked_for(&host, asked.name);
+            let image = host.images.pull(&name, asked.force, &progress).await?;
+            engine.image_ready(&image.name).await
         })
     }
 
@@ -120,12 +132,13 @@ impl Engine {
         Ok(image)
     }
 
-    /// Removes the files of images that nothing needs any more, and what killed work left.
+    /// Removes the files of images that nothing needs any more, the cache of layers, and what
+    /// killed work left.
     ///
     /// # Errors
     /// When the indexes cannot be read.
     pub async fn prune_images(&self) -> Result<Pruned, Problem> {
-        let left = self.inner.host.images.prune_leftovers().await;
+        let left = self.inner.host.images.prune_cache().await?;
         let mut pruned = self.try_collect_images().await?;
         pruned.files += left.files;
         pruned.bytes = ByteSize::from_bytes(pruned.bytes.bytes() + left.bytes.bytes());
@@ -176,6 +189,10 @@ impl Engine {
         });
         names.collect()
     }
+}
+
+fn image_asked_for(host: &Host, name: Option<String>) -> String {
+    name.unwrap_or_else(|| host.config.default_image_name.value.clone())
 }
 
 /// The files that VMs were made from; nothing while one is being made whose file is not known.

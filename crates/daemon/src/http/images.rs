@@ -31,7 +31,7 @@ pub(super) async fn build_image(
     Extension(guard): Extension<InFlight>,
     Asked(asked): Asked<ObtainImage>,
 ) -> Response {
-    events::respond(api.engine.obtain_image(asked), op, guard)
+    events::respond(api.engine.build_image(asked), op, guard)
 }
 
 /// Gets an image from wherever it is.
@@ -43,7 +43,7 @@ pub(super) async fn pull_image(
     Extension(guard): Extension<InFlight>,
     Asked(asked): Asked<ObtainImage>,
 ) -> Response {
-    events::respond(api.engine.obtain_image(asked), op, guard)
+    events::respond(api.engine.pull_image(asked), op, guard)
 }
 
 /// Makes an image of an archive on this host.

@@ -8,17 +8,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use banger_proto::ByteSize;
-use banger_proto::api::RunConfig;
 
 use super::catalog::{CatalogImage, Recipe, find_recipe};
 use super::index::Index;
 use super::manifest::Manifest;
-use super::oci::{NewImage, make_image};
+use super::oci::make_image;
 use super::{ImageError, lost};
 use crate::artifact::mmdebstrap::{make_tar, tar_in};
 use crate::artifact::{WorkDirs, cancellable};
 use crate::disk::check_space;
 use crate::exec::HostEnv;
+use crate::fetcher::Fetcher;
 use crate::progress::Progress;
 use banger_rootfs::layers::Layer;
 
@@ -34,6 +34,8 @@ pub(super) struct Builder {
     pub(super) work: WorkDirs,
     /// The environment of host programs.
     pub(super) env: HostEnv,
+    /// What comes over the network.
+    pub(super) fetcher: Fetcher,
 }
 
 /// Makes `image` from the recipe of this name, of the release `suite`, and takes it into the index.
@@ -61,7 +63,7 @@ pub(super) async fn build_image(
         .map_err(|source| ImageError::Packaging { name: image.name.to_string(), source })?;
 
     let name = image.name.clone();
-    let about = describe(image, &recipe_name);
+    let about = image.describe(format!("recipe {recipe_name}"));
     let work = cancellable(move |cancelled| {
         // The directory goes when the work ends, not when somebody stops waiting for it.
         let work = work;
@@ -77,19 +79,6 @@ pub(super) async fn build_image(
     let manifest = work.await.map_err(|source| lost(name.as_str(), source))??;
     tracing::info!(image = %name, digest = %manifest.digest, "image made");
     Ok(manifest)
-}
-
-fn describe(image: CatalogImage, recipe: &str) -> NewImage {
-    NewImage {
-        name: image.name,
-        description: image.description,
-        source: format!("recipe {recipe}"),
-        distro: image.distro,
-        arch: image.arch,
-        kernel_ref: image.kernel_ref,
-        run: RunConfig { env: image.env, ..RunConfig::default() },
-        replace: true,
-    }
 }
 
 /// What mmdebstrap is told about an image.

@@ -14,12 +14,13 @@
 
 use std::collections::BTreeMap;
 
+use banger_proto::api::RunConfig;
 use banger_proto::image_name::is_plain_name;
-use banger_proto::{ByteSize, ImageName};
+use banger_proto::{ByteSize, Digest, ImageName, Reference};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::archive::parse_hex;
+use super::oci::NewImage;
 
 /// Version of the catalog's form.
 const VERSION: u32 = 1;
@@ -68,7 +69,7 @@ struct Entry {
     url: Option<String>,
     sha256: Option<String>,
     size: Option<ByteSize>,
-    oci: Option<ImageName>,
+    oci: Option<String>,
 }
 
 /// An image that can be had.
@@ -88,8 +89,22 @@ pub(crate) struct CatalogImage {
     pub(crate) env: BTreeMap<String, String>,
     /// How it is had.
     pub(crate) origin: Origin,
-    /// Reference of an image that serves as well, where the origin is of no use.
-    pub(crate) oci: Option<ImageName>,
+}
+
+impl CatalogImage {
+    /// What is said about it once it is here; `source` is what it was made of.
+    pub(super) fn describe(self, source: String) -> NewImage {
+        NewImage {
+            name: self.name,
+            description: self.description,
+            source,
+            distro: self.distro,
+            arch: self.arch,
+            kernel_ref: self.kernel_ref,
+            run: RunConfig { env: self.env, ..RunConfig::default() },
+            replace: true,
+        }
+    }
 }
 
 /// How an image of the catalog is had.
@@ -101,11 +116,13 @@ pub(crate) enum Origin {
         recipe: String,
         /// Release of the distribution.
         suite: String,
+        /// An image in a registry that serves as well, for hosts that cannot build.
+        instead: Option<Reference>,
     },
     /// Fetched, ready made.
     Bundle(BundleAt),
-    /// From a registry, by the reference beside it.
-    Registry,
+    /// From a registry.
+    Registry(Reference),
 }
 
 /// Where a bundle is and how it is recognised.
@@ -114,7 +131,7 @@ pub(crate) struct BundleAt {
     /// Address.
     pub(crate) url: String,
     /// SHA-256 of the bundle.
-    pub(crate) sha256: [u8; 32],
+    pub(crate) sha256: Digest,
     /// Its length.
     pub(crate) size: ByteSize,
 }
@@ -177,24 +194,26 @@ fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
     if entry.kernel_ref.as_deref().is_some_and(|kernel| !is_plain_name(kernel)) {
         return Err(wrong("wants a kernel by a name that none can have"));
     }
-    let origin = match (entry.recipe, entry.url) {
-        (Some(recipe), None) => {
+    let oci = entry.oci.as_deref().map(str::parse::<Reference>).transpose();
+    let oci = oci.map_err(|_| wrong("has a reference that is none"))?;
+    let origin = match (entry.recipe, entry.url, oci) {
+        (Some(recipe), None, instead) => {
             if find_recipe(&recipe).is_none() {
                 return Err(wrong("names a recipe that this program has not"));
             }
             let suite = entry.suite.ok_or_else(|| wrong("has a recipe and no suite"))?;
-            Origin::Recipe { recipe, suite }
+            Origin::Recipe { recipe, suite, instead }
         }
-        (None, Some(url)) => {
-            let sha256 = entry.sha256.as_deref().and_then(parse_hex);
+        (None, Some(url), _) => {
+            let sha256 = entry.sha256.as_deref().and_then(|hex| Digest::parse_hex(hex).ok());
             let (Some(sha256), Some(size)) = (sha256, entry.size) else {
                 return Err(wrong("has an address without the SHA-256 and size of what is there"));
             };
             Origin::Bundle(BundleAt { url, sha256, size })
         }
-        (None, None) if entry.oci.is_some() => Origin::Registry,
-        (None, None) => return Err(wrong("does not say where the image is")),
-        (Some(_), Some(_)) => return Err(wrong("has both a recipe and an address")),
+        (None, None, Some(reference)) => Origin::Registry(reference),
+        (None, None, None) => return Err(wrong("does not say where the image is")),
+        (Some(_), Some(_), _) => return Err(wrong("has both a recipe and an address")),
     };
     Ok(CatalogImage {
         name,
@@ -204,7 +223,6 @@ fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
         kernel_ref: entry.kernel_ref,
         env: entry.env,
         origin,
-        oci: entry.oci,
     })
 }
 
@@ -280,15 +298,12 @@ mod tests {
         });
         let at = BundleAt {
             url: "https://example.org/x.tar.zst".into(),
-            sha256: [0xab; 32],
+            sha256: Digest::from_bytes([0xab; 32]),
             size: ByteSize::from_bytes(7),
         };
         assert_eq!(parse(bundle).unwrap().origin, Origin::Bundle(at));
         let reference = parse(serde_json::json!({ "oci": "debian:bookworm" })).unwrap();
-        assert_eq!(
-            (reference.origin, reference.oci.unwrap().as_str()),
-            (Origin::Registry, "debian:bookworm")
-        );
+        assert_eq!(reference.origin, Origin::Registry("debian:bookworm".parse().unwrap()));
     }
 
     #[test]

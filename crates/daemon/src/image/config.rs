@@ -1,12 +1,13 @@
 //! What an OCI image's configuration says about running it
 //! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
 
+use banger_proto::Digest;
 use banger_proto::api::RunConfig;
 use oci_spec::image::{Arch, ImageConfiguration, Os};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// It is for other machines.
     #[error("the image is for {os}/{arch}, not for linux/amd64")]
     Platform {
@@ -42,8 +43,8 @@ pub(crate) fn parse_config(config: &ImageConfiguration) -> Result<OciConfig, Con
         return Err(ConfigError::Platform { os, arch });
     }
     let diff_ids = config.rootfs().diff_ids().iter().map(|text| {
-        let digest = text.strip_prefix("sha256:").and_then(super::archive::parse_hex);
-        digest.ok_or_else(|| ConfigError::DiffId(text.clone()))
+        let digest = text.parse::<Digest>();
+        digest.map(|digest| *digest.as_bytes()).map_err(|_| ConfigError::DiffId(text.clone()))
     });
     let diff_ids = diff_ids.collect::<Result<_, _>>()?;
     let Some(said) = config.config() else {

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::image_name::ParseImageNameError;
+use banger_proto::oci::ReferenceError;
 use banger_proto::{ByteSize, Code, Problem};
 use banger_rootfs::bundle::BundleError;
 use banger_rootfs::layers;
 
 use super::archive::ArchiveError;
 use super::catalog::CatalogError;
-use super::network::NetworkError;
+use super::config::ConfigError;
 use super::register::NoExt4;
 use crate::artifact::Lost;
 use crate::artifact::mmdebstrap::PackagingError;
 use crate::disk::NoSpace;
+use crate::fetcher::FetchError;
 
 /// Why an image cannot be found or made.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,7 @@ pub enum ImageError {
     Exists(String),
     /// No image can have this name.
     #[error(transparent)]
-    Name(#[from] ParseImageNameError),
+    Name(#[from] ReferenceError),
     /// No kernel can have this name.
     #[error("`{0}` cannot be the name of a kernel: use a-z, 0-9, `.`, `_` and `-`")]
     Kernel(String),
@@ -96,14 +97,33 @@ pub enum ImageError {
         /// What is in the bundle.
         found: String,
     },
-    /// Something did not come over the network.
+    /// It does not come over the network.
     #[error("cannot get image `{name}`")]
-    Network {
+    Fetch {
+        /// The image.
+        name: String,
+        /// A name like it.
+        near: Option<String>,
+        /// Why.
+        #[source]
+        source: Box<FetchError>,
+    },
+    /// A layer in the cache is not what it was.
+    #[error("cannot make image `{name}`: its layer `{layer}` was damaged on this disk")]
+    Damaged {
+        /// The image.
+        name: String,
+        /// Digest of the layer.
+        layer: String,
+    },
+    /// Its registry has an image that does not run here.
+    #[error("cannot use image `{name}`")]
+    Config {
         /// The image.
         name: String,
         /// Why.
         #[source]
-        source: NetworkError,
+        source: ConfigError,
     },
     /// Nobody waits for it any more.
     #[error("making image `{0}` was given up")]
@@ -175,13 +195,6 @@ pub enum ImageError {
     Shared(Arc<ImageError>),
 }
 
-impl ImageError {
-    /// Whether there is no such image, as opposed to one that cannot be had now.
-    pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Network { source: NetworkError::NoRegistry(_), .. })
-    }
-}
-
 impl From<ImageError> for Problem {
     fn from(error: ImageError) -> Self {
         render_problem(&error)
@@ -191,14 +204,19 @@ impl From<ImageError> for Problem {
 fn render_problem(error: &ImageError) -> Problem {
     match error {
         ImageError::Shared(error) => render_problem(error),
-        ImageError::Unknown { near, known, .. } => {
-            let problem = Problem::from_error(Code::NotFound, error);
-            let problem = match near {
-                Some(near) => problem.hint(format!("Did you mean `{near}`?")),
-                None => problem,
-            };
-            problem.hint(format!("Known images: {}.", known.join(", ")))
+        ImageError::Unknown { near, known, .. } => Problem::from_error(Code::NotFound, error)
+            .hints(render_near(near.as_ref()))
+            .hint(format!("Known images: {}.", known.join(", "))),
+        ImageError::Fetch { near, source, .. } => {
+            let cause = Problem::from(&**source);
+            Problem::from_error(cause.code, error)
+                .hints(render_near(near.as_ref()))
+                .hints(cause.hints)
         }
+        ImageError::Damaged { name, .. } => Problem::from_error(Code::OperationFailed, error)
+            .hint(format!("get it again, the layer was removed: banger image pull {name}")),
+        ImageError::NoRecipe(name) => Problem::from_error(Code::NotFound, error)
+            .hint(format!("from wherever else it is: banger image pull {name}")),
         ImageError::Packaging { source, .. } => {
             let problem = Problem::from_error(Code::OperationFailed, error);
             match source.hint() {
@@ -212,7 +230,8 @@ fn render_problem(error: &ImageError) -> Problem {
         ImageError::Name(_)
         | ImageError::Kernel(_)
         | ImageError::Relative(_)
-        | ImageError::NotExt4 { .. } => Problem::from_error(Code::BadRequest, error),
+        | ImageError::NotExt4 { .. }
+        | ImageError::Config { .. } => Problem::from_error(Code::BadRequest, error),
         ImageError::Gone { name, .. } => Problem::from_error(Code::NotFound, error)
             .hint(format!("put it back, or forget the image: banger image delete {name}")),
         ImageError::NotRegistered(_) => Problem::from_error(Code::Conflict, error),
@@ -224,6 +243,10 @@ fn render_problem(error: &ImageError) -> Problem {
             .hint(format!("delete them first: banger vm delete {}", vms.join(" "))),
         _ => Problem::from_error(Code::OperationFailed, error),
     }
+}
+
+fn render_near(near: Option<&String>) -> Option<String> {
+    near.map(|near| format!("Did you mean `{near}`?"))
 }
 
 #[cfg(test)]

@@ -75,17 +75,19 @@ impl Index {
         Ok(found)
     }
 
-    /// The manifest of the image that `name` means: the one of this name, else the one of this
-    /// name with the default tag. `None` when there is none, or its file of ours is gone.
+    /// The manifest of the image that `name` means: the one of this name, else one of a name
+    /// that means the same. `None` when there is none, or its file of ours is gone.
     ///
     /// # Errors
     /// When the manifest cannot be read.
     pub(super) fn load(&self, name: &str) -> Result<Option<Manifest>, ImageError> {
         let Ok(name) = name.parse::<ImageName>() else { return Ok(None) };
-        if let Some(manifest) = self.load_exactly(&name)? {
-            return Ok(Some(manifest));
+        for alias in name.aliases() {
+            if let Some(manifest) = self.load_exactly(&alias)? {
+                return Ok(Some(manifest));
+            }
         }
-        name.with_default_tag().map_or(Ok(None), |full| self.load_exactly(&full))
+        Ok(None)
     }
 
     fn load_exactly(&self, name: &ImageName) -> Result<Option<Manifest>, ImageError> {

@@ -16,7 +16,7 @@
 //! | `archive` | finding the image in an archive |
 //! | `import`, `register` | taking one in that the user has |
 //! | `config`, `oci` | from layers and a configuration to an image |
-//! | `network` | what comes over the network |
+//! | `pull` | images from registries |
 //! | `view` | what is told about images |
 //!
 //! Not responsible for the disks of VMs ([`crate::disk`]) or for how ext4 is written
@@ -32,19 +32,20 @@ mod error;
 mod import;
 mod index;
 mod manifest;
-mod network;
 mod obtain;
 mod oci;
+mod pull;
 mod register;
 mod remote;
 mod view;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_proto::api::{ImageList, ImageView, ImportImage, Pruned, RegisterImage, RunConfig};
-use banger_proto::{ByteSize, ImageName, Paths, Problem};
+use banger_proto::{ByteSize, ImageName, Paths, Problem, Reference};
 use bytes::Bytes;
 use futures_util::Stream;
 
@@ -52,15 +53,18 @@ pub use archive::ArchiveError;
 use build::Builder;
 pub use bundle::{MadeBundle, MakeBundle, make_bundle};
 pub use catalog::CatalogError;
+use catalog::Origin;
+pub use config::ConfigError;
 pub use error::ImageError;
 use index::Index;
 use manifest::{Location, Manifest};
-pub use network::NetworkError;
+use pull::Wanted;
 pub use register::NoExt4;
 use remote::Catalogs;
 
 use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
 use crate::exec::HostEnv;
+use crate::fetcher::{FetchError, Fetcher};
 use crate::progress::Progress;
 
 /// An image that is here.
@@ -92,14 +96,24 @@ pub struct Images {
 }
 
 impl Images {
-    /// The images under `paths`, made with programs found in `env`; `catalog_url` is where more
-    /// of them may be known.
+    /// The images under `paths`, made with programs found in `env` or got by `fetcher`;
+    /// `catalog_url` is where more of them may be known.
     #[must_use]
-    pub fn new(paths: &Paths, env: &HostEnv, catalog_url: Option<String>) -> Self {
+    pub fn new(
+        paths: &Paths,
+        env: &HostEnv,
+        fetcher: &Fetcher,
+        catalog_url: Option<String>,
+    ) -> Self {
         let directory = paths.images_dir();
         let work = WorkDirs::new(directory.join(WORK), env.clone());
-        let builder = Builder { index: Index::new(directory), work, env: env.clone() };
-        let catalogs = Catalogs::new(catalog_url, &paths.cache_dir);
+        let builder = Builder {
+            index: Index::new(directory),
+            work,
+            env: env.clone(),
+            fetcher: fetcher.clone(),
+        };
+        let catalogs = Catalogs::new(catalog_url, fetcher, &paths.cache_dir);
         let state_dir = paths.state_dir.clone();
         Self { builder, catalogs, state_dir, flights: Flights::new() }
     }
@@ -182,22 +196,74 @@ impl Images {
             };
             self.flights.join(name, progress, work).await
         } else {
-            let Ok(reference) = name.parse::<ImageName>() else {
+            let Ok(reference) = name.parse::<Reference>() else {
                 return Err(self.unknown(name).await?);
             };
-            let reference = reference.with_default_tag().unwrap_or(reference);
-            let as_name = reference.clone();
+            let as_name = match self.load(name).await? {
+                Some(replaced) => replaced.name.parse()?,
+                None => reference.familiar().parse::<ImageName>()?,
+            };
+            let near = near_name(name, &self.names().await?).cloned();
+            let wanted = Wanted { reference, asked: name.to_owned(), near };
             let work = |progress| async move {
-                obtain::pull_image(builder, as_name, reference, progress).await.map_err(Arc::new)
+                let work = obtain::obtain_unknown(builder, as_name, wanted, progress);
+                work.await.map_err(Arc::new)
             };
-            let outcome = self.flights.join(name, progress, work).await;
-            if matches!(&outcome, Ok(Err(error)) if error.is_not_found()) {
-                return Err(self.unknown(name).await?);
-            }
-            outcome
+            self.flights.join(name, progress, work).await
         };
         let manifest = outcome.map_err(|source| lost(name, source))?.map_err(ImageError::Shared)?;
         self.image(manifest)
+    }
+
+    /// The image `name` as it is now where it comes from: one from a registry is got again if its
+    /// tag means another by now. With `force` it is got again in any case. What cannot change, or
+    /// of which nobody can tell, is left as it is.
+    ///
+    /// # Errors
+    /// As for [`ensure`](Self::ensure).
+    pub async fn pull(
+        &self,
+        name: &str,
+        force: bool,
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        let here = if force { None } else { self.load(name).await? };
+        let Some(manifest) = here else { return self.ensure(name, force, progress).await };
+        let shown = &manifest.name;
+        let Some(reference) = pull::parse_source(&manifest.source) else {
+            progress.notice(format!("Image `{shown}` is here already; --force gets it again."));
+            return self.image(manifest);
+        };
+        progress.update(format!("asking {}", reference.registry()), 0, None);
+        let resolve = async { Ok(self.builder.fetcher.registry()?.resolve(&reference).await?) };
+        let failed = |source: FetchError| {
+            let source = Box::new(source);
+            ImageError::Fetch { name: shown.clone(), near: None, source }
+        };
+        let digest = resolve.await.map_err(failed)?;
+        if pull::render_source(&reference, &digest) == manifest.source {
+            progress.notice(format!("Image `{shown}` is up to date."));
+            return self.image(manifest);
+        }
+        self.ensure(shown, true, progress).await
+    }
+
+    /// Makes the image `name` from its recipe, if it is not here or with `force`.
+    ///
+    /// # Errors
+    /// When there is no such recipe, or the image cannot be made.
+    pub async fn build(
+        &self,
+        name: &str,
+        force: bool,
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        let known = self.catalogs.load().await?.images;
+        if matches!(known.get(name).map(|image| &image.origin), Some(Origin::Recipe { .. })) {
+            self.ensure(name, force, progress).await
+        } else {
+            Err(ImageError::NoRecipe(name.to_owned()))
+        }
     }
 
     /// Makes an image of an archive that the user has.
@@ -281,19 +347,26 @@ impl Images {
         Ok(removed.map_err(|source| lost("", source))??)
     }
 
-    /// Removes what killed work left, and tells how much it was.
-    pub async fn prune_leftovers(&self) -> Pruned {
-        self.builder.work.remove_leftovers().await
+    /// Removes what killed work left and the layers in the cache, and tells how much it was. What
+    /// is being read or fetched stays.
+    ///
+    /// # Errors
+    /// When the cache cannot be read, or something in it cannot be removed.
+    pub async fn prune_cache(&self) -> Result<Pruned, ImageError> {
+        let mut pruned = self.builder.work.remove_leftovers().await;
+        let blobs = self.builder.fetcher.blobs().clone();
+        let removed = blocking(move || blobs.prune(&BTreeSet::new())).await;
+        let removed = removed.map_err(|source| lost("", source))??;
+        pruned.files += removed.count;
+        pruned.bytes = ByteSize::from_bytes(pruned.bytes.bytes() + removed.bytes);
+        Ok(pruned)
     }
 
     /// Whether `one` and `other` mean the same image, here or not.
     #[must_use]
     pub fn same_name(one: &str, other: &str) -> bool {
-        let full = |name: &str| {
-            let parsed = name.parse::<ImageName>().ok()?;
-            Some(parsed.with_default_tag().unwrap_or(parsed))
-        };
-        one == other || full(one).is_some_and(|one| Some(one) == full(other))
+        let reference = |name: &str| name.parse::<Reference>().ok();
+        one == other || reference(one).is_some_and(|one| Some(one) == reference(other))
     }
 
     async fn load(&self, name: &str) -> Result<Option<Manifest>, ImageError> {
@@ -303,10 +376,14 @@ impl Images {
     }
 
     async fn unknown(&self, name: &str) -> Result<ImageError, ImageError> {
-        let listed = self.list().await?.images;
-        let known: Vec<String> = listed.into_iter().map(|view| view.name).collect();
+        let known = self.names().await?;
         let near = near_name(name, &known).cloned();
         Ok(ImageError::Unknown { name: name.to_owned(), near, known })
+    }
+
+    /// All names, of what is here and of what can be had.
+    async fn names(&self) -> Result<Vec<String>, ImageError> {
+        Ok(self.list().await?.images.into_iter().map(|view| view.name).collect())
     }
 
     fn index(&self) -> &Index {

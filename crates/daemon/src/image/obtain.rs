@@ -8,15 +8,19 @@
 //!      └ no ─ OCI reference ───────────────┴▶ layers ──┘
 //! ```
 
-use banger_proto::ImageName;
+use banger_proto::api::RunConfig;
+use banger_proto::{ImageName, Reference};
 
 use super::build::{Builder, build_image};
 use super::bundle::take_bundle;
 use super::catalog::{BundleAt, CatalogImage, Origin};
 use super::manifest::Manifest;
-use super::{ImageError, lost, network};
+use super::oci::NewImage;
+use super::pull::{Wanted, pull_image};
+use super::{ImageError, lost};
 use crate::artifact::cancellable;
 use crate::artifact::mmdebstrap::PackagingError;
+use crate::disk::check_space;
 use crate::progress::Progress;
 
 /// Gets `image` in the way the catalog says.
@@ -28,18 +32,21 @@ pub(super) async fn obtain_known(
     image: CatalogImage,
     progress: Progress,
 ) -> Result<Manifest, ImageError> {
-    let (name, oci) = (image.name.clone(), image.oci.clone());
     match image.origin.clone() {
-        Origin::Registry => pull_image(builder, name.clone(), oci.unwrap_or(name), progress).await,
-        Origin::Bundle(at) => fetch_bundle(builder, name, at, progress).await,
-        Origin::Recipe { recipe, suite } => {
-            let built = build_image(builder.clone(), image, recipe, suite, progress.clone()).await;
-            match (built, oci) {
-                (Err(ImageError::Packaging { source, .. }), Some(oci)) if is_no_tool(&source) => {
+        Origin::Registry(reference) => pull_known(builder, image, reference, progress).await,
+        Origin::Bundle(at) => fetch_bundle(builder, image.name, at, progress).await,
+        Origin::Recipe { recipe, suite, instead } => {
+            let building =
+                build_image(builder.clone(), image.clone(), recipe, suite, progress.clone());
+            match (building.await, instead) {
+                (Err(ImageError::Packaging { source, .. }), Some(instead))
+                    if is_no_tool(&source) =>
+                {
+                    let (name, from) = (&image.name, instead.familiar());
                     progress.notice(format!(
-                        "Image `{name}` cannot be built here ({source}); getting `{oci}` instead."
+                        "Image `{name}` cannot be built here ({source}); getting `{from}` instead."
                     ));
-                    pull_image(builder, name, oci, progress).await
+                    pull_known(builder, image, instead, progress).await
                 }
                 (built, _) => built,
             }
@@ -52,20 +59,38 @@ fn is_no_tool(error: &PackagingError) -> bool {
     matches!(error, PackagingError::Missing { .. } | PackagingError::NoSubordinateIds { .. })
 }
 
-/// Gets the image that `reference` means from its registry, and takes it into the index as `name`.
+/// Gets an image that no catalog knows, and takes it into the index as `name`.
 ///
 /// # Errors
 /// When it cannot be had.
-pub(super) async fn pull_image(
-    _builder: Builder,
+pub(super) async fn obtain_unknown(
+    builder: Builder,
     name: ImageName,
-    reference: ImageName,
-    _progress: Progress,
+    wanted: Wanted,
+    progress: Progress,
 ) -> Result<Manifest, ImageError> {
-    // The integrator connects the registry here: what it gives (verified layer files and a
-    // configuration) goes through `config::parse_config` into `oci::make_image`.
-    let source = network::NetworkError::NoRegistry(reference.to_string());
-    Err(ImageError::Network { name: name.to_string(), source })
+    let from = &wanted.reference;
+    let about = NewImage {
+        name,
+        description: format!("from {}/{}", from.registry(), from.repository()),
+        source: String::new(),
+        distro: "unknown".into(),
+        arch: "amd64".into(),
+        kernel_ref: None,
+        run: RunConfig::default(),
+        replace: true,
+    };
+    pull_image(builder, about, wanted, progress).await
+}
+
+async fn pull_known(
+    builder: Builder,
+    image: CatalogImage,
+    reference: Reference,
+    progress: Progress,
+) -> Result<Manifest, ImageError> {
+    let wanted = Wanted { reference, asked: image.name.to_string(), near: None };
+    pull_image(builder, image.describe(String::new()), wanted, progress).await
 }
 
 async fn fetch_bundle(
@@ -74,11 +99,24 @@ async fn fetch_bundle(
     at: BundleAt,
     progress: Progress,
 ) -> Result<Manifest, ImageError> {
+    builder.work.remove_leftovers().await;
     let work = builder.work.create()?;
+    check_space(work.path(), at.size)?
+        .map_err(|source| ImageError::Space { name: name.to_string(), source })?;
     let file = work.path().join("bundle.tar.zst");
-    network::download(&at, &file, &progress)
-        .await
-        .map_err(|source| ImageError::Network { name: name.to_string(), source })?;
+    let fetched = builder.fetcher.download(
+        &at.url,
+        at.sha256,
+        at.size.bytes(),
+        &file,
+        &progress,
+        "fetching the image",
+    );
+    fetched.await.map_err(|source| ImageError::Fetch {
+        name: name.to_string(),
+        near: None,
+        source: Box::new(source),
+    })?;
     let taken = name.clone();
     let work = cancellable(move |cancelled| {
         // The directory goes when the work ends, not when somebody stops waiting for it.

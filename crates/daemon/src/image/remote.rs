@@ -16,12 +16,12 @@ use tokio::time::Instant;
 
 use super::catalog::{CatalogError, CatalogImage, load_catalog, parse_catalog};
 use super::manifest::digest_of;
-use super::network::get_small;
 use crate::artifact::save_atomically;
+use crate::fetcher::Fetcher;
 use crate::private;
 
 /// Largest catalog, in bytes: some ten thousand entries.
-const MAX_CATALOG: u64 = 4 << 20;
+const MAX_CATALOG: usize = 4 << 20;
 /// How long one may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// From when on one is old, in seconds.
@@ -40,6 +40,7 @@ pub(super) struct Catalogs {
 #[derive(Debug, Clone)]
 struct Remote {
     url: String,
+    fetcher: Fetcher,
     kept_at: PathBuf,
     /// When fetching failed last, and what is said until it is tried again.
     failed: Arc<Mutex<Option<(Instant, String)>>>,
@@ -62,13 +63,14 @@ pub(super) struct Known {
 }
 
 impl Catalogs {
-    /// The program's own, and the one at `url`, which is kept in the directory `cache`.
-    pub(super) fn new(url: Option<String>, cache: &Path) -> Self {
+    /// The program's own, and the one at `url`, which `fetcher` gets and which is kept in the
+    /// directory `cache`.
+    pub(super) fn new(url: Option<String>, fetcher: &Fetcher, cache: &Path) -> Self {
         let remote = url.map(|url| {
             let digest = digest_of(&url);
             let name = digest.get(..ADDRESS_DIGITS).unwrap_or(&digest);
             let kept_at = cache.join("catalogs").join(format!("images-{name}.json"));
-            Remote { url, kept_at, failed: Arc::default() }
+            Remote { url, fetcher: fetcher.clone(), kept_at, failed: Arc::default() }
         });
         Self { remote }
     }
@@ -143,7 +145,8 @@ impl Remote {
     }
 
     async fn try_fetch(&self) -> Result<Kept, String> {
-        let text = tokio::time::timeout(PATIENCE, get_small(&self.url, MAX_CATALOG)).await;
+        let fetched = self.fetcher.get_small(&self.url, MAX_CATALOG);
+        let text = tokio::time::timeout(PATIENCE, fetched).await;
         let text = text
             .map_err(|_| format!("nothing came in {} s", PATIENCE.as_secs()))?
             .map_err(|error| render(&error))?;
@@ -190,6 +193,7 @@ fn render(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::HostEnv;
 
     struct Place {
         dir: tempfile::TempDir,
@@ -202,7 +206,9 @@ mod tests {
 
         fn catalogs(&self) -> Catalogs {
             let url = format!("file://{}", self.dir.path().join("catalog.json").display());
-            Catalogs::new(Some(url), &self.dir.path().join("cache"))
+            let cache = self.dir.path().join("cache");
+            let fetcher = Fetcher::direct(&HostEnv::from_env(|_| None), &cache);
+            Catalogs::new(Some(url), &fetcher, &cache)
         }
 
         fn write(&self, text: &str) {

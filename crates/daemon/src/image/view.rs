@@ -16,7 +16,7 @@ pub(super) fn view_of_catalog(image: CatalogImage) -> ImageView {
         digest: None,
         size: match image.origin {
             Origin::Bundle(at) => at.size,
-            Origin::Recipe { .. } | Origin::Registry => ByteSize::default(),
+            Origin::Recipe { .. } | Origin::Registry(_) => ByteSize::default(),
         },
         created_at: None,
         local: false,

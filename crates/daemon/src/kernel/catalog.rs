@@ -1,7 +1,7 @@
 //! The kernels this build knows how to get.
 
-use banger_proto::ByteSize;
-use serde::Deserialize;
+use banger_proto::{ByteSize, Digest};
+use serde::{Deserialize, Deserializer};
 
 use super::KernelError;
 
@@ -53,10 +53,15 @@ pub(crate) struct Bundle {
     pub(crate) description: String,
     /// Where the bundle is.
     pub(crate) url: String,
-    /// SHA-256 of the bundle, 64 hexadecimal digits.
-    pub(crate) sha256: String,
+    /// SHA-256 of the bundle; 64 hexadecimal digits in the file.
+    #[serde(deserialize_with = "digest")]
+    pub(crate) sha256: Digest,
     /// Length of the bundle in bytes.
     pub(crate) size: ByteSize,
+}
+
+fn digest<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
+    Digest::parse_hex(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 
 impl CatalogKernel {
@@ -124,8 +129,8 @@ mod tests {
             assert!(is_plain_name(kernel.name()), "{}", kernel.name());
             if let CatalogKernel::Bundle(bundle) = kernel {
                 // The name carries the digest, so that no cache between serves stale bytes.
-                assert!(bundle.url.contains(&bundle.sha256[..12]), "{}", bundle.url);
-                assert!(bundle.sha256.len() == 64 && bundle.size.bytes() > 0);
+                assert!(bundle.url.contains(&bundle.sha256.hex()[..12]), "{}", bundle.url);
+                assert!(bundle.size.bytes() > 0);
             }
         }
         assert!(catalog.iter().any(|kernel| kernel.name() == "debian-bookworm-cloud"));
@@ -140,8 +145,9 @@ mod tests {
         };
         let recipe = r#""distro":"debian","arch":"amd64","suite":"bookworm","package":"p""#;
         assert_eq!(entry(recipe).unwrap(), "debian bookworm, package p");
-        let bundle = r#""url":"https://x/k.tar.zst","sha256":"00","size":7"#;
-        assert_eq!(entry(bundle).unwrap(), "https://x/k.tar.zst");
+        let digits = "00".repeat(32);
+        let bundle = format!(r#""url":"https://x/k.tar.zst","sha256":"{digits}","size":7"#);
+        assert_eq!(entry(&bundle).unwrap(), "https://x/k.tar.zst");
         assert!(entry(&format!("{recipe},{bundle}")).is_err());
         assert!(entry(r#""url":"https://x/k.tar.zst""#).is_err());
     }

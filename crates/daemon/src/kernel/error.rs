@@ -15,6 +15,7 @@ use banger_rootfs::vmlinux::VmlinuxError;
 use crate::artifact::Lost;
 use crate::artifact::mmdebstrap::PackagingError;
 use crate::disk::NoSpace;
+use crate::fetcher::FetchError;
 
 /// Why a kernel cannot be found, used or had.
 #[derive(Debug, thiserror::Error)]
@@ -114,13 +115,14 @@ pub enum KernelError {
         #[source]
         source: BundleError,
     },
-    /// A bundle would have to be downloaded.
-    #[error("cannot get kernel `{name}`: this build cannot download `{url}`")]
-    Download {
+    /// A bundle does not come over the network.
+    #[error("cannot get kernel `{name}`")]
+    Fetch {
         /// The kernel.
         name: String,
-        /// Where its bundle is.
-        url: String,
+        /// Why.
+        #[source]
+        source: Box<FetchError>,
     },
     /// Nobody waits for the work any more.
     #[error("the work on kernel `{name}` was cancelled")]
@@ -310,8 +312,9 @@ fn render_problem(error: &KernelError) -> Problem {
             .hint("Import the `vmlinux` of its build, which is not compressed."),
         KernelError::Import { .. } => Problem::from_error(Code::BadRequest, error),
         KernelError::Cancelled { .. } => Problem::from_error(Code::Cancelled, error),
-        KernelError::Download { .. } => Problem::from_error(Code::OperationFailed, error)
-            .hint("Download it by other means, then `banger kernel import NAME FILE`."),
+        KernelError::Fetch { source, .. } => Problem::from_error(Code::OperationFailed, error)
+            .hints(Problem::from(&**source).hints)
+            .hint("Or download it by other means, then `banger kernel import NAME FILE`."),
         KernelError::Packaging { source, .. } => {
             let problem = Problem::from_error(Code::OperationFailed, error);
             match source.hint() {

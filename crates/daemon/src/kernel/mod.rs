@@ -39,6 +39,7 @@ use banger_proto::image_name::is_plain_name;
 
 use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
 use crate::exec::HostEnv;
+use crate::fetcher::Fetcher;
 use crate::hypervisor::GuestMachine;
 use crate::progress::Progress;
 pub use bundle::{BundleRequest, make_bundle};
@@ -114,12 +115,12 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels under `paths`, got with programs found in `env`.
+    /// The kernels under `paths`, got with programs found in `env` or by `fetcher`.
     #[must_use]
-    pub fn new(paths: &Paths, env: &HostEnv) -> Self {
+    pub fn new(paths: &Paths, env: &HostEnv, fetcher: &Fetcher) -> Self {
         let kernels = paths.kernels_dir();
         let work = WorkDirs::new(kernels.join(WORK), env.clone());
-        let obtainer = Obtainer { kernels, work, env: env.clone() };
+        let obtainer = Obtainer { kernels, work, env: env.clone(), fetcher: fetcher.clone() };
         Self { obtainer, state_dir: paths.state_dir.clone(), flights: Flights::new() }
     }
 

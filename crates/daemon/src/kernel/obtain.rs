@@ -31,6 +31,7 @@ use crate::artifact::mmdebstrap::{make_tar, tar_in};
 use crate::artifact::{Lost, WorkDir, WorkDirs, blocking};
 use crate::disk::check_space;
 use crate::exec::HostEnv;
+use crate::fetcher::Fetcher;
 use crate::progress::Progress;
 
 /// Room this takes at its peak: the unpacked package with what it depends on, the tar, the kernel.
@@ -53,6 +54,8 @@ pub(super) struct Obtainer {
     pub(super) work: WorkDirs,
     /// The environment of host programs.
     pub(super) env: HostEnv,
+    /// What comes over the network.
+    pub(super) fetcher: Fetcher,
 }
 
 /// Gets `kernel` and takes it in.
@@ -65,19 +68,30 @@ pub(super) async fn obtain_kernel(
         CatalogKernel::Recipe(recipe) => obtain_package(obtainer, recipe, progress).await,
         CatalogKernel::Bundle(bundle) => {
             let work = obtainer.work.create()?;
-            let file = download(&bundle, work.path(), &progress).await?;
+            let file = download(&obtainer.fetcher, &bundle, &work, &progress).await?;
             take_bundle(obtainer, work, bundle.name, file, true, progress).await
         }
     }
 }
 
-/// Downloads a bundle into the directory `into`; a file that is there has the promised digest.
+/// Downloads a bundle into the directory `work`.
 async fn download(
+    fetcher: &Fetcher,
     bundle: &Bundle,
-    _into: &Path,
-    _progress: &Progress,
+    work: &WorkDir,
+    progress: &Progress,
 ) -> Result<PathBuf, KernelError> {
-    Err(KernelError::Download { name: bundle.name.clone(), url: bundle.url.clone() })
+    check_room(work, &bundle.name, bundle.size)?;
+    let file = work.path().join("bundle.tar.zst");
+    let failed = |source| {
+        let source = Box::new(source);
+        KernelError::Fetch { name: bundle.name.clone(), source }
+    };
+    let Bundle { url, sha256, size, .. } = bundle;
+    let fetched =
+        fetcher.download(url, *sha256, size.bytes(), &file, progress, "fetching the kernel").await;
+    fetched.map_err(failed)?;
+    Ok(file)
 }
 
 async fn obtain_package(

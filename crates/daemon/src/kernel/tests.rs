@@ -22,7 +22,8 @@ impl Place {
         let home = dir.path().display().to_string();
         let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
         let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
-        let kernels = Kernels::new(&paths, &env);
+        let fetcher = Fetcher::direct(&env, &paths.cache_dir);
+        let kernels = Kernels::new(&paths, &env, &fetcher);
         Self { dir, kernels, directory: paths.kernels_dir() }
     }
 

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announce::Announcement;
+use banger_fetch::{AuthFiles, Network};
 use banger_proto::{Code, Paths, Problem, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,7 @@ pub use lock::{Lock, LockError};
 use crate::config::{Config, ConfigError, load_config, observe_host, resolve};
 use crate::engine::{Engine, Host};
 use crate::exec::HostEnv;
+use crate::fetcher::{CredentialHelpers, Fetcher};
 use crate::http::{Api, Requests, serve};
 use crate::hypervisor::ConfiguredHypervisor;
 use crate::image::Images;
@@ -63,6 +65,12 @@ pub struct Options {
     pub log_level: Option<String>,
     /// Environment of host programs.
     pub env: HostEnv,
+    /// How the network is reached.
+    pub network: Network,
+    /// Where registry logins are looked up, unless the configuration names a file.
+    pub logins: AuthFiles,
+    /// Programs that keep such logins.
+    pub credential_helpers: CredentialHelpers,
     /// Whether someone reads standard output to learn how the start goes (`--ready-fd 1`).
     pub announce: bool,
 }
@@ -109,15 +117,27 @@ impl Options {
         use banger_proto::env;
         let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
         let uid = rustix::process::getuid().as_raw();
+        let host_env = HostEnv::from_env(&lookup);
         Ok(Self {
             paths: Paths::from_env(text, uid)?,
             uid,
             executable,
             agent: lookup(env::BANGER_AGENT_BIN).map(PathBuf::from),
             log_level: text(env::BANGER_LOG),
-            env: HostEnv::from_env(&lookup),
+            network: Network::from_env(text),
+            logins: AuthFiles::from_env(text),
+            credential_helpers: CredentialHelpers::from_env(host_env.clone(), &lookup),
+            env: host_env,
             announce: args.starts_with(&["--ready-fd".into(), "1".into()]),
         })
+    }
+
+    /// What fetches over the network as these surroundings and `config` say.
+    pub(crate) fn fetcher(&self, config: &Config) -> Fetcher {
+        let named = config.registry_auth_file.value.clone().map(AuthFiles::named);
+        let logins = named.unwrap_or_else(|| self.logins.clone());
+        let helpers = self.credential_helpers.clone();
+        Fetcher::new(self.network.clone(), logins, helpers, &self.paths.cache_dir)
     }
 }
 
@@ -183,9 +203,10 @@ fn build_host(options: &Options, config: Config) -> Host {
     let Options { paths, executable, agent, env, .. } = options;
     let hypervisor =
         ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
+    let fetcher = options.fetcher(&config);
     Host {
-        images: Images::new(paths, env, config.catalog_url.value.clone()),
-        kernels: Kernels::new(paths, env),
+        images: Images::new(paths, env, &fetcher, config.catalog_url.value.clone()),
+        kernels: Kernels::new(paths, env, &fetcher),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
         env: env.clone(),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::helper::{Helper, parse_reply};
 use super::{AuthError, Credential, Secret};
-use crate::reference::Reference;
+use banger_proto::Reference;
 
 /// What Docker calls its registry here.
 const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
@@ -37,13 +37,19 @@ impl AuthFiles {
         Self { paths: Vec::new(), named: false }
     }
 
-    /// `configured` and nothing else, or else `$REGISTRY_AUTH_FILE` and nothing else, or else the
-    /// places of Podman, then that of Docker. `lookup` reads the environment.
+    /// This file and nothing else.
     #[must_use]
-    pub fn from_env(configured: Option<PathBuf>, lookup: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn named(path: PathBuf) -> Self {
+        Self { paths: vec![path], named: true }
+    }
+
+    /// `$REGISTRY_AUTH_FILE` and nothing else, or else the places of Podman, then that of Docker.
+    /// `lookup` reads the environment.
+    #[must_use]
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = configured.or_else(|| value(env::REGISTRY_AUTH_FILE)) {
-            return Self { paths: vec![path], named: true };
+        if let Some(path) = value(env::REGISTRY_AUTH_FILE) {
+            return Self::named(path);
         }
         let home = value(env::HOME);
         let under_home = |dir: &str| home.as_ref().map(|home| home.join(dir));
@@ -290,14 +296,14 @@ mod tests {
 
     #[test]
     fn places_are_those_of_podman_and_docker() {
-        let files = |configured: Option<&str>, variables: &[(&str, &str)]| {
-            AuthFiles::from_env(configured.map(PathBuf::from), |name| {
+        let files = |variables: &[(&str, &str)]| {
+            AuthFiles::from_env(|name| {
                 variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
             })
             .paths
         };
         assert_eq!(
-            files(None, &[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")]),
+            files(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")]),
             [
                 "/r/containers/auth.json",
                 "/h/.config/containers/auth.json",
@@ -306,8 +312,7 @@ mod tests {
             .map(PathBuf::from)
         );
         let explicit = [("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/f")];
-        assert_eq!(files(None, &explicit), [PathBuf::from("/f")]);
-        assert_eq!(files(Some("/c"), &explicit), [PathBuf::from("/c")]);
+        assert_eq!(files(&explicit), [PathBuf::from("/f")]);
     }
 
     #[tokio::test]
@@ -315,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let image = "a.io/x".parse().unwrap();
         let missing = dir.path().join("none.json");
-        let named = AuthFiles { paths: vec![missing.clone()], named: true };
+        let named = AuthFiles::named(missing.clone());
         let error = named.find(&image, &super::super::NoHelpers).await.unwrap_err();
         assert!(error.to_string().contains("none.json"), "{error}");
         let usual = AuthFiles { paths: vec![missing], named: false };

@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use super::challenge::{Challenge, parse_challenge};
 use super::{AuthError, Credential, Secret};
 use crate::http::{self, Http, HttpError, address};
-use crate::reference::Reference;
 use crate::transfer::SourceError;
+use banger_proto::Reference;
 
 /// What a token server may answer, in bytes.
 const MAX_TOKEN: usize = 1 << 20;

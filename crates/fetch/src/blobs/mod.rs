@@ -12,11 +12,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::digest::Digest;
 use crate::network::Retry;
 use crate::transfer::{
     Partial, Source, TransferError, Wanted, is_at, lock_shared, receive, take_turn,
 };
+use banger_proto::Digest;
 
 pub use prune::Pruned;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::{Blobs, PARTIAL};
-use crate::digest::Digest;
 use crate::transfer::{is_at, try_lock_exclusive};
+use banger_proto::Digest;
 
 /// What was removed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,7 @@ fn remove_unused(entry: &fs_err::DirEntry, keep: &BTreeSet<Digest>) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sha256;
     use crate::transfer::take_turn;
 
     #[tokio::test]
@@ -85,12 +86,12 @@ mod tests {
         assert_eq!(blobs.prune(&BTreeSet::new()).unwrap(), Pruned::default());
         super::super::ensure_private_dir(&blobs.dir).unwrap();
         let put = |content: &str| {
-            let digest = Digest::of(content.as_bytes());
+            let digest = sha256(content.as_bytes());
             fs_err::write(blobs.path(&digest), content).unwrap();
             digest
         };
         let (kept, read, unused) = (put("kept"), put("read"), put("unused"));
-        let (receiving, left) = (Digest::of(b"receiving"), Digest::of(b"left"));
+        let (receiving, left) = (sha256(b"receiving"), sha256(b"left"));
         fs_err::write(blobs.partial_path(&receiving), "recei").unwrap();
         fs_err::write(blobs.partial_path(&left), "le").unwrap();
         fs_err::write(blobs.dir.join("note"), "not ours").unwrap();

@@ -4,9 +4,10 @@ use std::io;
 
 use super::manifest::MAX_LAYERS;
 use crate::auth::AuthError;
-use crate::digest::{Digest, DigestError};
-use crate::reference::Reference;
 use crate::transfer::{SourceError, TransferError};
+use banger_proto::Digest;
+use banger_proto::Reference;
+use banger_proto::oci::DigestError;
 
 /// Why an image does not come.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,8 @@ use oci_spec::image::{
 use serde::Deserialize;
 
 use super::ManifestError;
-use crate::digest::{Digest, DigestError};
+use banger_proto::Digest;
+use banger_proto::oci::DigestError;
 
 /// What is asked for, in this order of preference.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -213,6 +214,7 @@ fn layer_kind(media_type: &str) -> LayerKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sha256;
 
     const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -220,7 +222,7 @@ mod tests {
     const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
     fn descriptor(kind: &str, content: &str, more: &str) -> String {
-        let digest = Digest::of(content.as_bytes());
+        let digest = sha256(content.as_bytes());
         format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{}{more}}}"#, content.len())
     }
 
@@ -256,9 +258,9 @@ mod tests {
                 let Found::Manifest(parts) = parse(&manifest(kind, layer), sent).unwrap() else {
                     panic!("{kind} is a manifest")
                 };
-                assert_eq!(parts.config.digest, Digest::of(b"config"));
+                assert_eq!(parts.config.digest, sha256(b"config"));
                 let expected =
-                    Part { digest: Digest::of(b"layer"), size: 5, media_type: layer.to_owned() };
+                    Part { digest: sha256(b"layer"), size: 5, media_type: layer.to_owned() };
                 assert_eq!(parts.layers, [expected]);
             }
         }
@@ -275,11 +277,11 @@ mod tests {
             let Found::Index(chosen) = parse(&index(kind, &entries), Some(kind)).unwrap() else {
                 panic!("{kind} is an index")
             };
-            assert_eq!(chosen.digest, Digest::of(b"linux/amd64"));
+            assert_eq!(chosen.digest, sha256(b"linux/amd64"));
         }
         let only = index(OCI_INDEX, &[descriptor(OCI, "only", "")]);
         assert!(
-            matches!(parse(&only, None), Ok(Found::Index(part)) if part.digest == Digest::of(b"only"))
+            matches!(parse(&only, None), Ok(Found::Index(part)) if part.digest == sha256(b"only"))
         );
     }
 

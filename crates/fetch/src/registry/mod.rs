@@ -26,9 +26,9 @@ use remote::{Remote, Sent};
 
 use crate::auth::{AuthFiles, Helper};
 use crate::blobs::{Blob, Blobs};
-use crate::digest::Digest;
 use crate::http::Http;
-use crate::reference::Reference;
+use banger_proto::Digest;
+use banger_proto::Reference;
 
 /// Layers received at the same time.
 const LAYERS_AT_ONCE: usize = 4;

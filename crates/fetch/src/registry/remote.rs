@@ -6,12 +6,13 @@ use reqwest::{Method, RequestBuilder, Url};
 use super::PullError;
 use super::manifest::{self, MAX_MANIFEST};
 use crate::auth::{AuthFiles, Helper, Session};
-use crate::digest::Digest;
+use crate::hash::sha256;
 use crate::http::retry::retrying;
 use crate::http::{self, Http, HttpError, address};
 use crate::network::Retry;
-use crate::reference::Reference;
 use crate::transfer::{Opened, Source, SourceError, TransferError, from_offset, parse_answer};
+use banger_proto::Digest;
+use banger_proto::Reference;
 
 /// The header in which a registry says what a manifest's digest is.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -89,7 +90,7 @@ impl<'a> Remote<'a> {
             Ok::<_, SourceError>((headers, http::read_all(response, MAX_MANIFEST).await?))
         };
         let (headers, text) = retrying(self.retry, get).await.map_err(|error| self.error(error))?;
-        let digest = Digest::of(&text);
+        let digest = sha256(&text);
         let claims = [expected.copied(), header_digest(&headers)];
         if let Some(claim) = claims.into_iter().flatten().find(|claim| *claim != digest) {
             return Err(self.changed(claim, digest));
@@ -119,7 +120,7 @@ impl<'a> Remote<'a> {
     fn top_name(&self) -> String {
         match (self.reference.digest(), self.reference.tag()) {
             (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or(crate::reference::DEFAULT_TAG).to_owned(),
+            (None, tag) => tag.unwrap_or(banger_proto::oci::DEFAULT_TAG).to_owned(),
         }
     }
 

@@ -27,9 +27,9 @@ pub use source::SourceError;
 pub(crate) use source::{Body, Opened, Source, from_offset, parse_answer};
 pub(crate) use turn::{is_at, lock_shared, take_turn, try_lock_exclusive};
 
-use crate::digest::Digest;
 use crate::http::retry::{Backoff, Transient};
 use crate::network::Retry;
+use banger_proto::Digest;
 
 /// What is collected before it is hashed and written, in bytes. What is lost when this process is
 /// killed is at most twice this.

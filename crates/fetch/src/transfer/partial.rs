@@ -9,7 +9,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
-use crate::digest::Digest;
+use crate::hash::finish;
+use banger_proto::Digest;
 
 /// Bytes read at once when a file is hashed.
 const CHUNK: usize = 1 << 20;
@@ -99,7 +100,7 @@ impl Partial {
     /// The digest of all that is here.
     pub(crate) async fn digest(&mut self) -> io::Result<Digest> {
         let content = self.take().await?;
-        let digest = Digest::finish(content.hasher.clone());
+        let digest = finish(content.hasher.clone());
         self.state = State::Idle(content);
         Ok(digest)
     }

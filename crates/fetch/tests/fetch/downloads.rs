@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use banger_fetch::{Digest, DownloadError, Head, HttpError, SourceError, TransferError};
+use banger_fetch::{DownloadError, Head, HttpError, SourceError, TransferError, sha256};
 
 use crate::image::noise;
 use crate::server::{Reply, Request, Server};
@@ -38,7 +38,7 @@ async fn a_bundle_arrives_whole_or_not_at_all() {
     let into = dir.path().join("bundle");
     let content = noise(1, SIZE);
     let server = breaking(content.clone()).await;
-    let digest = Digest::of(&content);
+    let digest = sha256(&content);
     let seen = Mutex::new(Vec::new());
     let progress = |done| seen.lock().unwrap().push(done);
     // Without a size, which not every catalog has.
@@ -49,7 +49,7 @@ async fn a_bundle_arrives_whole_or_not_at_all() {
     assert_eq!(offsets, [None, Some(SIZE / 2)]);
 
     let other = dir.path().join("other");
-    let wrong = Digest::of(b"other");
+    let wrong = sha256(b"other");
     let url = server.url("/bundle");
     let error = within(http().download(&url, wrong, None, &other, &|_| {})).await.unwrap_err();
     let TransferError::Digest { expected, found, .. } = transfer(error) else { panic!() };
@@ -70,7 +70,7 @@ async fn files_of_this_host_are_verified_alike() {
     // What an earlier try left.
     fs_err::write(dir.path().join("into.partial"), &content[..1000]).unwrap();
     let url = format!("file://{}/a%20b", dir.path().display());
-    let digest = Digest::of(&content);
+    let digest = sha256(&content);
     within(http().download(&url, digest, Some(SIZE as u64), &into, &|_| {})).await.unwrap();
     assert_eq!(fs_err::read(&into).unwrap(), content);
     assert_eq!(within(http().head(&url)).await.unwrap(), Head { size: Some(SIZE as u64) });

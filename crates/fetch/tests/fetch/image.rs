@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use banger_fetch::Digest;
+use banger_fetch::sha256;
 
 use crate::server::{Reply, Request};
 
@@ -40,7 +40,7 @@ impl Image {
         let layers: Vec<Vec<u8>> =
             sizes.iter().enumerate().map(|(seed, size)| noise(seed as u64 + 1, *size)).collect();
         let diff_ids: Vec<String> =
-            layers.iter().map(|layer| format!("{:?}", Digest::of(layer).to_string())).collect();
+            layers.iter().map(|layer| format!("{:?}", sha256(layer).to_string())).collect();
         let config = format!(
             r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["A=b"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
             diff_ids.join(",")
@@ -64,12 +64,12 @@ impl Image {
         let index = format!(
             r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{},{}]}}"#,
             platform("linux/arm64")
-                .replace(&Digest::of(&manifest).to_string(), &Digest::of(b"another").to_string()),
+                .replace(&sha256(&manifest).to_string(), &sha256(b"another").to_string()),
             platform("linux/amd64")
         )
         .into_bytes();
         let blobs = layers.iter().chain([&config]);
-        let blobs = blobs.map(|blob| (Digest::of(blob).to_string(), blob.clone())).collect();
+        let blobs = blobs.map(|blob| (sha256(blob).to_string(), blob.clone())).collect();
         Self { manifest, index, config, layers, blobs }
     }
 
@@ -86,9 +86,7 @@ impl Image {
         let (text, kind) = match name {
             "multi" => (&self.index, INDEX),
             "latest" => (&self.manifest, MANIFEST),
-            digest if digest == Digest::of(&self.manifest).to_string() => {
-                (&self.manifest, MANIFEST)
-            }
+            digest if digest == sha256(&self.manifest).to_string() => (&self.manifest, MANIFEST),
             _ => {
                 let body = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here"}]}"#;
                 return Reply::new(404, body);
@@ -96,7 +94,7 @@ impl Image {
         };
         Reply::new(200, text.clone())
             .header("Content-Type", kind)
-            .header("Docker-Content-Digest", Digest::of(text))
+            .header("Docker-Content-Digest", sha256(text))
     }
 
     /// Bytes of all layers.
@@ -106,6 +104,6 @@ impl Image {
 }
 
 fn descriptor(media_type: &str, content: &[u8]) -> String {
-    let (digest, size) = (Digest::of(content), content.len());
+    let (digest, size) = (sha256(content), content.len());
     format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
 }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use banger_fetch::{AuthFiles, Helper, HelperReply, NoHelpers, PullError, Reference};
+use banger_fetch::{AuthFiles, Helper, HelperReply, NoHelpers, PullError};
 use banger_proto::Problem;
+use banger_proto::Reference;
 use futures_util::future::BoxFuture;
 
 use crate::image::Image;
@@ -58,7 +59,7 @@ fn reference(server: &Server) -> Reference {
 fn logins(dir: &tempfile::TempDir, text: &str) -> AuthFiles {
     let path = dir.path().join("auth.json");
     fs_err::write(&path, text).unwrap();
-    AuthFiles::from_env(Some(path), |_| None)
+    AuthFiles::named(path)
 }
 
 #[tokio::test]
@@ -96,7 +97,7 @@ async fn without_the_right_login_the_way_out_is_told() {
     let target = reference(&server);
     let error = within(registry(dir.path()).pull(&target, &|_| {})).await.unwrap_err();
     assert!(matches!(error, PullError::Unauthorized { anonymous: true, .. }), "{error:?}");
-    let problem = Problem::from(error);
+    let problem = Problem::from(&error);
     let hints = problem.hints.join("\n");
     assert!(hints.contains(&format!("docker login {}", server.address)), "{hints}");
     assert!(hints.contains("registry_auth_file"), "{hints}");
@@ -182,7 +183,7 @@ async fn credentials_stay_with_their_host() {
         if let Err(error) = pulled {
             assert_eq!(other.address, curious.address, "{error:?}");
             let shown = format!("{error:?}");
-            let shown = format!("{shown} {:?}", Problem::from(error));
+            let shown = format!("{shown} {:?}", Problem::from(&error));
             assert!(!shown.contains("s3cret") && !shown.contains(LOGIN), "{shown}");
         }
     }

@@ -56,7 +56,7 @@ fn everything_can_be_spawned() {
     assert_send(client.resolve(&image));
     assert_send(http.head("x"));
     assert_send(http.get_small("x", 1));
-    assert_send(http.download("x", banger_fetch::Digest::of(b""), None, dir, &|_| {}));
+    assert_send(http.download("x", banger_fetch::sha256(b""), None, dir, &|_| {}));
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> T {

@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use banger_fetch::{
-    Digest, HttpError, Progress, PullError, Pulled, Reference, SourceError, TransferError,
-};
+use banger_fetch::{HttpError, Progress, PullError, Pulled, SourceError, TransferError, sha256};
+use banger_proto::Reference;
 use banger_proto::{Code, Problem};
 use tokio::sync::Notify;
 
@@ -38,8 +37,8 @@ fn assert_complete(pulled: &Pulled, image: &Image) {
     assert_eq!(pulled.config_bytes, image.config);
     assert_eq!(pulled.layers.len(), image.layers.len());
     for (layer, content) in pulled.layers.iter().zip(&image.layers) {
-        assert_eq!(layer.blob.digest(), Digest::of(content));
-        assert_eq!(layer.diff_id, Digest::of(content));
+        assert_eq!(layer.blob.digest(), sha256(content));
+        assert_eq!(layer.diff_id, sha256(content));
         assert_eq!(&fs_err::read(layer.blob.path()).unwrap(), content);
     }
 }
@@ -51,7 +50,7 @@ async fn meddling(
     meddle: impl Fn(usize, &Request, Reply) -> Reply + Send + Sync + 'static,
 ) -> Server {
     let (image, count) = (image.clone(), AtomicUsize::new(0));
-    let large = format!("/blobs/{}", Digest::of(&image.layers[0]));
+    let large = format!("/blobs/{}", sha256(&image.layers[0]));
     Server::start(move |request| {
         let reply = image.serve(request);
         match request.path.contains(&large) {
@@ -73,8 +72,8 @@ async fn a_second_pull_fetches_no_blob() {
     let target = reference(&server, "multi");
     let pulled = within(registry(dir.path()).pull(&target, &observe)).await.unwrap();
     assert_complete(&pulled, &image);
-    assert_eq!(pulled.digest, Digest::of(&image.index));
-    assert_eq!(pulled.manifest_digest, Digest::of(&image.manifest));
+    assert_eq!(pulled.digest, sha256(&image.index));
+    assert_eq!(pulled.manifest_digest, sha256(&image.manifest));
     let seen = seen.into_inner().unwrap();
     let total = image.size() as u64;
     assert_eq!(seen.first(), Some(&Progress { done: 0, total, reused: 0 }));
@@ -103,7 +102,7 @@ async fn broken_connections_are_continued() {
     })
     .await;
     assert_complete(&pull(dir.path(), &server, "latest").await.unwrap(), &image);
-    let requests = server.seen(&Digest::of(&image.layers[0]).hex());
+    let requests = server.seen(&sha256(&image.layers[0]).hex());
     let offsets: Vec<_> = requests.iter().map(Request::offset).collect();
     let expected: Vec<_> =
         std::iter::once(None).chain((1..11).map(|n| Some(n * 100_000))).collect();
@@ -150,9 +149,9 @@ async fn wrong_bytes_are_not_kept() {
     .await;
     let error = receive_error(dir.path(), &server).await;
     let TransferError::Digest { name, expected, found } = &error else { panic!("{error:?}") };
-    assert_eq!((name, *expected), (&expected.to_string(), Digest::of(&image.layers[0])));
+    assert_eq!((name, *expected), (&expected.to_string(), sha256(&image.layers[0])));
     assert_ne!(expected, found);
-    assert_eq!(cached(dir.path()), [Digest::of(&image.config).hex()]);
+    assert_eq!(cached(dir.path()), [sha256(&image.config).hex()]);
 }
 
 #[tokio::test]
@@ -173,7 +172,7 @@ async fn too_many_bytes_are_cut_off() {
         .await;
         let error = receive_error(dir.path(), &server).await;
         assert!(matches!(error, TransferError::TooLong { .. }), "{error:?}");
-        assert_eq!(cached(dir.path()), [Digest::of(&image.config).hex()]);
+        assert_eq!(cached(dir.path()), [sha256(&image.config).hex()]);
     }
 }
 
@@ -184,7 +183,7 @@ async fn too_few_bytes_are_asked_for_a_bounded_number_of_times() {
     let server = meddling(&image, |_, _, _| Reply::new(200, "short")).await;
     let error = receive_error(dir.path(), &server).await;
     assert!(matches!(error, TransferError::TooShort { received: 5, .. }), "{error:?}");
-    assert_eq!(server.seen(&Digest::of(&image.layers[0]).hex()).len(), 5);
+    assert_eq!(server.seen(&sha256(&image.layers[0]).hex()).len(), 5);
 }
 
 #[tokio::test]
@@ -206,7 +205,7 @@ async fn an_overloaded_server_is_asked_again_and_a_broken_one_not_for_ever() {
         matches!(&error, TransferError::Source(source) if source.status() == Some(500)),
         "{error:?}"
     );
-    assert_eq!(server.seen(&Digest::of(&image.layers[0]).hex()).len(), 5);
+    assert_eq!(server.seen(&sha256(&image.layers[0]).hex()).len(), 5);
 
     let dir = tempfile::tempdir().unwrap();
     let server = meddling(&image, |_, _, _| Reply::new(429, "").header("Retry-After", 3600)).await;
@@ -215,7 +214,7 @@ async fn an_overloaded_server_is_asked_again_and_a_broken_one_not_for_ever() {
         matches!(&error, TransferError::Source(source) if source.status() == Some(429)),
         "{error:?}"
     );
-    assert_eq!(server.seen(&Digest::of(&image.layers[0]).hex()).len(), 1);
+    assert_eq!(server.seen(&sha256(&image.layers[0]).hex()).len(), 1);
 }
 
 #[tokio::test]
@@ -247,7 +246,7 @@ async fn a_dropped_pull_is_continued_by_the_next() {
         }
     })
     .await;
-    let large = Digest::of(&image.layers[0]);
+    let large = sha256(&image.layers[0]);
     assert!(!cached(dir.path()).contains(&large.hex()), "what is partial is not complete");
     let before = server.sent();
     assert_complete(&pull(dir.path(), &server, "latest").await.unwrap(), &image);
@@ -266,12 +265,12 @@ async fn a_partial_file_that_suffered_is_started_anew() {
     let server = Server::start(move |request| served.serve(request)).await;
     let blobs = dir.path().join("oci/blobs/sha256");
     fs_err::create_dir_all(&blobs).unwrap();
-    let partial = blobs.join(format!("{}.partial", Digest::of(&image.layers[0]).hex()));
+    let partial = blobs.join(format!("{}.partial", sha256(&image.layers[0]).hex()));
     for left in [vec![0; LARGE / 2], vec![0; LARGE], vec![0; LARGE + 1]] {
         fs_err::write(&partial, left).unwrap();
         assert_complete(&pull(dir.path(), &server, "latest").await.unwrap(), &image);
         assert!(!partial.exists());
-        fs_err::remove_file(blobs.join(Digest::of(&image.layers[0]).hex())).unwrap();
+        fs_err::remove_file(blobs.join(sha256(&image.layers[0]).hex())).unwrap();
     }
 }
 
@@ -306,7 +305,7 @@ async fn manifests_are_verified() {
         let error = pull(dir.path(), &server, tag).await.unwrap_err();
         assert!(matches!(error, PullError::Changed { .. }), "{error:?}");
     }
-    let pinned = format!("{}/a/image@{}", server.address, Digest::of(&image.manifest));
+    let pinned = format!("{}/a/image@{}", server.address, sha256(&image.manifest));
     let pinned: Reference = pinned.parse().unwrap();
     let error = within(registry(dir.path()).pull(&pinned, &|_| {})).await.unwrap_err();
     assert!(matches!(error, PullError::Changed { .. }), "{error:?}");
@@ -325,7 +324,7 @@ async fn a_digest_is_resolved_without_the_header_too() {
     })
     .await;
     let found = within(registry(dir.path()).resolve(&reference(&server, "latest"))).await.unwrap();
-    assert_eq!(found, Digest::of(&image.manifest));
+    assert_eq!(found, sha256(&image.manifest));
 }
 
 #[tokio::test]
@@ -349,7 +348,7 @@ async fn what_is_not_there_is_told_apart_from_who_is_not_there() {
     let server = Server::start(move |request| image.serve(request)).await;
     let error = pull(dir.path(), &server, "other").await.unwrap_err();
     assert!(matches!(error, PullError::NotFound { .. }), "{error:?}");
-    assert_eq!(Problem::from(error).code, Code::NotFound);
+    assert_eq!(Problem::from(&error).code, Code::NotFound);
 
     let target = reference(&server, "latest");
     drop(server);
@@ -359,5 +358,5 @@ async fn what_is_not_there_is_told_apart_from_who_is_not_there() {
         matches!(**source, SourceError::Http(HttpError::Connect { refused: true, .. })),
         "{error:?}"
     );
-    assert!(!Problem::from(error).hints.is_empty());
+    assert!(!Problem::from(&error).hints.is_empty());
 }

@@ -28,7 +28,6 @@ pub use error::ArchiveError;
 use kind::Kind;
 use members::Members;
 use store::Store;
-pub(super) use store::parse_hex;
 
 use super::config::{OciConfig, parse_config};
 use crate::artifact::Cancelled;

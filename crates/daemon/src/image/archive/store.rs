@@ -214,34 +214,7 @@ pub(super) fn blob_name(digest: &[u8; 32]) -> String {
     format!("blobs/sha256/{}", render_hex(digest))
 }
 
-/// A SHA-256 digest from 64 lower-case hexadecimal digits.
-pub(in crate::image) fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes();
-    if pairs.len() != 64 {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(pairs.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(digest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_64_lower_case_digits() {
-        let text = "0123456789abcdef".repeat(4);
-        assert_eq!(render_hex(&parse_hex(&text).unwrap()), text);
-        for bad in ["", &text[1..], &text.to_uppercase(), &"é".repeat(32)] {
-            assert_eq!(parse_hex(bad), None, "{bad}");
-        }
-    }
+/// The SHA-256 that 64 hexadecimal digits are.
+pub(super) fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    banger_proto::Digest::parse_hex(text).ok().map(|digest| *digest.as_bytes())
 }

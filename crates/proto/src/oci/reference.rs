@@ -12,7 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::digest::{Digest, DigestError};
+use super::digest::{Digest, DigestError};
 
 /// The registry of names without one.
 const DOCKER_HUB: &str = "docker.io";
@@ -24,7 +24,7 @@ const DOCKER_HUB_OLD: &str = "index.docker.io";
 const OFFICIAL: &str = "library/";
 
 /// The tag of names with neither tag nor digest.
-pub(crate) const DEFAULT_TAG: &str = "latest";
+pub const DEFAULT_TAG: &str = "latest";
 
 /// Longest registry and path together, in bytes.
 const MAX_NAME: usize = 255;
@@ -35,10 +35,10 @@ const MAX_TAG: usize = 128;
 /// The name of an image in a registry.
 ///
 /// ```
-/// let reference: banger_fetch::Reference = "alpine".parse()?;
+/// let reference: banger_proto::Reference = "alpine".parse()?;
 /// assert_eq!(reference.canonical(), "docker.io/library/alpine:latest");
 /// assert_eq!(reference.familiar(), "alpine:latest");
-/// # Ok::<(), banger_fetch::ReferenceError>(())
+/// # Ok::<(), banger_proto::oci::ReferenceError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
