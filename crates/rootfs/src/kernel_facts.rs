@@ -31,7 +31,7 @@ pub fn find_version(vmlinux: &[u8]) -> Option<String> {
 }
 
 /// Whether `text` can be a kernel's version: it stands in names of files and on terminals.
-fn is_version(text: &[u8]) -> bool {
+pub(crate) fn is_version(text: &[u8]) -> bool {
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_+~".contains(byte);
     text.len() <= MAX_VERSION
         && text.first().is_some_and(u8::is_ascii_digit)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::modules::{MODULES_BUILTIN, ModuleSource, module_name, parse_builtin};
+use crate::modules::{MODULES_BUILTIN, ModuleSource, index_modules, parse_builtin};
 
 /// Largest kernel, configuration or module that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -50,7 +50,8 @@ pub struct KernelPackage {
     version: String,
     kernel: Extent,
     files: BTreeMap<String, Extent>,
-    modules: BTreeMap<String, Extent>,
+    /// By name, the path below the directory of modules and where it lies.
+    modules: BTreeMap<String, (String, Extent)>,
     builtin: BTreeSet<String>,
 }
 
@@ -74,13 +75,10 @@ impl KernelPackage {
         };
         let version = version.to_owned();
         let prefix = format!("lib/modules/{version}/");
-        let modules = files
-            .iter()
-            .filter_map(|(name, extent)| {
-                let file = name.strip_prefix(&prefix)?.rsplit('/').next()?;
-                Some((module_name(file)?, *extent))
-            })
-            .collect();
+        let modules =
+            index_modules(files.iter().filter_map(|(name, extent)| {
+                Some((name.strip_prefix(&prefix)?.to_owned(), *extent))
+            }));
         let file = fs_err::File::open(archive).map_err(read)?;
         let mut package = Self {
             archive: archive.to_owned(),
@@ -155,7 +153,17 @@ impl ModuleSource for KernelPackage {
     }
 
     fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.modules.get(name).copied().map(|extent| self.bytes(extent)).transpose()
+        let extent = self.modules.get(name).map(|(_, extent)| *extent);
+        extent.map(|extent| self.bytes(extent)).transpose()
+    }
+
+    fn paths(&self) -> BTreeMap<String, String> {
+        self.modules.iter().map(|(name, (path, _))| (name.clone(), path.clone())).collect()
+    }
+
+    fn beside(&mut self, file: &str) -> io::Result<Option<Vec<u8>>> {
+        let extent = self.files.get(&format!("lib/modules/{}/{file}", self.version)).copied();
+        extent.map(|extent| self.bytes(extent)).transpose()
     }
 }
 

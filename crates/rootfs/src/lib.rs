@@ -15,7 +15,9 @@
 //! | [`deb`] | the files of a Debian package as one tar |
 //! | [`kernel_facts`] | version and configuration that a kernel carries |
 //! | [`vmlinux`] | the ELF kernel inside a bzImage |
-//! | [`modules`] | which kernel modules to take along, and in which order they load |
+//! | [`modules`] | which kernel modules a guest boots with, and in which order they load |
+//! | [`modules_image`] | the modules that programs in a guest may ask for, as one ext4 |
+//! | `modinfo` | what a module says about itself |
 //! | [`modules_dir`] | a directory of modules to take from |
 //! | [`decompress`] | the compressions that kernels and modules come in |
 //! | [`stream`] | files of any length through the compression they have |
@@ -34,8 +36,10 @@ pub mod ext4;
 pub mod kernel_facts;
 pub mod kernel_package;
 pub mod layers;
+mod modinfo;
 pub mod modules;
 pub mod modules_dir;
+pub mod modules_image;
 pub mod stream;
 pub mod tree;
 pub mod vmlinux;

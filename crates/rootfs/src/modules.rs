@@ -1,20 +1,18 @@
-//! Which kernel modules to take along, and in which order they load.
+//! Which kernel modules a guest needs to boot, and in which order they load.
 //!
 //! What a module needs stands in the module itself (its `.modinfo` section), so that packages
 //! that were unpacked and never installed, which have no `modules.dep` yet, are enough.
 //!
-//! Not responsible for where modules come from; that is a [`ModuleSource`].
+//! Not responsible for where modules come from; that is a [`ModuleSource`]. Nor for those that
+//! programs ask for when the guest runs; that is [`crate::modules_image`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
 
-use object::LittleEndian;
-use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, SectionHeader};
-
 use crate::cpio::CpioWriter;
 use crate::decompress::{Compression, DecompressError};
+use crate::modinfo::ModInfo;
 
 /// Largest module that is taken, in bytes. The largest of a distribution has some 10 MB.
 const MAX_MODULE: usize = 64 << 20;
@@ -100,6 +98,15 @@ pub trait ModuleSource {
     /// # Errors
     /// When it is there and cannot be read.
     fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// All modules by name: their files' paths below the directory of modules.
+    fn paths(&self) -> BTreeMap<String, String>;
+
+    /// The file `file` that lies in the directory of modules itself; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    fn beside(&mut self, file: &str) -> io::Result<Option<Vec<u8>>>;
 }
 
 /// A module to take along.
@@ -167,26 +174,15 @@ fn take(
     if source.is_builtin(name) || !seen.insert(name.to_owned()) {
         return Ok(());
     }
-    let file = source
-        .read(name)
-        .map_err(|source| ModulesError::Read { name: name.to_owned(), source })?
-        .ok_or_else(|| ModulesError::Missing {
-            name: name.to_owned(),
-            by: by.map(str::to_owned),
-        })?;
-    let contents = match Compression::of(&file) {
-        Some(compression) => compression
-            .decompress(&file, MAX_MODULE)
-            .map_err(|source| ModulesError::Decompress { name: name.to_owned(), source })?,
-        None => file,
-    };
-    let needs =
-        parse_needs(&contents).ok_or_else(|| ModulesError::NotModule { name: name.to_owned() })?;
-    for needed in &needs.depends {
+    let (contents, info) = read_module(source, name)?.ok_or_else(|| ModulesError::Missing {
+        name: name.to_owned(),
+        by: by.map(str::to_owned),
+    })?;
+    for needed in &info.depends {
         take(source, needed, Some(name), seen, taken)?;
     }
-    for helpful in &needs.before {
-        match take(source, helpful, Some(name), seen, taken) {
+    for helpful in info.before() {
+        match take(source, &helpful, Some(name), seen, taken) {
             // Modules only ask for these; an alias or nothing at all is common.
             Err(ModulesError::Missing { .. }) | Ok(()) => {}
             Err(error) => return Err(error),
@@ -196,41 +192,39 @@ fn take(
     Ok(())
 }
 
-/// What a module says it needs.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Needs {
-    /// Modules whose symbols it uses.
-    depends: Vec<String>,
-    /// Modules it would like to be loaded before it.
-    before: Vec<String>,
+/// The module `name`, decompressed, and what it says about itself; `None` when it is not there.
+pub(crate) fn read_module(
+    source: &mut impl ModuleSource,
+    name: &str,
+) -> Result<Option<(Vec<u8>, ModInfo)>, ModulesError> {
+    let name = || name.to_owned();
+    let file =
+        source.read(&name()).map_err(|source| ModulesError::Read { name: name(), source })?;
+    let Some(file) = file else { return Ok(None) };
+    let contents = match Compression::of(&file) {
+        Some(compression) => compression
+            .decompress(&file, MAX_MODULE)
+            .map_err(|source| ModulesError::Decompress { name: name(), source })?,
+        None => file,
+    };
+    match ModInfo::parse(&contents) {
+        Some(info) => Ok(Some((contents, info))),
+        None => Err(ModulesError::NotModule { name: name() }),
+    }
 }
 
-/// Reads a module's `.modinfo`: `key=value` texts, each ended by a NUL.
-fn parse_needs(module: &[u8]) -> Option<Needs> {
-    let header = FileHeader64::<LittleEndian>::parse(module).ok()?;
-    let endian = header.endian().ok()?;
-    let sections = header.sections(endian, module).ok()?;
-    let (_, section) = sections.section_by_name(endian, b".modinfo")?;
-    let mut needs = Needs::default();
-    for text in section.data(endian, module).ok()?.split(|&byte| byte == 0) {
-        let Some((key, value)) = str::from_utf8(text).ok().and_then(|text| text.split_once('='))
-        else {
-            continue;
-        };
-        match key {
-            "depends" => {
-                let names = value.split(',').filter(|name| !name.is_empty());
-                needs.depends.extend(names.map(normalise));
-            }
-            "softdep" => {
-                // `pre: a b post: c`
-                let names = value.split_whitespace().skip_while(|word| *word != "pre:").skip(1);
-                needs.before.extend(names.take_while(|word| *word != "post:").map(normalise));
-            }
-            _ => {}
-        }
-    }
-    Some(needs)
+/// The modules among `files`, paths below the directory of modules, by name. Of two for one module
+/// that is taken which somebody put beside the kernel's own, as `depmod` does.
+pub(crate) fn index_modules<T>(
+    files: impl Iterator<Item = (String, T)>,
+) -> BTreeMap<String, (String, T)> {
+    let mut files: Vec<(String, T)> = files.collect();
+    files.sort_by_cached_key(|(path, _)| (!path.starts_with("kernel/"), path.clone()));
+    let named = files.into_iter().filter_map(|(path, place)| {
+        let name = module_name(path.rsplit('/').next()?)?;
+        Some((name, (path, place)))
+    });
+    named.collect()
 }
 
 /// Modules are called with hyphens and underscores alike; the kernel means underscores.
@@ -268,44 +262,15 @@ pub fn write_modules_cpio(modules: &[Module], to: impl Write) -> io::Result<()> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
+pub(crate) mod tests {
     use super::*;
-
-    /// A relocatable ELF file with nothing but a `.modinfo`.
-    fn module(modinfo: &str) -> Vec<u8> {
-        let names = b"\0.modinfo\0.shstrtab\0";
-        let data_at = 64_u64;
-        let names_at = data_at + modinfo.len() as u64;
-        let sections_at = (names_at + names.len() as u64).next_multiple_of(8);
-        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        file.extend([1, 0, 62, 0, 1, 0, 0, 0]);
-        file.extend([0; 16]);
-        file.extend(sections_at.to_le_bytes());
-        file.extend([0, 0, 0, 0, 64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
-        file.extend(modinfo.as_bytes());
-        file.extend(names);
-        file.resize(usize::try_from(sections_at).unwrap(), 0);
-        file.extend([0; 64]);
-        let sections = [(1_u32, 1_u32, data_at, modinfo.len()), (10, 3, names_at, names.len())];
-        for (name, kind, at, len) in sections {
-            file.extend(name.to_le_bytes());
-            file.extend(kind.to_le_bytes());
-            file.extend([0; 16]);
-            file.extend(at.to_le_bytes());
-            file.extend((len as u64).to_le_bytes());
-            file.extend([0; 8]);
-            file.extend(1_u64.to_le_bytes());
-            file.extend([0; 8]);
-        }
-        file
-    }
+    use crate::modinfo::tests::module;
 
     #[derive(Default)]
-    struct Source {
-        builtin: Vec<&'static str>,
-        files: BTreeMap<&'static str, Vec<u8>>,
+    pub(crate) struct Source {
+        pub(crate) builtin: Vec<&'static str>,
+        pub(crate) files: BTreeMap<&'static str, Vec<u8>>,
+        pub(crate) beside: BTreeMap<&'static str, &'static str>,
     }
 
     impl ModuleSource for Source {
@@ -314,7 +279,20 @@ mod tests {
         }
 
         fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
-            Ok(self.files.get(name).cloned())
+            let file = self.files.iter().find(|(path, _)| {
+                let file = path.rsplit('/').next().unwrap();
+                file == name || module_name(file).as_deref() == Some(name)
+            });
+            Ok(file.map(|(_, contents)| contents.clone()))
+        }
+
+        fn paths(&self) -> BTreeMap<String, String> {
+            let files = self.files.keys().map(|path| (path.to_string(), ()));
+            index_modules(files).into_iter().map(|(name, (path, ()))| (name, path)).collect()
+        }
+
+        fn beside(&mut self, file: &str) -> io::Result<Option<Vec<u8>>> {
+            Ok(self.beside.get(file).map(|text| text.as_bytes().to_vec()))
         }
     }
 
@@ -324,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_comes_first_and_once() {
-        let mut source = Source { builtin: vec!["ext4"], files: BTreeMap::new() };
+        let mut source = Source { builtin: vec!["ext4"], ..Source::default() };
         source.files.insert("virtio", module("depends=virtio_ring\0name=virtio\0"));
         source.files.insert("virtio_ring", module("depends=\0"));
         let blk = module("license=GPL\0depends=virtio,virtio-ring\0");

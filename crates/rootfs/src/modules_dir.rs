@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::modules::{MODULES_BUILTIN, ModuleSource, module_name, parse_builtin};
+use crate::modules::{MODULES_BUILTIN, ModuleSource, index_modules, parse_builtin};
 
 /// Directories in each other that are looked through.
 const MAX_DEPTH: usize = 32;
@@ -17,7 +17,9 @@ const MAX_FILE: u64 = 256 << 20;
 /// The modules of a directory.
 #[derive(Debug)]
 pub struct ModulesDir {
-    modules: BTreeMap<String, PathBuf>,
+    directory: PathBuf,
+    /// By name, the path in the directory and the whole path.
+    modules: BTreeMap<String, (String, PathBuf)>,
     builtin: BTreeSet<String>,
 }
 
@@ -31,22 +33,24 @@ impl ModulesDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
             list => parse_builtin(&list?),
         };
-        let mut modules = BTreeMap::new();
+        let mut files = Vec::new();
         let mut left = vec![(directory.to_owned(), 0)];
-        while let Some((directory, depth)) = left.pop() {
-            for entry in fs_err::read_dir(directory)? {
+        while let Some((inner, depth)) = left.pop() {
+            for entry in fs_err::read_dir(inner)? {
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 if kind.is_dir() && depth < MAX_DEPTH {
                     left.push((entry.path(), depth + 1));
                 } else if kind.is_file()
-                    && let Some(name) = entry.file_name().to_str().and_then(module_name)
+                    && let path = entry.path()
+                    && let Some(inside) = path.strip_prefix(directory).ok().and_then(Path::to_str)
                 {
-                    modules.insert(name, entry.path());
+                    files.push((inside.to_owned(), path));
                 }
             }
         }
-        Ok(Self { modules, builtin })
+        let modules = index_modules(files.into_iter());
+        Ok(Self { directory: directory.to_owned(), modules, builtin })
     }
 
     /// Whether there is no module at all.
@@ -62,14 +66,28 @@ impl ModuleSource for ModulesDir {
     }
 
     fn read(&mut self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let Some(path) = self.modules.get(name) else { return Ok(None) };
-        let mut contents = Vec::new();
-        fs_err::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut contents)?;
-        if contents.len() as u64 > MAX_FILE {
-            return Err(io::Error::other(format!("`{}` is too large", path.display())));
-        }
-        Ok(Some(contents))
+        self.modules.get(name).map(|(_, path)| read_file(path)).transpose()
     }
+
+    fn paths(&self) -> BTreeMap<String, String> {
+        self.modules.iter().map(|(name, (path, _))| (name.clone(), path.clone())).collect()
+    }
+
+    fn beside(&mut self, file: &str) -> io::Result<Option<Vec<u8>>> {
+        match read_file(&self.directory.join(file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            contents => contents.map(Some),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    fs_err::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut contents)?;
+    if contents.len() as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("`{}` is too large", path.display())));
+    }
+    Ok(contents)
 }
 
 #[cfg(test)]
