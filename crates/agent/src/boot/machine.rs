@@ -12,7 +12,9 @@ use rustix::process::Pid;
 
 use super::overlay::open_new_root;
 use super::systemd::Notify;
-use super::{BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, identity, newroot, overlay, systemd};
+use super::{
+    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, identity, newroot, overlay, systemd,
+};
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
 use crate::service::STOP_GRACE;
@@ -67,8 +69,13 @@ impl GuestMachine {
     fn boot(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Configured, BootError> {
         let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
         let mut warnings = identity::apply_to_kernel(config);
-        warnings.extend(overlay::mount(&config.base_serial, &config.writable_serial)?);
+        warnings.extend(overlay::mount(
+            &config.base_serial,
+            &config.writable_serial,
+            config.modules_serial.as_deref(),
+        )?);
         let root = open_new_root()?;
+        warnings.extend(device_files::make(&root));
         newroot::mount_interfaces(&root)?;
         identity::write_files(&root, config)?;
         let working_dir = config.working_dir.as_deref();

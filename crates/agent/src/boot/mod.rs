@@ -4,7 +4,7 @@
 //!   process 1: early (kernel file systems) ── starts the agent
 //!   agent:     modules ─ port ─ link ─ … Configure:
 //!              identity of the kernel (clock, seed, host name)
-//!              disks ─ overlay at /newroot ─ interfaces of the kernel in it ─ files in /etc
+//!              disks ─ overlay at /newroot ─ device files ─ interfaces of the kernel in it ─ files in /etc
 //!                ├─ systemd in the image: masks, READY socket ─▶ process 1 becomes it
 //!                └─ else:                                     ─▶ process 1 enters and stays
 //! ```
@@ -12,6 +12,7 @@
 //! The disks' own mount points are taken away as soon as the overlay stands, so that unmounting
 //! the new root is all it takes to leave both file systems clean.
 
+mod device_files;
 mod disks;
 mod early;
 mod identity;

@@ -1,5 +1,8 @@
-//! The two disks joined: the image below, the VM's own changes above, and directories that need
-//! a native file system bound from the writable disk.
+//! The disks joined: the kernel's modules lowest, the image over them, the VM's own changes above,
+//! and directories that need a native file system bound from the writable disk.
+//!
+//! So the modules are in `/lib/modules` like any other files there: what the image has of the same
+//! name wins, and packages may add to them. An image without them is none the worse.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,6 +18,7 @@ use crate::root::{Root, RootDir};
 /// The disks' mount points in the initramfs, for as long as the overlay is put together.
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
+const MODULES: &str = "/kernel-modules";
 
 /// Directories whose programs refuse an overlay as their disk: container stores, whose own
 /// overlays cannot lie upon this one. They are there in every guest, since a container engine
@@ -27,38 +31,44 @@ const NATIVE: [&str; 3] = ["/var/lib/docker", "/var/lib/containerd", "/var/lib/c
 const OPTIONS: &str = "redirect_dir=on,xino=on,metacopy=on";
 
 /// Mounts everything at [`NEW_ROOT`]. Returns what the user should know.
-pub(super) fn mount(base: &str, writable: &str) -> Result<Vec<String>, BootError> {
-    let base = disks::find(base)?;
-    let writable = disks::find(writable)?;
-    Mount {
-        kind: "ext4",
-        source: &base.to_string_lossy(),
-        target: BASE,
-        flags: MountFlags::RDONLY,
-        // The image is one file for many VMs: not even its journal is replayed.
-        options: "noload",
+pub(super) fn mount(
+    base: &str,
+    writable: &str,
+    modules: Option<&str>,
+) -> Result<Vec<String>, BootError> {
+    // What is read-only is one file for many VMs: not even its journal is replayed.
+    let read_only = (MountFlags::RDONLY, "noload");
+    mount_disk(base, BASE, read_only)?;
+    mount_disk(writable, WRITABLE, (MountFlags::empty(), ""))?;
+    let mut lower = BASE.to_owned();
+    if let Some(modules) = modules {
+        mount_disk(modules, MODULES, read_only)?;
+        lower = format!("{BASE}:{MODULES}");
     }
-    .mount()?;
-    Mount {
-        kind: "ext4",
-        source: &writable.to_string_lossy(),
-        target: WRITABLE,
-        flags: MountFlags::empty(),
-        options: "",
-    }
-    .mount()?;
     prepare_layers().map_err(BootError::preparing("the layers of the writable disk"))?;
-    let mut warnings = join()?;
+    let mut warnings = join(&lower)?;
     warnings.extend(bind_native()?);
     // The overlay and the binds hold the file systems from here on.
     detach(Path::new(WRITABLE))?;
     detach(Path::new(BASE))?;
+    if modules.is_some() {
+        detach(Path::new(MODULES))?;
+    }
     Ok(warnings)
+}
+
+fn mount_disk(
+    serial: &str,
+    target: &str,
+    (flags, options): (MountFlags, &str),
+) -> Result<(), BootError> {
+    let source = disks::find(serial)?;
+    Mount { kind: "ext4", source: &source.to_string_lossy(), target, flags, options }.mount()
 }
 
 /// Undoes as much of [`mount`] as was done.
 pub(super) fn remove() {
-    for target in [NEW_ROOT, WRITABLE, BASE] {
+    for target in [NEW_ROOT, WRITABLE, BASE, MODULES] {
         let _ = detach(Path::new(target));
     }
 }
@@ -85,10 +95,10 @@ fn prepare_layers() -> io::Result<()> {
 /// contents and a VM keeps its image for life, so it always fits; should a base be exchanged all
 /// the same, the kernel refuses (ESTALE), and a VM that starts without that property is better
 /// than none.
-fn join() -> Result<Vec<String>, BootError> {
+fn join(lower: &str) -> Result<Vec<String>, BootError> {
     let overlay = |index: &str| {
         let options = format!(
-            "lowerdir={BASE},upperdir={WRITABLE}/upper,workdir={WRITABLE}/work,{OPTIONS},index={index}"
+            "lowerdir={lower},upperdir={WRITABLE}/upper,workdir={WRITABLE}/work,{OPTIONS},index={index}"
         );
         Mount {
             kind: "overlay",

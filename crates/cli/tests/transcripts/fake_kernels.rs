@@ -37,6 +37,8 @@ fn kernels() -> [KernelDetails; 3] {
             directory: Some("/kernels/.versions/debian-0123456789ab".into()),
             has_modules: true,
             modules: vec!["ext4".into(), "virtio_blk".into()],
+            has_loadable_modules: true,
+            loadable_modules: Some(779),
             features: [("PVH", 'y'), ("TTY", 'n'), ("UNIX", 'y'), ("VIRTIO_BLK", 'm')]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),

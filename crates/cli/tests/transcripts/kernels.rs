@@ -33,7 +33,8 @@ fn shows() {
     arch:           amd64
     size:           40 MiB
     directory:      /kernels/.versions/debian-0123456789ab
-    modules:        ext4, virtio_blk
+    boots with:     ext4, virtio_blk
+    modules:        779, in /lib/modules of every VM
     runs vms here:  no
     lacks:          CONFIG_TTY (to have terminals)
     built in:       PVH UNIX
@@ -55,6 +56,7 @@ fn shows() {
     version:        6.12.1
     size:           40 MiB
     directory:      /kernels/.versions/mine-0123456789ab
+    boots with:     none
     modules:        none
     runs vms here:  unknown: nothing tells what it was built with
     vms:            -

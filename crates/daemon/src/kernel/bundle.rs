@@ -14,7 +14,7 @@ use tempfile::{NamedTempFile, TempDir};
 use super::KernelError;
 use super::error::ImportError;
 use super::import::{Form, Import, observe_form, take_deb, take_kernel};
-use super::index::{MANIFEST, MODULES, VMLINUX};
+use super::index::{LOADABLE, MANIFEST, MODULES, VMLINUX};
 use super::manifest::Manifest;
 use super::parts::write_parts;
 
@@ -58,8 +58,8 @@ fn pack(request: BundleRequest, out: &Path) -> Result<(String, u64), KernelError
         force: false,
     };
     let mut parts = match observe_form(&import.file)? {
-        Form::Kernel => take_kernel(&import)?,
-        Form::Deb => take_deb(&import, &work.path().join("package.tar"))?,
+        Form::Kernel => take_kernel(&import, work.path())?,
+        Form::Deb => take_deb(&import, &work.path().join("package.tar"), work.path())?,
         Form::Bundle => {
             return Err(KernelError::Import { path: import.file, source: ImportError::Whole });
         }
@@ -67,7 +67,7 @@ fn pack(request: BundleRequest, out: &Path) -> Result<(String, u64), KernelError
     parts.manifest.distro = request.distro;
     let kernel = work.path().join("kernel");
     write_parts(&parts, &kernel)?;
-    let files = [MANIFEST, VMLINUX, MODULES].map(|name| (name, kernel.join(name)));
+    let files = [MANIFEST, VMLINUX, MODULES, LOADABLE].map(|name| (name, kernel.join(name)));
     Manifest::parse(&fs_err::read(&files[0].1)?, &files[0].1)?;
     let members: Vec<(&str, &Path)> = files
         .iter()

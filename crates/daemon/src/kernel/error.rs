@@ -9,7 +9,7 @@ use banger_rootfs::cpio::CpioError;
 use banger_rootfs::deb::DebError;
 use banger_rootfs::decompress::DecompressError;
 use banger_rootfs::kernel_package::PackageError;
-use banger_rootfs::modules::ModulesError;
+use banger_rootfs::modules_image::ModulesImageError;
 use banger_rootfs::vmlinux::VmlinuxError;
 
 use crate::artifact::Lost;
@@ -173,7 +173,7 @@ pub enum KernelError {
         name: String,
         /// Why.
         #[source]
-        source: ModulesError,
+        source: ModulesImageError,
     },
     /// A file operation failed; the text says which.
     #[error(transparent)]
@@ -223,7 +223,7 @@ pub enum ImportError {
     Package(PackageError),
     /// The modules cannot be taken.
     #[error("its modules cannot be used")]
-    Modules(#[source] ModulesError),
+    Modules(#[source] ModulesImageError),
     /// There is no module in the directory.
     #[error("there are no modules in `{0}`")]
     NoModules(PathBuf),

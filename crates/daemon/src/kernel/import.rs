@@ -78,26 +78,28 @@ pub(super) fn observe_form(file: &Path) -> Result<Form, KernelError> {
     }
 }
 
-/// The parts of the kernel in the file `vmlinux` or bzImage that `import` names.
+/// The parts of the kernel in the file `vmlinux` or bzImage that `import` names, made in the directory
+/// `work`.
 ///
 /// # Errors
 /// When it is no kernel, or what was given beside it cannot be used.
-pub(super) fn take_kernel(import: &Import) -> Result<Parts, KernelError> {
+pub(super) fn take_kernel(import: &Import, work: &Path) -> Result<Parts, KernelError> {
     let failed = failed(&import.file);
     let vmlinux = extract_vmlinux(&load(&import.file)?)
         .map_err(|source| failed(ImportError::Vmlinux(source)))?;
     let version = find_version(&vmlinux).ok_or_else(|| failed(ImportError::Version))?;
     let features = given_features(import)?.or_else(|| carried_features(&vmlinux));
     let features = features.unwrap_or_default();
-    let modules = given_modules(import, &features)?.unwrap_or_default();
+    let modules = given_modules(import, &version, &features, work)?.unwrap_or_default();
     Ok(assemble(import, vmlinux, version, features, modules))
 }
 
-/// The parts of the kernel in the package that `import` names; `tar` is a new file to unpack to.
+/// The parts of the kernel in the package that `import` names, made in the directory `work`; `tar` is
+/// a new file in it to unpack to.
 ///
 /// # Errors
 /// When it holds no kernel, or what was given beside it cannot be used.
-pub(super) fn take_deb(import: &Import, tar: &Path) -> Result<Parts, KernelError> {
+pub(super) fn take_deb(import: &Import, tar: &Path, work: &Path) -> Result<Parts, KernelError> {
     let failed = failed(&import.file);
     unpack_deb(&import.file, tar).map_err(|source| failed(source.into()))?;
     let mut package = KernelPackage::open(tar).map_err(|source| failed(source.into()))?;
@@ -109,12 +111,12 @@ pub(super) fn take_deb(import: &Import, tar: &Path) -> Result<Parts, KernelError
         .or_else(|| config.as_deref().and_then(parse_config))
         .or_else(|| carried_features(&vmlinux))
         .unwrap_or_default();
-    let modules = match given_modules(import, &features)? {
+    let version = package.version().to_owned();
+    let modules = match given_modules(import, &version, &features, work)? {
         Some(modules) => modules,
-        None => take_modules(&mut package, &features)
+        None => take_modules(&mut package, &version, &features, work)
             .map_err(|source| failed(ImportError::Modules(source)))?,
     };
-    let version = package.version().to_owned();
     Ok(assemble(import, vmlinux, version, features, modules))
 }
 
@@ -136,8 +138,9 @@ fn assemble(
         version,
         features,
         modules: modules.names,
+        loadable_modules: modules.loadable_count,
     };
-    Parts { vmlinux, modules: modules.cpio, manifest }
+    Parts { vmlinux, modules: modules.cpio, loadable: modules.loadable, manifest }
 }
 
 fn given_features(import: &Import) -> Result<Option<Features>, KernelError> {
@@ -153,7 +156,12 @@ fn carried_features(vmlinux: &[u8]) -> Option<Features> {
 }
 
 /// The modules that were given beside the file; `None` for those that are in it.
-fn given_modules(import: &Import, features: &Features) -> Result<Option<ModulesPart>, KernelError> {
+fn given_modules(
+    import: &Import,
+    version: &str,
+    features: &Features,
+    work: &Path,
+) -> Result<Option<ModulesPart>, KernelError> {
     let failed = failed(&import.file);
     let path = match &import.modules {
         ModulesFrom::Package => return Ok(None),
@@ -170,7 +178,7 @@ fn given_modules(import: &Import, features: &Features) -> Result<Option<ModulesP
     if source.is_empty() {
         return Err(failed(ImportError::NoModules(path.to_owned())));
     }
-    let modules = take_modules(&mut source, features);
+    let modules = take_modules(&mut source, version, features, work);
     modules.map(Some).map_err(|source| failed(ImportError::Modules(source)))
 }
 
@@ -202,7 +210,7 @@ fn given_cpio(path: &Path) -> Result<ModulesPart, GivenError> {
     let word = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let names = list.lines().filter_map(|line| line.trim().strip_suffix(".ko")).filter(word);
     let names = names.map(|name| name.replace('-', "_")).collect();
-    Ok(ModulesPart { cpio: Some(cpio), names })
+    Ok(ModulesPart { cpio: Some(cpio), names, ..ModulesPart::default() })
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, KernelError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! <kernels>/generic ─▶ .versions/generic-0123456789ab     a name is a link to a version
 //! <kernels>/.versions/generic-0123456789ab/               a version never changes
-//!     vmlinux   manifest.json   modules.cpio
+//!     vmlinux   manifest.json   modules.cpio   modules.ext4
 //! <kernels>/mine/                                         placed by hand, used as it is
 //! ```
 //!
@@ -28,10 +28,12 @@ use super::manifest::Manifest;
 pub(crate) const VMLINUX: &str = "vmlinux";
 /// The part of the initramfs with its modules.
 pub(crate) const MODULES: &str = "modules.cpio";
+/// The modules that programs in a guest may ask for, as a layer of its root.
+pub(crate) const LOADABLE: &str = "modules.ext4";
 /// What is written about it.
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// All files of a kernel.
-const FILES: [&str; 3] = [VMLINUX, MODULES, MANIFEST];
+const FILES: [&str; 4] = [VMLINUX, MODULES, LOADABLE, MANIFEST];
 /// Directory of the versions.
 pub(super) const VERSIONS: &str = ".versions";
 /// Held by whoever changes what is here.
@@ -46,8 +48,10 @@ pub(crate) struct Local {
     pub(crate) directory: PathBuf,
     /// What is written about it.
     pub(crate) manifest: Manifest,
-    /// Whether it comes with modules.
+    /// Whether it comes with modules to boot with.
     pub(crate) modules: bool,
+    /// Whether it comes with modules that programs in a guest may ask for.
+    pub(crate) loadable: bool,
     /// Bytes of its files.
     pub(crate) size: ByteSize,
     /// Whether somebody placed it by hand.
@@ -123,11 +127,12 @@ pub(crate) fn load_directory(directory: &Path, placed: bool) -> Result<Option<Lo
     };
     let manifest = Manifest::parse(&text, &path)?;
     let size = |file: &str| fs_err::metadata(directory.join(file)).ok().map(|data| data.size());
-    let (vmlinux, modules) = (size(VMLINUX), size(MODULES));
+    let (vmlinux, modules, loadable) = (size(VMLINUX), size(MODULES), size(LOADABLE));
     Ok(vmlinux.map(|vmlinux| Local {
         manifest,
         modules: modules.is_some(),
-        size: ByteSize::from_bytes(vmlinux + modules.unwrap_or(0)),
+        loadable: loadable.is_some(),
+        size: ByteSize::from_bytes(vmlinux + modules.unwrap_or(0) + loadable.unwrap_or(0)),
         directory: directory.to_owned(),
         placed,
     }))

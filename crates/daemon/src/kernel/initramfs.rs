@@ -64,6 +64,7 @@ mod tests {
             directory: place.path().into(),
             vmlinux: place.path().join("vmlinux"),
             modules: None,
+            loadable: None,
             placed: true,
             manifest: Default::default(),
         };

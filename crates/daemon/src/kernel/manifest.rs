@@ -32,6 +32,9 @@ pub(crate) struct Manifest {
     /// Names of the modules it comes with, with underscores; empty when nobody listed them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) modules: Vec<String>,
+    /// How many modules programs in a guest may ask for; absent when nobody counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loadable_modules: Option<u32>,
 }
 
 impl Manifest {

@@ -1,7 +1,7 @@
 //! Guest kernels: the local index, the catalog, getting what is missing, and the initramfs.
 //!
 //! A kernel is an ELF `vmlinux` and, where it needs them, the few modules without which a guest
-//! does not find its disks. Where it lacks something that a VM needs on this host's machine, it is
+//! does not find its disks, and a file system with those that programs in it may ask for. Where it lacks something that a VM needs on this host's machine, it is
 //! refused before anything is made for the VM, saying what.
 //!
 //! | part | responsible for |
@@ -48,7 +48,7 @@ pub(crate) use collect::InUse;
 pub use error::{ImportError, KernelError};
 use features::find_lacking;
 pub(crate) use import::Import;
-use index::{Local, MODULES, VMLINUX, load, load_directory, lock};
+use index::{LOADABLE, Local, MODULES, VMLINUX, load, load_directory, lock};
 pub use initramfs::ensure_initramfs;
 use manifest::Manifest;
 use obtain::{Obtainer, import_kernel, obtain_kernel};
@@ -66,6 +66,8 @@ pub struct Kernel {
     pub vmlinux: PathBuf,
     /// The part of the initramfs with its modules, when it has any.
     pub modules: Option<PathBuf>,
+    /// The file system with the modules that programs in a guest may ask for, when it has one.
+    pub loadable: Option<PathBuf>,
     /// Whether somebody placed its directory by hand; there is no other version of it then.
     pub placed: bool,
     manifest: Manifest,
@@ -78,6 +80,7 @@ impl Kernel {
             version: local.manifest.version.clone(),
             vmlinux: local.directory.join(VMLINUX),
             modules: local.modules.then(|| local.directory.join(MODULES)),
+            loadable: local.loadable.then(|| local.directory.join(LOADABLE)),
             directory: local.directory,
             placed: local.placed,
             manifest: local.manifest,

@@ -24,7 +24,7 @@ use super::catalog::{Bundle, CatalogKernel, Recipe};
 use super::error::ImportError;
 use super::features::parse_config;
 use super::import::{Form, Import, observe_form, take_deb, take_kernel};
-use super::index::{MANIFEST, MODULES, VMLINUX, load, lock, publish};
+use super::index::{LOADABLE, MANIFEST, MODULES, VMLINUX, load, lock, publish};
 use super::manifest::Manifest;
 use super::parts::{Parts, take_modules, write_parts};
 use crate::artifact::mmdebstrap::{make_tar, tar_in};
@@ -37,12 +37,13 @@ use crate::progress::Progress;
 /// Room this takes at its peak: the unpacked package with what it depends on, the tar, the kernel.
 const ROOM: ByteSize = ByteSize::from_mib(768);
 
-/// What a kernel's bundle may hold. Distributions' kernels have 30 to 80 MB, the modules of a guest
-/// some 10.
-pub(super) const MEMBERS: [Member; 3] = [
+/// What a kernel's bundle may hold. Distributions' kernels have 30 to 80 MB, the modules to boot with
+/// some 10, and those to ask for 50 to 300.
+pub(super) const MEMBERS: [Member; 4] = [
     Member { name: MANIFEST, limit: 64 << 10, needed: true },
     Member { name: VMLINUX, limit: 512 << 20, needed: true },
     Member { name: MODULES, limit: 256 << 20, needed: false },
+    Member { name: LOADABLE, limit: 2 << 30, needed: false },
 ];
 
 /// What is worked with.
@@ -110,7 +111,7 @@ async fn obtain_package(
     let name = recipe.name.clone();
     take_in(obtainer, work, name, true, move |work, _| {
         let made = work.join("kernel");
-        write_parts(&take_recipe(&recipe, &tar)?, &made)?;
+        write_parts(&take_recipe(&recipe, &tar, work)?, &made)?;
         Ok(made)
     })
     .await
@@ -168,8 +169,8 @@ pub(super) async fn import_kernel(
     progress.update("extracting the kernel", 0, None);
     take_in(obtainer, work, name, force, move |work, _| {
         let parts = match form {
-            Form::Deb => take_deb(&import, &tar_in(work))?,
-            Form::Kernel | Form::Bundle => take_kernel(&import)?,
+            Form::Deb => take_deb(&import, &tar_in(work), work)?,
+            Form::Kernel | Form::Bundle => take_kernel(&import, work)?,
         };
         let made = work.join("kernel");
         write_parts(&parts, &made)?;
@@ -230,8 +231,8 @@ fn plan_arguments(recipe: &Recipe) -> Vec<OsString> {
     ]
 }
 
-/// The parts of the kernel in the tar of unpacked packages.
-fn take_recipe(recipe: &Recipe, tar: &Path) -> Result<Parts, KernelError> {
+/// The parts of the kernel in the tar of unpacked packages, made in the directory `work`.
+fn take_recipe(recipe: &Recipe, tar: &Path, work: &Path) -> Result<Parts, KernelError> {
     let name = || recipe.name.clone();
     let broken = |source| KernelError::Package { name: name(), source };
     let mut package = KernelPackage::open(tar).map_err(broken)?;
@@ -239,17 +240,19 @@ fn take_recipe(recipe: &Recipe, tar: &Path) -> Result<Parts, KernelError> {
     let features = config.as_deref().and_then(parse_config).unwrap_or_default();
     let vmlinux = extract_vmlinux(&package.kernel().map_err(broken)?)
         .map_err(|source| KernelError::Vmlinux { name: name(), source })?;
-    let modules = take_modules(&mut package, &features)
+    let version = package.version().to_owned();
+    let modules = take_modules(&mut package, &version, &features, work)
         .map_err(|source| KernelError::Modules { name: name(), source })?;
     let manifest = Manifest {
         description: recipe.description.clone(),
         distro: recipe.distro.clone(),
         arch: recipe.arch.clone(),
-        version: package.version().to_owned(),
+        version,
         features,
         modules: modules.names,
+        loadable_modules: modules.loadable_count,
     };
-    Ok(Parts { vmlinux, modules: modules.cpio, manifest })
+    Ok(Parts { vmlinux, modules: modules.cpio, loadable: modules.loadable, manifest })
 }
 
 #[cfg(test)]

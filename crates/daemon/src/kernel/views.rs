@@ -95,6 +95,8 @@ fn details_of_local(
         directory: Some(local.directory.display().to_string()),
         has_modules: local.modules,
         modules: local.manifest.modules,
+        has_loadable_modules: local.loadable,
+        loadable_modules: local.manifest.loadable_modules.filter(|_| local.loadable),
         features: local.manifest.features,
         lacking,
         vms,

@@ -35,6 +35,8 @@ use crate::progress::Progress;
 const BASE_SERIAL: &str = "base";
 /// Serial of the VM's own disk.
 const WRITABLE_SERIAL: &str = "writable";
+/// Serial of the disk with the kernel's modules.
+const MODULES_SERIAL: &str = "modules";
 /// Lines of the console in an error.
 const CONSOLE_TAIL: usize = 12;
 /// How long a step's failure waits for the VMM's death to explain it: a link breaks a moment
@@ -81,6 +83,7 @@ impl From<Problem> for Failure {
 struct Parts {
     kernel: PathBuf,
     initramfs: PathBuf,
+    modules: Option<PathBuf>,
     base: Base,
 }
 
@@ -146,7 +149,7 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
         stage.finish();
         // An image without a program of its own is found out before anything is made for it.
         program::plan_service(&plan, &base.run).map_err(Problem::from)?;
-        Ok(Parts { kernel: kernel.vmlinux, initramfs, base })
+        Ok(Parts { kernel: kernel.vmlinux, initramfs, modules: kernel.loadable, base })
     };
     tokio::select! {
         parts = work => parts,
@@ -372,6 +375,12 @@ fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
         .link_magic
         .parse()
         .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+    let disk = |path, serial: &str, read_only| DiskSpec { path, serial: serial.into(), read_only };
+    let mut disks = vec![
+        disk(parts.base.path.clone(), BASE_SERIAL, true),
+        disk(files::disk(paths, &plan.id), WRITABLE_SERIAL, false),
+    ];
+    disks.extend(parts.modules.clone().map(|path| disk(path, MODULES_SERIAL, true)));
     Ok(VmmSpec {
         vm: plan.id.clone(),
         kernel: parts.kernel.clone(),
@@ -379,18 +388,7 @@ fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
         cmdline: plan.cmdline(),
         vcpu: plan.vcpu,
         memory_mib: plan.memory.mib(),
-        disks: vec![
-            DiskSpec {
-                path: parts.base.path.clone(),
-                serial: BASE_SERIAL.to_owned(),
-                read_only: true,
-            },
-            DiskSpec {
-                path: files::disk(paths, &plan.id),
-                serial: WRITABLE_SERIAL.to_owned(),
-                read_only: false,
-            },
-        ],
+        disks,
         link_magic,
         console_log: files::console_log(paths, &plan.id),
     })
@@ -415,5 +413,6 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
         init: InitChoice::Auto,
         base_serial: BASE_SERIAL.to_owned(),
         writable_serial: WRITABLE_SERIAL.to_owned(),
+        modules_serial: parts.modules.as_ref().map(|_| MODULES_SERIAL.to_owned()),
     })
 }

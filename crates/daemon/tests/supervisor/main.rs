@@ -317,6 +317,7 @@ async fn what_the_agent_says_is_told_apart() {
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),
+        modules_serial: None,
     };
     let malformed = soon(guest.configure(&config)).await;
     assert!(matches!(malformed, Err(GuestError::Protocol("configure"))), "{malformed:?}");

@@ -91,12 +91,18 @@ pub struct KernelDetails {
     /// Directory of its files; absent while it is not here.
     #[serde(default)]
     pub directory: Option<String>,
-    /// Whether it comes with modules.
+    /// Whether it comes with modules that it boots with.
     #[serde(default)]
     pub has_modules: bool,
     /// Names of these modules, as far as they were listed.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Whether it comes with modules that programs in a guest may ask for.
+    #[serde(default)]
+    pub has_loadable_modules: bool,
+    /// How many these are, when they were counted.
+    #[serde(default)]
+    pub loadable_modules: Option<u32>,
     /// Options that matter here, without `CONFIG_`: `y`, `m`, or `n` for those that it was built
     /// without. What is missing nobody looked at.
     #[serde(default)]

@@ -48,6 +48,10 @@ pub struct GuestConfig {
     pub base_serial: String,
     /// Block device serial of the VM's own writable file system.
     pub writable_serial: String,
+    /// Block device serial of the file system with the kernel's modules for programs in the guest,
+    /// which is seen below the image's; absent for none.
+    #[serde(default)]
+    pub modules_serial: Option<String>,
 }
 
 /// What configuring led to: commands now run in the final root.

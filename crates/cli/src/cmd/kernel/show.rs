@@ -55,7 +55,13 @@ fn render_kernel(details: KernelDetails) -> String {
         true if details.modules.is_empty() => "some, not listed".to_owned(),
         true => details.modules.join(", "),
     };
-    pairs.push(("modules", modules));
+    pairs.push(("boots with", modules));
+    let loadable = match (details.has_loadable_modules, details.loadable_modules) {
+        (false, _) => "none".to_owned(),
+        (true, None) => "some, not counted".to_owned(),
+        (true, Some(count)) => format!("{count}, in /lib/modules of every VM"),
+    };
+    pairs.push(("modules", loadable));
     let known = !details.features.is_empty();
     let fit = match (known, details.lacking.is_empty()) {
         (false, _) => "unknown: nothing tells what it was built with".to_owned(),
