@@ -63,6 +63,8 @@ pub struct DefaultItem {
 pub enum Availability {
     /// It is here.
     Local,
+    /// It is here, and getting it again brings more; the text is a fragment that says what it lacks.
+    Outdated(String),
     /// It is obtained at first use; the text is a fragment that says how.
     Obtainable(String),
     /// Neither; the text is a fragment that says why.

@@ -22,6 +22,13 @@ async fn gather(host: &Host) -> Inputs {
     let kernels = host.kernels.list().await;
     let kernels =
         kernels.map(|all| all.into_iter().map(|kernel| (kernel.name, kernel.local)).collect());
+    let mut kernel = DefaultItem { name: kernel.clone(), availability: judge(kernel, kernels) };
+    if kernel.availability == Availability::Local
+        && host.kernels.is_outdated(&kernel.name).await.unwrap_or(false)
+    {
+        let lacks = "without the modules that container engines ask for".to_owned();
+        kernel.availability = Availability::Outdated(lacks);
+    }
     Inputs {
         env: host.env.clone(),
         paths: host.paths.clone(),
@@ -30,7 +37,7 @@ async fn gather(host: &Host) -> Inputs {
         accel: host.config.accel.value,
         agent: host.agent.clone(),
         image: DefaultItem { name: image.clone(), availability: judge(image, images) },
-        kernel: DefaultItem { name: kernel.clone(), availability: judge(kernel, kernels) },
+        kernel,
         defaults: render_defaults(&host.config),
     }
 }

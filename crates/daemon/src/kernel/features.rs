@@ -118,6 +118,12 @@ pub(crate) fn wanted_modules(features: &Features) -> Vec<&'static str> {
     taken.map(|wanted| wanted.name).collect()
 }
 
+/// Whether a kernel with `features` has anything as a module that it does not need to boot.
+pub(crate) fn has_optional_modules(features: &Features) -> bool {
+    let boots_with = |option: &str| WANTED.iter().any(|wanted| wanted.option == option);
+    NOTED.iter().any(|option| features.get(*option) == Some(&'m') && !boots_with(option))
+}
+
 /// The modules that a kernel comes with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Modules<'a> {
@@ -238,5 +244,8 @@ pub(super) mod tests {
         assert_eq!(wanted_modules(&Features::new()).len(), WANTED.len());
         let features = Features::from([("EXT4_FS".into(), 'm'), ("VIRTIO_BLK".into(), 'y')]);
         assert_eq!(wanted_modules(&features), ["ext4"]);
+        assert!(!has_optional_modules(&features));
+        assert!(!has_optional_modules(&Features::from([("VSOCKETS".into(), 'm')])));
+        assert!(has_optional_modules(&Features::from([("BRIDGE".into(), 'm')])));
     }
 }

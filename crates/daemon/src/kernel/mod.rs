@@ -43,10 +43,10 @@ use crate::fetcher::Fetcher;
 use crate::hypervisor::GuestMachine;
 use crate::progress::Progress;
 pub use bundle::{BundleRequest, make_bundle};
-use catalog::find_in_catalog;
+use catalog::{CatalogKernel, find_in_catalog};
 pub(crate) use collect::InUse;
 pub use error::{ImportError, KernelError};
-use features::find_lacking;
+use features::{find_lacking, has_optional_modules};
 pub(crate) use import::Import;
 use index::{LOADABLE, Local, MODULES, VMLINUX, load, load_directory, lock};
 pub use initramfs::ensure_initramfs;
@@ -157,6 +157,17 @@ impl Kernels {
     /// When the index cannot be read.
     pub async fn find(&self, name: &str) -> Result<Option<Kernel>, KernelError> {
         Ok(self.find_local(name).await?.map(|local| Kernel::new(Some(name), local)))
+    }
+
+    /// Whether the kernel `name` was got by an earlier version of this program, which did not take
+    /// the modules that programs in a guest ask for, and can be had with them.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn is_outdated(&self, name: &str) -> Result<bool, KernelError> {
+        let Some(local) = self.find_local(name).await? else { return Ok(false) };
+        let lacks = !local.loadable && has_optional_modules(&local.manifest.features);
+        Ok(lacks && matches!(find_in_catalog(name)?, Some(CatalogKernel::Recipe(_))))
     }
 
     async fn find_local(&self, name: &str) -> Result<Option<Local>, KernelError> {

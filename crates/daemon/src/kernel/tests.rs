@@ -209,6 +209,38 @@ async fn a_package_brings_configuration_and_modules() {
 }
 
 #[tokio::test]
+async fn modules_for_programs_come_with_a_bundle_or_are_missed() {
+    let place = Place::new();
+    let files = [
+        ("vmlinux", vmlinux("6.12.1", None)),
+        ("manifest.json", br#"{"version":"6.12.1","loadable_modules":7}"#.to_vec()),
+        ("modules.ext4", b"a file system".to_vec()),
+    ];
+    let files = files.map(|(name, contents)| (name, place.file(name, &contents)));
+    let members = files.each_ref().map(|(name, path)| (*name, path.as_path()));
+    let mut bundle = Vec::new();
+    write_bundle(&members, &mut bundle).unwrap();
+    let file = place.file("k.tar.zst", &bundle);
+    let kernel = place.imported(place.import("k", file)).await;
+    assert_eq!(fs_err::read(kernel.loadable.unwrap()).unwrap(), b"a file system");
+    let details = place.kernels.describe("k", MACHINE, Vec::new()).await.unwrap();
+    assert_eq!((details.has_loadable_modules, details.loadable_modules), (true, Some(7)));
+
+    // As an earlier version of this program left it: it works, and the doctor tells.
+    let name = "debian-bookworm-cloud";
+    assert!(!place.kernels.is_outdated(name).await.unwrap());
+    let old = place.directory.join(name);
+    fs_err::create_dir_all(&old).unwrap();
+    fs_err::write(old.join("vmlinux"), "ELF").unwrap();
+    let manifest = r#"{"version":"6.1.0","features":{"BRIDGE":"m"}}"#;
+    fs_err::write(old.join("manifest.json"), manifest).unwrap();
+    assert!(place.kernels.is_outdated(name).await.unwrap());
+    assert_eq!(place.kernels.find(name).await.unwrap().unwrap().loadable, None);
+    fs_err::write(old.join("modules.ext4"), "a file system").unwrap();
+    assert!(!place.kernels.is_outdated(name).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_bundle_is_taken_as_it_is() {
     let place = Place::new();
     let vmlinux = place.file("vmlinux", &vmlinux("6.12.1", None));

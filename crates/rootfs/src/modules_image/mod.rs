@@ -83,7 +83,7 @@ pub enum ModulesImageError {
     Work(#[from] io::Error),
     /// The file system.
     #[error("cannot write the file system of modules")]
-    Image(#[from] ImageError),
+    Image(#[source] Box<ImageError>),
 }
 
 /// Writes the modules of the kernel `version` out of `source` to `image`, which must be empty, as an
@@ -112,7 +112,8 @@ pub fn write_modules_image(
     tree.finish()?;
     (&archive.file).rewind()?;
     let layer = Layer { name: "modules".to_owned(), ..Layer::of_file(&archive.path) };
-    write_image(&[layer], image, Limits::default(), &|_| ControlFlow::Continue(()))?;
+    write_image(&[layer], image, Limits::default(), &|_| ControlFlow::Continue(()))
+        .map_err(|source| ModulesImageError::Image(Box::new(source)))?;
     Ok(Some(count))
 }
 

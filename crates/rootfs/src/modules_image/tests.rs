@@ -97,7 +97,7 @@ fn the_same_modules_give_the_same_bytes() {
 fn nothing_is_made_of_nothing_and_of_odd_names() {
     let place = tempfile::tempdir().unwrap();
     let image = place.path().join("image");
-    let mut write = |source: &mut Source, version: &str| {
+    let write = |source: &mut Source, version: &str| {
         let _ = fs_err::remove_file(&image);
         write_modules_image(source, version, place.path(), &File::create_new(&image).unwrap())
     };

@@ -14,7 +14,8 @@ use crate::signals::Signals;
 /// Make a kernel of a file that you have
 ///
 /// FILE is an ELF vmlinux, a bzImage (vmlinuz), a Debian package of a kernel (.deb), or a bundle
-/// (.tar.zst). Of the modules only those are taken that a guest needs to boot. What the kernel was
+/// (.tar.zst). Of the modules those are taken that a guest needs to boot, and
+/// those that programs in it may ask for, which are most but drivers of hardware. What the kernel was
 /// built with decides whether VMs can run on it; a kernel that does not tell is tried.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

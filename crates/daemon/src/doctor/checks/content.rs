@@ -25,6 +25,11 @@ pub(in crate::doctor) async fn agent(inputs: &Inputs) -> Outcome {
 }
 
 pub(in crate::doctor) async fn kernel(inputs: &Inputs) -> Outcome {
+    if let Availability::Outdated(lacks) = &inputs.kernel.availability {
+        let name = &inputs.kernel.name;
+        let remedy = format!("Get it again, for new VMs: `banger kernel pull --force {name}`.");
+        return Ok(Finding::warn(format!("`{name}` is here {lacks}"), remedy));
+    }
     item(&inputs.kernel, "Set another `default_kernel_name` in the configuration file.")
 }
 
@@ -35,7 +40,9 @@ pub(in crate::doctor) async fn image(inputs: &Inputs) -> Outcome {
 fn item(item: &DefaultItem, remedy: &str) -> Outcome {
     let name = &item.name;
     match &item.availability {
-        Availability::Local => Ok(Finding::pass(format!("`{name}` is here"))),
+        Availability::Local | Availability::Outdated(_) => {
+            Ok(Finding::pass(format!("`{name}` is here")))
+        }
         Availability::Obtainable(how) => {
             Ok(Finding::pass(format!("`{name}` is obtained at first use: {how}")))
         }
@@ -56,7 +63,7 @@ pub(in crate::doctor) async fn vm_defaults(inputs: &Inputs) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use banger_proto::api::CheckStatus::{Fail, Pass};
+    use banger_proto::api::CheckStatus::{Fail, Pass, Warn};
 
     use super::super::super::inputs::DefaultValue;
     use super::super::super::inputs::tests::Host;
@@ -89,6 +96,18 @@ mod tests {
             let kernel = kernel(&host.inputs).await.ok().map(|finding| finding.status);
             assert_eq!((image, kernel), (expected, expected));
         }
+    }
+
+    #[tokio::test]
+    async fn a_kernel_of_an_earlier_version_can_be_had_anew() {
+        let mut host = Host::new();
+        host.inputs.kernel.availability = Availability::Outdated("without modules".into());
+        let finding = kernel(&host.inputs).await.unwrap();
+        assert_eq!(
+            (finding.status, finding.found.as_str()),
+            (Warn, "`krn` is here without modules")
+        );
+        assert!(finding.remedy.unwrap().contains("banger kernel pull --force krn"));
     }
 
     #[tokio::test]
