@@ -6,6 +6,7 @@ mod list;
 mod pull;
 mod show;
 
+use banger_proto::image_name::is_plain_name;
 use clap::Subcommand;
 
 use super::Context;
@@ -47,8 +48,7 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
 ///
 /// No kernel has a name that would need encoding in it.
 fn path_of(name: &str) -> Result<String, CliError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    if name.chars().all(plain) && !name.starts_with('.') && !name.is_empty() {
+    if is_plain_name(name) {
         Ok(format!("/v1/kernels/{name}"))
     } else {
         Err(CliError::failure(format!("unknown kernel `{name}`")))
