@@ -46,7 +46,7 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
         backend: hypervisor.features(),
     };
     let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;
-    let kernels = Kernels::new(&options.paths, &options.env, &fetcher);
+    let kernels = Kernels::new(&options.paths, &options.env, &fetcher, None);
     if let Some(kernel) = kernels.find(&plan.kernel).await? {
         kernel.check(inventory.backend.machine)?;
     }

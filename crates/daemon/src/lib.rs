@@ -22,6 +22,7 @@
 //! | [`exec`] | the only module that starts host programs |
 
 pub mod artifact;
+pub mod catalog;
 pub mod config;
 pub mod disk;
 pub mod doctor;

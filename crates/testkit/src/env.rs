@@ -73,8 +73,8 @@ impl TestEnv {
         let fetcher = unreachable(&env, &self.paths.cache_dir);
         let catalog_url = self.config.catalog_url.value.clone();
         Host {
-            images: Images::new(&self.paths, &env, &fetcher, catalog_url),
-            kernels: Kernels::new(&self.paths, &env, &fetcher),
+            images: Images::new(&self.paths, &env, &fetcher, catalog_url.clone()),
+            kernels: Kernels::new(&self.paths, &env, &fetcher, catalog_url),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
             env,

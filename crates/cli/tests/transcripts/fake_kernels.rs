@@ -59,7 +59,8 @@ fn kernels() -> [KernelDetails; 3] {
 }
 
 async fn list() -> Json<KernelList> {
-    Json(KernelList { kernels: kernels().map(|details| details.kernel).to_vec() })
+    let notices = vec!["No catalog from `https://kernels.example`: nothing came.".to_owned()];
+    Json(KernelList { kernels: kernels().map(|details| details.kernel).to_vec(), notices })
 }
 
 async fn show(Path(name): Path<String>) -> Response {

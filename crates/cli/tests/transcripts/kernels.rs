@@ -14,6 +14,8 @@ fn lists() {
     debian   yes   6.1.0-9  40 MiB  Debian's
     generic  no    -        -       Linux for VMs
     mine     yes   6.12.1   40 MiB  imported from vmlinux
+    -- stderr
+    note: No catalog from `https://kernels.example`: nothing came.
     -- exit 0
     ");
     let json = host.run(&["kernel", "list", "--json"]);

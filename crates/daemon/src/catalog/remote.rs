@@ -5,6 +5,7 @@
 //! could is used, else none; nothing that is here fails for it.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::catalog::{CatalogError, CatalogImage, load_catalog, parse_catalog};
-use super::manifest::digest_of;
+use super::form::{CatalogError, Entry, parse_catalog};
 use crate::artifact::save_atomically;
 use crate::fetcher::Fetcher;
+use crate::image::digest_of;
 use crate::private;
 
 /// Largest catalog, in bytes: some ten thousand entries.
@@ -31,10 +32,18 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// Digits of an address's digest in the name of the file that keeps what was there.
 const ADDRESS_DIGITS: usize = 16;
 
-/// The catalogs of one daemon.
-#[derive(Debug, Clone)]
-pub(super) struct Catalogs {
+/// The catalogs of one daemon, as far as they list one kind of thing. Those for several kinds keep
+/// what was at an address in the same file.
+#[derive(Debug)]
+pub(crate) struct Catalogs<E> {
     remote: Option<Remote>,
+    kind: PhantomData<fn() -> E>,
+}
+
+impl<E> Clone for Catalogs<E> {
+    fn clone(&self) -> Self {
+        Self { remote: self.remote.clone(), kind: PhantomData }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -55,33 +64,34 @@ struct Kept {
     catalog: Box<serde_json::value::RawValue>,
 }
 
-/// Every image that can be had, by name, and what the user should know about the list.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) images: BTreeMap<String, CatalogImage>,
-    pub(super) notices: Vec<String>,
+/// Everything that can be had, by name, and what the user should know about the list.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Known<E> {
+    pub(crate) entries: BTreeMap<String, E>,
+    pub(crate) notices: Vec<String>,
 }
 
-impl Catalogs {
+impl<E: Entry> Catalogs<E> {
     /// The program's own, and the one at `url`, which `fetcher` gets and which is kept in the
     /// directory `cache`.
-    pub(super) fn new(url: Option<String>, fetcher: &Fetcher, cache: &Path) -> Self {
+    pub(crate) fn new(url: Option<String>, fetcher: &Fetcher, cache: &Path) -> Self {
         let remote = url.map(|url| {
             let digest = digest_of(&url);
             let name = digest.get(..ADDRESS_DIGITS).unwrap_or(&digest);
-            let kept_at = cache.join("catalogs").join(format!("images-{name}.json"));
+            let kept_at = cache.join("catalogs").join(format!("{name}.json"));
             Remote { url, fetcher: fetcher.clone(), kept_at, failed: Arc::default() }
         });
-        Self { remote }
+        Self { remote, kind: PhantomData }
     }
 
-    /// Every image that can be had.
+    /// Everything that can be had.
     ///
     /// # Errors
     /// When the program's own catalog is broken, which a test rules out.
-    pub(super) async fn load(&self) -> Result<Known, CatalogError> {
-        let own = load_catalog()?.into_iter().map(|image| (image.name.to_string(), image));
-        let mut known = Known { images: own.collect(), notices: Vec::new() };
+    pub(crate) async fn load(&self) -> Result<Known<E>, CatalogError> {
+        let (own, _) = E::load_own()?;
+        let own = own.into_iter().map(|entry| (entry.name().to_owned(), entry));
+        let mut known = Known { entries: own.collect(), notices: Vec::new() };
         if let Some(remote) = &self.remote {
             remote.merge_into(&mut known).await;
         }
@@ -90,7 +100,7 @@ impl Catalogs {
 }
 
 impl Remote {
-    async fn merge_into(&self, known: &mut Known) {
+    async fn merge_into<E: Entry>(&self, known: &mut Known<E>) {
         let kept = self.load_kept();
         let fresh = kept
             .as_ref()
@@ -98,7 +108,7 @@ impl Remote {
         let kept = if fresh {
             kept
         } else {
-            match self.fetch().await {
+            match self.fetch::<E>().await {
                 Ok(fetched) => Some(fetched),
                 Err(why) => {
                     let instead = match &kept {
@@ -114,10 +124,15 @@ impl Remote {
             }
         };
         let Some(kept) = kept else { return };
-        match parse_catalog(kept.catalog.get().as_bytes()) {
-            Ok((images, wrong)) => {
-                let images = images.into_iter().map(|image| (image.name.to_string(), image));
-                known.images.extend(images);
+        match parse_catalog::<E>(kept.catalog.get().as_bytes()) {
+            Ok((entries, mut wrong)) => {
+                for entry in entries {
+                    let name = entry.name().to_owned();
+                    match entry.refuse_from_elsewhere() {
+                        Some(what) => wrong.push(CatalogError::Entry { name, what }),
+                        None => drop(known.entries.insert(name, entry)),
+                    }
+                }
                 let told = wrong.into_iter().map(|error| {
                     format!("In the catalog from `{}`, {}.", self.url, render(&error))
                 });
@@ -132,26 +147,26 @@ impl Remote {
     }
 
     /// Fetches and keeps the catalog; why not, as a fragment.
-    async fn fetch(&self) -> Result<Kept, String> {
+    async fn fetch<E: Entry>(&self) -> Result<Kept, String> {
         if let Some((at, why)) = &*self.failed.lock().unwrap_or_else(PoisonError::into_inner)
             && at.elapsed() < PAUSE
         {
             return Err(why.clone());
         }
-        let fetched = self.try_fetch().await;
+        let fetched = self.try_fetch::<E>().await;
         let failed = fetched.as_ref().err().map(|why| (Instant::now(), why.clone()));
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
         fetched
     }
 
-    async fn try_fetch(&self) -> Result<Kept, String> {
+    async fn try_fetch<E: Entry>(&self) -> Result<Kept, String> {
         let fetched = self.fetcher.get_small(&self.url, MAX_CATALOG);
         let text = tokio::time::timeout(PATIENCE, fetched).await;
         let text = text
             .map_err(|_| format!("nothing came in {} s", PATIENCE.as_secs()))?
             .map_err(|error| render(&error))?;
         // Only what can be used is kept: it replaces one that could.
-        parse_catalog(&text).map_err(|error| render(&error))?;
+        parse_catalog::<E>(&text).map_err(|error| render(&error))?;
         let catalog = serde_json::from_slice(&text).map_err(|error| render(&error))?;
         let kept =
             Kept { url: self.url.clone(), fetched_at: Timestamp::now().as_second(), catalog };
@@ -194,6 +209,8 @@ fn render(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use crate::exec::HostEnv;
+    use crate::image::CatalogImage;
+    use crate::kernel::CatalogKernel;
 
     struct Place {
         dir: tempfile::TempDir,
@@ -204,7 +221,7 @@ mod tests {
             Self { dir: tempfile::tempdir().unwrap() }
         }
 
-        fn catalogs(&self) -> Catalogs {
+        fn catalogs(&self) -> Catalogs<CatalogImage> {
             let url = format!("file://{}", self.dir.path().join("catalog.json").display());
             let cache = self.dir.path().join("cache");
             let fetcher = Fetcher::direct(&HostEnv::from_env(|_| None), &cache);
@@ -226,8 +243,8 @@ mod tests {
         let place = Place::new();
         place.write(ONE);
         let known = place.catalogs().load().await.unwrap();
-        assert!(known.images.contains_key("more"));
-        assert_eq!(known.images["debian-bookworm"].description, "theirs");
+        assert!(known.entries.contains_key("more"));
+        assert_eq!(known.entries["debian-bookworm"].description, "theirs");
         assert_eq!(known.notices.len(), 1);
         assert!(known.notices[0].ends_with("entry `bad` does not say where the image is."));
         // Fresh as it is, it is not asked for again.
@@ -236,11 +253,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_address_serves_images_and_kernels() {
+        let place = Place::new();
+        let digits = "ab".repeat(32);
+        let bundle = format!(r#""url":"https://x/k.tar.zst","sha256":"{digits}","size":7"#);
+        place.write(&format!(
+            r#"{{"version":1,"images":[{{"name":"more","distro":"x","arch":"amd64","oci":"a/b"}}],
+               "kernels":[{{"name":"fast",{bundle}}},{{"name":"debian-bookworm-cloud",{bundle}}},
+               {{"name":"evil","distro":"d","arch":"a","suite":"--setup-hook=x","package":"p"}}]}}"#
+        ));
+        let images = place.catalogs().load().await.unwrap();
+        assert!(images.entries.contains_key("more"));
+        // Kept by the one, it is there for the other.
+        fs_err::remove_file(place.dir.path().join("catalog.json")).unwrap();
+        let remote = place.catalogs().remote;
+        let catalogs = Catalogs::<CatalogKernel> { remote, kind: PhantomData };
+        let kernels = catalogs.load().await.unwrap();
+        assert_eq!(kernels.entries.keys().collect::<Vec<_>>(), ["debian-bookworm-cloud", "fast"]);
+        let over = &kernels.entries["debian-bookworm-cloud"];
+        assert_eq!(over.source(), "https://x/k.tar.zst");
+        let told = "entry `evil` is no bundle, which kernels from elsewhere are.";
+        assert!(kernels.notices[0].ends_with(told), "{:?}", kernels.notices);
+    }
+
+    #[tokio::test]
     async fn one_that_is_not_there_or_broken_is_a_notice() {
         let place = Place::new();
         let catalogs = place.catalogs();
         let known = catalogs.load().await.unwrap();
-        assert!(known.images.contains_key("debian-bookworm"));
+        assert!(known.entries.contains_key("debian-bookworm"));
         assert!(known.notices[0].starts_with("No catalog from `file:///"), "{known:?}");
         assert!(known.notices[0].ends_with("only what is part of the program is known."));
         // What failed a moment ago is not tried again, and the notice stays.
@@ -263,7 +304,7 @@ mod tests {
         remote.keep(&kept).unwrap();
         place.write("broken");
         let known = place.catalogs().load().await.unwrap();
-        assert!(known.images.contains_key("more"));
+        assert!(known.entries.contains_key("more"));
         assert!(known.notices[0].contains("the one of 2001-09-09T01:46:40Z is used"), "{known:?}");
     }
 

@@ -20,8 +20,7 @@ async fn gather(host: &Host) -> Inputs {
     let images =
         images.map(|all| all.images.into_iter().map(|image| (image.name, image.local)).collect());
     let kernels = host.kernels.list().await;
-    let kernels =
-        kernels.map(|all| all.into_iter().map(|kernel| (kernel.name, kernel.local)).collect());
+    let kernels = kernels.map(|all| all.kernels.into_iter().map(|k| (k.name, k.local)).collect());
     let mut kernel = DefaultItem { name: kernel.clone(), availability: judge(kernel, kernels) };
     if kernel.availability == Availability::Local
         && host.kernels.is_outdated(&kernel.name).await.unwrap_or(false)

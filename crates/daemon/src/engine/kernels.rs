@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::api::{
-    Event, ImportKernel, KernelDetails, KernelView, ModulesFrom, ObtainKernel,
+    Event, ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel,
 };
 use banger_proto::{Code, Problem};
 
@@ -17,7 +17,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn list_kernels(&self) -> Result<Vec<KernelView>, Problem> {
+    pub async fn list_kernels(&self) -> Result<KernelList, Problem> {
         Ok(self.inner.host.kernels.list().await?)
     }
 
@@ -68,8 +68,7 @@ impl Engine {
         let host = &self.inner.host;
         // While names are held no VM can begin to use it.
         let _naming = self.inner.naming.lock().await;
-        let known = host.kernels.list().await?;
-        let view = known.into_iter().find(|view| view.name == name && view.local);
+        let view = host.kernels.view(name).await?;
         let view = view.ok_or_else(|| KernelError::NotHere { name: name.to_owned() })?;
         let vms = self.users_of_kernel(name).await?;
         if !vms.is_empty() {
@@ -91,8 +90,7 @@ impl Engine {
             // It may be meant for other hosts.
             Err(error) => notice(error.to_string()),
         }
-        let kernels = host.kernels.list().await?;
-        let kernel = kernels.into_iter().find(|kernel| kernel.name == name);
+        let kernel = host.kernels.view(name).await?;
         kernel.map(|kernel| Event::KernelReady { kernel }).ok_or_else(|| vanished("kernel", name))
     }
 

@@ -13,7 +13,7 @@ use super::{Api, events};
 /// Every kernel, those that can be obtained included.
 #[utoipa::path(get, path = "/v1/kernels", responses((status = OK, body = KernelList)))]
 pub(super) async fn list_kernels(State(api): State<Api>) -> Result<Json<KernelList>, Failed> {
-    Ok(Json(KernelList { kernels: api.engine.list_kernels().await? }))
+    Ok(Json(api.engine.list_kernels().await?))
 }
 
 /// Gets a kernel.

@@ -1,5 +1,5 @@
-//! The images that can be had: the catalog and the recipes, both part of the program, and the
-//! reader of catalogs that come from elsewhere.
+//! The images that can be had: what an entry of a catalog says about one, and the recipes, which are
+//! part of the program.
 //!
 //! ```json
 //! { "version": 1, "images": [
@@ -21,40 +21,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::oci::NewImage;
+use crate::catalog::{CatalogError, Entry, List, is_line};
 
-/// Version of the catalog's form.
-const VERSION: u32 = 1;
 /// The only architecture there is.
 const ARCH: &str = "amd64";
 
-/// Why a catalog, or an entry of one, cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// It is no catalog.
-    #[error("it is not what a catalog should be")]
-    Form(#[from] serde_json::Error),
-    /// It has another form.
-    #[error("it has the unknown version {0}")]
-    Version(u32),
-    /// An entry makes no sense.
-    #[error("entry `{name}` {what}")]
-    Entry {
-        /// Its name.
-        name: String,
-        /// What is wrong with it, after the name.
-        what: &'static str,
-    },
-}
-
-#[derive(Debug, Deserialize)]
-struct Catalog {
-    version: u32,
-    images: Vec<Value>,
-}
-
 /// An entry as it is written.
 #[derive(Debug, Deserialize)]
-struct Entry {
+struct Written {
     name: String,
     #[serde(default)]
     description: String,
@@ -162,32 +136,27 @@ const RECIPES: [RecipeFiles; 1] = [RecipeFiles {
     customize: include_str!("../../../../images/debian-bookworm/customize.sh"),
 }];
 
-/// Reads a catalog: its entries, and what is wrong with those that were left out.
-///
-/// # Errors
-/// When it is none, or has another form.
-pub(crate) fn parse_catalog(
-    text: &[u8],
-) -> Result<(Vec<CatalogImage>, Vec<CatalogError>), CatalogError> {
-    let catalog: Catalog = serde_json::from_slice(text)?;
-    if catalog.version != VERSION {
-        return Err(CatalogError::Version(catalog.version));
+impl Entry for CatalogImage {
+    const LIST: List = List::Images;
+    const OWN: &'static [u8] = include_bytes!("../../../../images/catalog.json");
+
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
-    let (mut images, mut wrong) = (Vec::new(), Vec::new());
-    for entry in catalog.images {
-        match serde_json::from_value(entry).map_err(CatalogError::from).and_then(parse_entry) {
-            Ok(image) => images.push(image),
-            Err(error) => wrong.push(error),
-        }
+
+    fn parse(entry: Value) -> Result<Self, CatalogError> {
+        parse_entry(serde_json::from_value(entry)?)
     }
-    Ok((images, wrong))
 }
 
-fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
+fn parse_entry(entry: Written) -> Result<CatalogImage, CatalogError> {
     let wrong = |what| CatalogError::Entry { name: entry.name.clone(), what };
     let Ok(name) = entry.name.parse::<ImageName>() else {
         return Err(wrong("has a name that no image can have"));
     };
+    if !is_line(&entry.description) || !is_plain_name(&entry.distro) {
+        return Err(wrong("says something about itself that cannot be shown"));
+    }
     if entry.arch != ARCH {
         return Err(wrong("is for another architecture"));
     }
@@ -202,6 +171,10 @@ fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
                 return Err(wrong("names a recipe that this program has not"));
             }
             let suite = entry.suite.ok_or_else(|| wrong("has a recipe and no suite"))?;
+            // It becomes an argument of the packaging tool.
+            if !is_plain_name(&suite) {
+                return Err(wrong("has a suite that no distribution can have"));
+            }
             Origin::Recipe { recipe, suite, instead }
         }
         (None, Some(url), _) => {
@@ -224,15 +197,6 @@ fn parse_entry(entry: Entry) -> Result<CatalogImage, CatalogError> {
         env: entry.env,
         origin,
     })
-}
-
-/// The catalog that is part of the program.
-///
-/// # Errors
-/// When it is broken, which a test rules out.
-pub(crate) fn load_catalog() -> Result<Vec<CatalogImage>, CatalogError> {
-    let text = include_bytes!("../../../../images/catalog.json");
-    parse_catalog(text).map(|(images, _)| images)
 }
 
 /// The recipe `name`.
@@ -261,8 +225,7 @@ mod tests {
 
     #[test]
     fn every_image_of_the_catalog_can_be_made() {
-        let (images, wrong) =
-            parse_catalog(include_bytes!("../../../../images/catalog.json")).unwrap();
+        let (images, wrong) = CatalogImage::load_own().unwrap();
         assert!(wrong.is_empty(), "{wrong:?}");
         for image in images {
             let Origin::Recipe { recipe, .. } = &image.origin else { continue };
@@ -282,12 +245,7 @@ mod tests {
         for (key, value) in entry.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        let catalog = serde_json::json!({ "version": 1, "images": [whole] });
-        let (mut images, mut wrong) = parse_catalog(catalog.to_string().as_bytes()).unwrap();
-        match wrong.pop() {
-            Some(error) => Err(error.to_string()),
-            None => Ok(images.remove(0)),
-        }
+        CatalogImage::parse(whole).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -318,8 +276,8 @@ mod tests {
         assert!(wrong(unknown).contains("recipe that this program has not"));
         let both = serde_json::json!({ "recipe": "debian-bookworm", "suite": "x", "url": "u" });
         assert!(wrong(both).contains("both"));
-        let whole = parse_catalog(br#"{"version":2,"images":[]}"#).unwrap_err();
-        assert_eq!(whole.to_string(), "it has the unknown version 2");
-        assert!(matches!(parse_catalog(b"[]"), Err(CatalogError::Form(_))));
+        let option = serde_json::json!({ "recipe": "debian-bookworm", "suite": "--setup-hook=x" });
+        assert!(wrong(option).contains("suite"));
+        assert!(wrong(serde_json::json!({ "description": "\u{1b}[2J" })).contains("shown"));
     }
 }

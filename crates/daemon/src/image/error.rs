@@ -9,11 +9,11 @@ use banger_rootfs::bundle::BundleError;
 use banger_rootfs::layers;
 
 use super::archive::ArchiveError;
-use super::catalog::CatalogError;
 use super::config::ConfigError;
 use super::register::NoExt4;
 use crate::artifact::Lost;
 use crate::artifact::mmdebstrap::PackagingError;
+use crate::catalog::CatalogError;
 use crate::disk::NoSpace;
 use crate::fetcher::FetchError;
 

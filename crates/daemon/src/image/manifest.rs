@@ -127,7 +127,7 @@ pub(super) fn file_name(name: &ImageName, digest: &str) -> String {
 }
 
 /// SHA-256 of a text, hexadecimal.
-pub(super) fn digest_of(text: &str) -> String {
+pub(crate) fn digest_of(text: &str) -> String {
     // Reading memory cannot fail.
     render_hex(&sha256(&mut text.as_bytes()).unwrap_or_default())
 }

@@ -7,7 +7,7 @@
 //!
 //! | part | responsible for |
 //! |---|---|
-//! | `catalog`, `remote` | what can be had: the program's own catalog, and one from elsewhere |
+//! | `catalog` | what can be had: an image's entry in a catalog, and the recipes |
 //! | `index`, `manifest` | what is here |
 //! | `collect` | removing files that nothing needs any more |
 //! | `obtain` | which way an image is got |
@@ -36,7 +36,6 @@ mod obtain;
 mod oci;
 mod pull;
 mod register;
-mod remote;
 mod view;
 
 use std::collections::BTreeSet;
@@ -52,17 +51,18 @@ use futures_util::Stream;
 pub use archive::ArchiveError;
 use build::Builder;
 pub use bundle::{MadeBundle, MakeBundle, make_bundle};
-pub use catalog::CatalogError;
+pub(crate) use catalog::CatalogImage;
 use catalog::Origin;
 pub use config::ConfigError;
 pub use error::ImageError;
 use index::Index;
+pub(crate) use manifest::digest_of;
 use manifest::{Location, Manifest};
 use pull::Wanted;
 pub use register::NoExt4;
-use remote::Catalogs;
 
 use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
+use crate::catalog::Catalogs;
 use crate::exec::HostEnv;
 use crate::fetcher::{FetchError, Fetcher};
 use crate::progress::Progress;
@@ -90,7 +90,7 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub struct Images {
     builder: Builder,
-    catalogs: Catalogs,
+    catalogs: Catalogs<CatalogImage>,
     state_dir: PathBuf,
     flights: Flights<Result<Manifest, Arc<ImageError>>>,
 }
@@ -144,7 +144,7 @@ impl Images {
         let here = here.await.map_err(|source| lost("", source))??;
         let known = self.catalogs.load().await?;
         let mut images: Vec<ImageView> = known
-            .images
+            .entries
             .into_iter()
             .filter(|(name, _)| here.iter().all(|view| view.name != *name))
             .map(|(_, image)| view::view_of_catalog(image))
@@ -190,7 +190,7 @@ impl Images {
             progress.notice(notice);
         }
         let builder = self.builder.clone();
-        let outcome = if let Some(image) = known.images.remove(name) {
+        let outcome = if let Some(image) = known.entries.remove(name) {
             let work = |progress| async move {
                 obtain::obtain_known(builder, image, progress).await.map_err(Arc::new)
             };
@@ -258,7 +258,7 @@ impl Images {
         force: bool,
         progress: &Progress,
     ) -> Result<Image, ImageError> {
-        let known = self.catalogs.load().await?.images;
+        let known = self.catalogs.load().await?.entries;
         if matches!(known.get(name).map(|image| &image.origin), Some(Origin::Recipe { .. })) {
             self.ensure(name, force, progress).await
         } else {

@@ -14,6 +14,7 @@ use banger_rootfs::vmlinux::VmlinuxError;
 
 use crate::artifact::Lost;
 use crate::artifact::mmdebstrap::PackagingError;
+use crate::catalog::CatalogError;
 use crate::disk::NoSpace;
 use crate::fetcher::FetchError;
 
@@ -76,10 +77,7 @@ pub enum KernelError {
     },
     /// The catalog in the program is broken.
     #[error("cannot read the catalog of kernels")]
-    Catalog(#[source] serde_json::Error),
-    /// The catalog in the program has another form.
-    #[error("the catalog of kernels has the unknown version {0}")]
-    CatalogVersion(u32),
+    Catalog(#[from] CatalogError),
     /// A manifest is broken.
     #[error("cannot read the manifest `{path}`")]
     Manifest {

@@ -6,7 +6,7 @@
 //!
 //! | part | responsible for |
 //! |---|---|
-//! | `catalog` | what can be had |
+//! | `catalog` | what can be had: a kernel's entry in a catalog |
 //! | `index` | what is here: names and versions |
 //! | `manifest` | what is written about a kernel |
 //! | `collect` | removing versions that nothing needs |
@@ -38,12 +38,13 @@ use banger_proto::Paths;
 use banger_proto::image_name::is_plain_name;
 
 use crate::artifact::{Flights, Lost, WORK, WorkDirs, blocking, near_name};
+use crate::catalog::Catalogs;
 use crate::exec::HostEnv;
 use crate::fetcher::Fetcher;
 use crate::hypervisor::GuestMachine;
 use crate::progress::Progress;
 pub use bundle::{BundleRequest, make_bundle};
-use catalog::{CatalogKernel, find_in_catalog};
+pub(crate) use catalog::CatalogKernel;
 pub(crate) use collect::InUse;
 pub use error::{ImportError, KernelError};
 use features::{find_lacking, has_optional_modules};
@@ -113,18 +114,27 @@ impl Kernel {
 #[derive(Debug, Clone)]
 pub struct Kernels {
     obtainer: Obtainer,
+    catalogs: Catalogs<CatalogKernel>,
     state_dir: PathBuf,
     flights: Flights<Result<(), Arc<KernelError>>>,
 }
 
 impl Kernels {
-    /// The kernels under `paths`, got with programs found in `env` or by `fetcher`.
+    /// The kernels under `paths`, got with programs found in `env` or by `fetcher`; `catalog_url`
+    /// is where more of them may be known.
     #[must_use]
-    pub fn new(paths: &Paths, env: &HostEnv, fetcher: &Fetcher) -> Self {
+    pub fn new(
+        paths: &Paths,
+        env: &HostEnv,
+        fetcher: &Fetcher,
+        catalog_url: Option<String>,
+    ) -> Self {
         let kernels = paths.kernels_dir();
         let work = WorkDirs::new(kernels.join(WORK), env.clone());
         let obtainer = Obtainer { kernels, work, env: env.clone(), fetcher: fetcher.clone() };
-        Self { obtainer, state_dir: paths.state_dir.clone(), flights: Flights::new() }
+        let catalogs = Catalogs::new(catalog_url, fetcher, &paths.cache_dir);
+        let state_dir = paths.state_dir.clone();
+        Self { obtainer, catalogs, state_dir, flights: Flights::new() }
     }
 
     /// For the start of a daemon: tells others that its VMs may use kernels, and removes what was
@@ -167,7 +177,11 @@ impl Kernels {
     pub async fn is_outdated(&self, name: &str) -> Result<bool, KernelError> {
         let Some(local) = self.find_local(name).await? else { return Ok(false) };
         let lacks = !local.loadable && has_optional_modules(&local.manifest.features);
-        Ok(lacks && matches!(find_in_catalog(name)?, Some(CatalogKernel::Recipe(_))))
+        if !lacks {
+            return Ok(false);
+        }
+        let known = self.catalogs.load().await?.entries;
+        Ok(matches!(known.get(name), Some(CatalogKernel::Recipe(_))))
     }
 
     async fn find_local(&self, name: &str) -> Result<Option<Local>, KernelError> {
@@ -203,7 +217,11 @@ impl Kernels {
         if !force && let Some(kernel) = self.find(name).await? {
             return Ok(kernel);
         }
-        let Some(kernel) = find_in_catalog(name)? else {
+        let mut known = self.catalogs.load().await?;
+        for notice in known.notices {
+            progress.notice(notice);
+        }
+        let Some(kernel) = known.entries.remove(name) else {
             return Err(self.unknown(name).await?);
         };
         let obtainer = self.obtainer.clone();
@@ -250,7 +268,8 @@ impl Kernels {
     }
 
     async fn unknown(&self, name: &str) -> Result<KernelError, KernelError> {
-        let known: Vec<String> = self.list().await?.into_iter().map(|view| view.name).collect();
+        let listed = self.list().await?.kernels;
+        let known: Vec<String> = listed.into_iter().map(|view| view.name).collect();
         let near = near_name(name, &known).cloned();
         Ok(KernelError::Unknown { name: name.to_owned(), near, known })
     }

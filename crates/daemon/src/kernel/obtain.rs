@@ -258,11 +258,11 @@ fn take_recipe(recipe: &Recipe, tar: &Path, work: &Path) -> Result<Parts, Kernel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::catalog::load_catalog;
+    use crate::catalog::Entry;
 
     #[test]
     fn arguments_of_the_packaging_tool() {
-        let kernels = load_catalog().unwrap();
+        let (kernels, _) = CatalogKernel::load_own().unwrap();
         let Some(CatalogKernel::Recipe(recipe)) = kernels.first() else { panic!("{kernels:?}") };
         assert_eq!(
             plan_arguments(recipe),

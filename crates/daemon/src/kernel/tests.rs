@@ -23,7 +23,7 @@ impl Place {
         let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
         let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
         let fetcher = Fetcher::direct(&env, &paths.cache_dir);
-        let kernels = Kernels::new(&paths, &env, &fetcher);
+        let kernels = Kernels::new(&paths, &env, &fetcher, None);
         Self { dir, kernels, directory: paths.kernels_dir() }
     }
 
@@ -124,7 +124,7 @@ async fn a_kernel_that_lacks_something_is_refused_and_an_unknown_one_is_tried() 
     assert!(problem.message.starts_with(begin), "{problem:?}");
     assert!(problem.hints.iter().any(|hint| hint.contains("banger kernel show own")));
     let listed = place.kernels.list().await.unwrap();
-    assert!(listed.iter().any(|view| view.name == "own" && view.local));
+    assert!(listed.kernels.iter().any(|view| view.name == "own" && view.local));
 
     fs_err::write(own.join("manifest.json"), r#"{"version":"6.12"}"#).unwrap();
     let kernel = place.kernels.ensure("own", false, &Progress::none()).await.unwrap();

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use banger_proto::ByteSize;
-use banger_proto::api::{KernelDetails, KernelView};
+use banger_proto::api::{KernelDetails, KernelList, KernelView};
 
-use super::catalog::{CatalogKernel, find_in_catalog, load_catalog};
+use super::catalog::CatalogKernel;
 use super::features::find_lacking;
 use super::index::{Local, load_all};
 use super::{KernelError, Kernels, lost};
 use crate::artifact::blocking;
+use crate::catalog::Entry;
 use crate::hypervisor::GuestMachine;
 
 impl Kernels {
@@ -17,16 +18,24 @@ impl Kernels {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub async fn list(&self) -> Result<Vec<KernelView>, KernelError> {
+    pub async fn list(&self) -> Result<KernelList, KernelError> {
         let kernels = self.obtainer.kernels.clone();
         let here = blocking(move || load_all(&kernels)).await;
         let here = here.map_err(|source| lost("", source))??;
-        let mut views: BTreeMap<String, KernelView> = load_catalog()?
-            .into_iter()
-            .map(|kernel| (kernel.name().to_owned(), view_of_catalog(&kernel)))
-            .collect();
+        let known = self.catalogs.load().await?;
+        let obtainable = known.entries.iter();
+        let mut views: BTreeMap<String, KernelView> =
+            obtainable.map(|(name, kernel)| (name.clone(), view_of_catalog(kernel))).collect();
         views.extend(here.iter().map(|(name, local)| (name.clone(), view_of_local(name, local))));
-        Ok(views.into_values().collect())
+        Ok(KernelList { kernels: views.into_values().collect(), notices: known.notices })
+    }
+
+    /// The kernel `name` as it is listed, if it is here.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn view(&self, name: &str) -> Result<Option<KernelView>, KernelError> {
+        Ok(self.find_local(name).await?.map(|local| view_of_local(name, &local)))
     }
 
     /// Everything about the kernel `name`, as a host with `machine` sees it; `vms` use it.
@@ -39,7 +48,7 @@ impl Kernels {
         machine: GuestMachine,
         vms: Vec<String>,
     ) -> Result<KernelDetails, KernelError> {
-        let obtainable = find_in_catalog(name)?;
+        let obtainable = self.catalogs.load().await?.entries.remove(name);
         let source = obtainable.as_ref().map(CatalogKernel::source);
         if let Some(local) = self.find_local(name).await? {
             return Ok(details_of_local(name, local, machine, source, vms));

@@ -204,9 +204,10 @@ fn build_host(options: &Options, config: Config) -> Host {
     let hypervisor =
         ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
     let fetcher = options.fetcher(&config);
+    let catalog_url = config.catalog_url.value.clone();
     Host {
-        images: Images::new(paths, env, &fetcher, config.catalog_url.value.clone()),
-        kernels: Kernels::new(paths, env, &fetcher),
+        images: Images::new(paths, env, &fetcher, catalog_url.clone()),
+        kernels: Kernels::new(paths, env, &fetcher, catalog_url),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
         env: env.clone(),

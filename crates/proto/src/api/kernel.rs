@@ -122,4 +122,7 @@ pub struct KernelDetails {
 pub struct KernelList {
     /// The kernels by name.
     pub kernels: Vec<KernelView>,
+    /// What the user should know about the list, whole sentences: a catalog that cannot be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }

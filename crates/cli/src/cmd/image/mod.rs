@@ -89,7 +89,7 @@ fn absolute(path: &Path) -> Result<String, CliError> {
 }
 
 /// Says what the user should know about a result.
-fn note_all(context: &Context, notices: &[String]) {
+pub(super) fn note_all(context: &Context, notices: &[String]) {
     for notice in notices {
         context.ui.note(&format!("note: {}", printable(notice)));
     }

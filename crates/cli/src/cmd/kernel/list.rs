@@ -4,6 +4,7 @@ use banger_proto::api::{KernelList, KernelView};
 use banger_proto::exit_code;
 
 use crate::cmd::Context;
+use crate::cmd::image::note_all;
 use crate::errors::Outcome;
 use crate::table::render_table;
 
@@ -21,6 +22,7 @@ pub(crate) async fn list(context: &Context, args: Args) -> Outcome {
     if args.json {
         context.ui.print_json(&list)?;
     } else {
+        note_all(context, &list.notices);
         let headings = ["NAME", "HERE", "VERSION", "SIZE", "DESCRIPTION"];
         context.ui.print(&render_table(&headings, list.kernels.into_iter().map(row)))?;
     }
