@@ -4,10 +4,10 @@
 //! form, `control.tar.*`, and `data.tar.*` with the files. Only the last is looked at; it comes out
 //! as a plain tar file, in which files can be read where they lie.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::decompress::Compression;
+use crate::stream;
 
 /// First bytes of an `ar` archive.
 const MAGIC: &[u8] = b"!<arch>\n";
@@ -69,7 +69,10 @@ pub fn unpack_deb(package: &Path, to: &Path) -> Result<(), DebError> {
         Ok(size) => size,
         Err(what) => return Err(DebError::NotDeb { package: package.to_owned(), what }),
     };
-    let data = open_data(BufReader::new(file.take(size))).map_err(unpack)?;
+    let data = match open_data(BufReader::new(file.take(size))).map_err(unpack)? {
+        Ok(data) => data,
+        Err(what) => return Err(DebError::NotDeb { package: package.to_owned(), what }),
+    };
     let mut to = fs_err::File::create_new(to).map_err(unpack)?;
     let written = io::copy(&mut data.take(MAX_DATA + 1), &mut to).map_err(unpack)?;
     if written > MAX_DATA {
@@ -78,12 +81,13 @@ pub fn unpack_deb(package: &Path, to: &Path) -> Result<(), DebError> {
     Ok(())
 }
 
-fn open_data<'a>(mut data: BufReader<impl Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
-    let start = io::BufRead::fill_buf(&mut data)?;
-    match Compression::of(start) {
-        Some(compression) => compression.reader(data).map_err(io::Error::other),
-        None => Ok(Box::new(data)),
-    }
+fn open_data(
+    mut data: impl BufRead + Send + 'static,
+) -> io::Result<Result<stream::Decoder, &'static str>> {
+    let compression = stream::recognise(&mut data)?;
+    stream::open(compression, data)
+        .transpose()
+        .map(|data| data.ok_or("its files are compressed in a form that no package has"))
 }
 
 /// Goes to the contents of the member with the files; how many bytes they have, or what is wrong.

@@ -38,7 +38,7 @@ pub enum Compression {
 #[derive(Debug, thiserror::Error)]
 pub enum DecompressError {
     /// A compression that is not supported: for LZO, which no distribution uses for its kernel,
-    /// there is no decoder that is kept up; the LZ4 of kernels has no end mark to read a stream by.
+    /// there is no decoder that is kept up.
     #[error("{0:?} compression is not supported here")]
     Unsupported(Compression),
     /// More data than expected.
@@ -104,34 +104,6 @@ impl Compression {
         reader.by_ref().take(allowed).read_to_end(&mut bytes).map_err(broken)?;
         let more = bytes.len() == limit && reader.read(&mut [0]).map_err(broken)? != 0;
         if more { Err(DecompressError::TooMuch { limit }) } else { Ok(bytes) }
-    }
-}
-
-impl Compression {
-    /// Reads `data` decompressed as it comes, all streams that follow each other in it. How much
-    /// comes out is for the caller to bound.
-    ///
-    /// # Errors
-    /// When this compression cannot be read as a stream.
-    pub fn reader<'a>(
-        self,
-        data: impl BufRead + 'a,
-    ) -> Result<Box<dyn Read + 'a>, DecompressError> {
-        let broken = |source| DecompressError::Broken { compression: self, source };
-        Ok(match self {
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(data)),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(data)),
-            Self::Lzma | Self::Xz => {
-                let stream = match self {
-                    Self::Lzma => Stream::new_lzma_decoder(LZMA_MEMORY),
-                    _ => Stream::new_stream_decoder(LZMA_MEMORY, xz2::stream::CONCATENATED),
-                };
-                let stream = stream.map_err(|error| broken(error.into()))?;
-                Box::new(xz2::bufread::XzDecoder::new_stream(data, stream))
-            }
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(data).map_err(broken)?),
-            Self::Lz4 | Self::Lzo => return Err(DecompressError::Unsupported(self)),
-        })
     }
 }
 
@@ -253,25 +225,6 @@ mod tests {
             let torn = compression.decompress(&data[..data.len() / 2], plain.len());
             assert!(matches!(torn, Err(DecompressError::Broken { .. })), "{compression:?}");
         }
-    }
-
-    #[test]
-    fn streams_that_follow_each_other_are_read_as_one() {
-        let plain = plain();
-        for compression in
-            [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd]
-        {
-            let one = compressed(compression, &plain);
-            let read = |data: &[u8]| {
-                let mut bytes = Vec::new();
-                compression.reader(data).unwrap().read_to_end(&mut bytes).map(|_| bytes)
-            };
-            let two = [&one[..], &one].concat();
-            assert!(read(&two).unwrap() == [&plain[..], &plain].concat(), "{compression:?}");
-            assert!(read(&one[..one.len() / 2]).is_err(), "{compression:?}");
-        }
-        let unreadable = Compression::Lz4.reader(&LZ4_LEGACY[..]).err();
-        assert!(matches!(unreadable, Some(DecompressError::Unsupported(Compression::Lz4))));
     }
 
     #[test]

@@ -100,6 +100,10 @@ mod tests {
             [zstd(b"one, "), zstd(b"two")],
         ] {
             assert_eq!(read(members.concat()), b"one, two");
+            let torn = io::Cursor::new(members[0][..members[0].len() / 2].to_vec());
+            let compression = recognise(&mut torn.clone()).unwrap();
+            let torn = open(compression, torn).unwrap().unwrap().read_to_end(&mut Vec::new());
+            assert!(torn.is_err(), "{compression:?}");
         }
         assert_eq!(read(b"plain".to_vec()), b"plain");
         assert_eq!(read(Vec::new()), b"");

@@ -7,6 +7,7 @@
 //! | [`mmdebstrap`] | packages into a tar |
 //! | `save` | replacing a small file as a whole |
 //! | `single_flight` | one piece of work for all who ask |
+//! | `users` | which daemons use what is here |
 //! | `work_dir` | directories that go away whatever happens |
 //!
 //! Not responsible for what an image ([`crate::image`]) or a kernel ([`crate::kernel`]) is.
@@ -15,12 +16,14 @@ mod cancel;
 pub mod mmdebstrap;
 mod save;
 mod single_flight;
+mod users;
 mod work_dir;
 
 pub(crate) use cancel::{Cancelled, blocking, cancellable};
 pub(crate) use save::{HALF, save_atomically};
 pub(crate) use single_flight::Flights;
 pub use single_flight::Lost;
+pub(crate) use users::{mark_user, observe_other_users};
 pub(crate) use work_dir::{WorkDir, WorkDirs};
 
 /// Name of the directory for work, among the results.

@@ -4,14 +4,9 @@
 //! removed as soon as none was: when it is replaced, when the last VM goes, when a daemon starts,
 //! or on request. So whatever is killed half-way leaves at most what the next start removes.
 //!
-//! The directory of images may be shared by daemons with state directories of their own, whose
-//! VMs only they know. Each leaves its mark in `.users`; while there is another's, nothing is
-//! removed.
+//! The directory may be shared with other daemons ([`mark_user`]); while it is, nothing is removed.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +15,9 @@ use banger_proto::api::Pruned;
 
 use super::ImageError;
 use super::index::{Index, Locked};
-use super::manifest::{EXT4_SUFFIX, MANIFEST_SUFFIX, digest_of};
-use crate::artifact::{HALF, save_atomically};
-use crate::private;
+use super::manifest::{EXT4_SUFFIX, MANIFEST_SUFFIX};
+use crate::artifact::{self, HALF, observe_other_users};
 
-/// Name of the directory of marks.
-const USERS: &str = ".users";
-/// Digits of the digest that a mark is named by.
-const MARK_DIGITS: usize = 16;
 /// Unit of [`MetadataExt::blocks`], in bytes (stat(2)).
 const BLOCK: u64 = 512;
 
@@ -37,34 +27,7 @@ const BLOCK: u64 = 512;
 /// When the file system refuses.
 pub(super) fn mark_user(index: &Index, state_dir: &Path) -> Result<(), ImageError> {
     let _held = index.lock()?;
-    let marks = index.directory().join(USERS);
-    private::ensure_dir(&marks)?;
-    let name = digest_of(&state_dir.to_string_lossy());
-    let mark = marks.join(name.get(..MARK_DIGITS).unwrap_or(&name));
-    if !mark.is_file() {
-        save_atomically(&mark, state_dir.as_os_str().as_bytes())?;
-    }
-    Ok(())
-}
-
-/// State directories other than `own` whose VMs may use files of the index. The marks of those
-/// that are gone are removed.
-fn observe_others(index: &Index, own: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut others = Vec::new();
-    let marks = match fs_err::read_dir(index.directory().join(USERS)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(others),
-        marks => marks?,
-    };
-    for mark in marks {
-        let mark = mark?.path();
-        let state_dir = PathBuf::from(OsStr::from_bytes(&fs_err::read(&mark)?));
-        match fs_err::symlink_metadata(&state_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs_err::remove_file(&mark)?,
-            _ if state_dir == own => {}
-            _ => others.push(state_dir),
-        }
-    }
-    Ok(others)
+    Ok(artifact::mark_user(index.directory(), state_dir)?)
 }
 
 /// Removes what neither a manifest names nor a VM uses; `used` are the files that VMs were made
@@ -79,7 +42,7 @@ pub(super) fn remove_unused(
     used: &[PathBuf],
 ) -> Result<Pruned, ImageError> {
     let mut pruned = Pruned::default();
-    let others = observe_others(index, own)?;
+    let others = observe_other_users(index.directory(), own)?;
     if let Some(other) = others.first() {
         pruned.notices.push(format!(
             "Files of images are kept: the VMs under `{}` may use them, too.",

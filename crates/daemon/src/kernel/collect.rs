@@ -4,24 +4,15 @@
 //! its name gets another version or is deleted, when a VM goes, and when a daemon starts. So whatever
 //! is killed half-way leaves at most what the next start removes.
 //!
-//! The directory of kernels may be shared by daemons with state directories of their own, whose VMs
-//! only they know. Each leaves its mark in `.users`; while there is another's, nothing is removed.
+//! The directory may be shared with other daemons ([`mark_user`]); while it is, nothing is removed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use banger_rootfs::digest::{render_hex, sha256};
-
 use super::index::{Locked, VERSIONS, read_pointer, remove_files};
-use crate::artifact::save_atomically;
-
-/// Directory of the daemons' marks.
-const USERS: &str = ".users";
-/// Digits of the digest that a mark is called by.
-const MARK_DIGITS: usize = 16;
+use crate::artifact::{self, observe_other_users};
 
 /// The kernels that VMs use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,25 +36,7 @@ impl InUse {
 /// # Errors
 /// When the file system refuses.
 pub(super) fn mark_user(kernels: &Path, _held: &Locked, state_dir: &Path) -> io::Result<()> {
-    let marks = kernels.join(USERS);
-    fs_err::create_dir_all(&marks)?;
-    let text = state_dir.as_os_str().as_bytes();
-    let name = render_hex(&sha256(&mut &*text)?);
-    save_atomically(&marks.join(&name[..MARK_DIGITS]), text)
-}
-
-/// Whether VMs of another daemon than that of `own` may use kernels. Marks of state directories that
-/// are gone are removed.
-fn has_other_users(kernels: &Path, own: &Path) -> io::Result<bool> {
-    let mut others = false;
-    for mark in entries(&kernels.join(USERS))? {
-        let state_dir = PathBuf::from(OsStr::from_bytes(&fs_err::read(&mark)?));
-        match fs_err::symlink_metadata(&state_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs_err::remove_file(&mark)?,
-            _ => others |= state_dir != own,
-        }
-    }
-    Ok(others)
+    artifact::mark_user(kernels, state_dir)
 }
 
 /// Removes the versions that neither a name nor a VM needs. What cannot be removed is logged and
@@ -77,7 +50,7 @@ pub(super) fn remove_unused(
     own: &Path,
     in_use: &InUse,
 ) -> io::Result<()> {
-    if has_other_users(kernels, own)? {
+    if !observe_other_users(kernels, own)?.is_empty() {
         return Ok(());
     }
     let mut named = BTreeSet::new();
