@@ -36,6 +36,7 @@ async fn main() -> Result<()> {
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),
+        modules_serial: None,
     };
     call(&session, &Service::Configure(Box::new(config)), Kind::Accepted).await?;
     let command = ExecRequest { argv: vec!["true".into()], ..ExecRequest::default() };
