@@ -193,10 +193,13 @@ impl Progress {
                         (_, None) => counted(),
                     });
                     bar.set_prefix(label);
+                    if let Some(total) = total {
+                        bar.set_length(total);
+                    }
+                    bar.set_position(done);
+                    bar.tick();
+                    // What was there at the beginning says nothing about the speed.
                     bar.reset_eta();
-                }
-                if let Some(total) = total {
-                    bar.set_length(total);
                 }
                 bar.set_position(done);
             }

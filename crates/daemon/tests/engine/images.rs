@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use super::{create, delete, in_time, named};
 
 /// The tar of a root file system with one file that says `text`.
-fn rootfs(text: &str) -> Vec<u8> {
+pub(crate) fn rootfs(text: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);

@@ -7,6 +7,7 @@ mod images;
 mod interface;
 mod kernels;
 mod life;
+mod pulls;
 mod recovery;
 
 use std::time::Duration;
