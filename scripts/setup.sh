@@ -15,6 +15,10 @@ needed=(
 needed+=(
     "e2fsck:e2fsprogs"
     "busybox:busybox-static"
+    "docker-registry:docker-registry"
+    "skopeo:skopeo"
+    "umoci:umoci"
+    "python3:python3-minimal"
 )
 
 missing=()
@@ -22,6 +26,8 @@ PATH="$PATH:/usr/sbin:/sbin"
 for pair in "${needed[@]}"; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+# Programs that are linked statically need the C library in that form.
+[ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing+=("libc6-dev")
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=("debian-archive-keyring")
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -35,6 +41,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # The tests start their own; the package's would listen to everybody from now on.
+    if [[ " ${missing[*]} " == *" docker-registry "* ]] && command -v systemctl >/dev/null; then
+        "${sudo[@]}" systemctl --quiet disable --now docker-registry.service || true
+    fi
 fi
 
 if ! command -v cargo >/dev/null; then

@@ -38,10 +38,14 @@ struct State {
     requests: Vec<String>,
     /// Bytes of answers that have passed.
     passed: u64,
+    /// How many of them have been asked about.
+    taken: u64,
     /// How many bytes may pass; all when absent.
     limit: Option<u64>,
     /// Whether something waits at the gate.
     waiting: bool,
+    /// Whether a client has ended a connection since the gate was closed.
+    left: bool,
     /// How often everything was cut. A connection ends when this changes.
     cuts: u64,
 }
@@ -78,6 +82,7 @@ impl Gate {
         let mut state = self.shared.lock();
         state.limit = Some(state.passed + bytes);
         state.waiting = false;
+        state.left = false;
     }
 
     /// Ends the connections that wait, and lets everything pass from then on.
@@ -94,13 +99,25 @@ impl Gate {
     /// When nothing is within two minutes.
     #[track_caller]
     pub fn wait_until_held(&self) {
+        self.wait_until("something is held back", |state| state.waiting);
+    }
+
+    /// Waits until a client ends its connection, after the gate was told to hold back.
+    ///
+    /// # Panics
+    /// When none does within two minutes.
+    #[track_caller]
+    pub fn wait_until_left(&self) {
+        self.wait_until("a client goes away", |state| state.left);
+    }
+
+    #[track_caller]
+    fn wait_until(&self, what: &str, holds: impl Fn(&State) -> bool) {
         let state = self.shared.lock();
-        let (state, timeout) = self
-            .shared
-            .changed
-            .wait_timeout_while(state, PATIENCE, |state| !state.waiting)
-            .expect("no thread of the gate panics");
-        assert!(!timeout.timed_out(), "nothing is held back after {} bytes", state.passed);
+        let waiting = |state: &mut State| !holds(state);
+        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, waiting);
+        let (state, timeout) = waited.expect("no thread of the gate panics");
+        assert!(!timeout.timed_out(), "not after {} bytes: {what}", state.passed);
     }
 
     /// Takes the requests since the last call: `GET /v2/… bytes=100-`, the range only where one
@@ -113,7 +130,10 @@ impl Gate {
     /// Takes the number of bytes of answers, heads included, that have passed since the last call.
     #[must_use]
     pub fn take_passed(&self) -> u64 {
-        std::mem::take(&mut self.shared.lock().passed)
+        let mut state = self.shared.lock();
+        let new = state.passed - state.taken;
+        state.taken = state.passed;
+        new
     }
 }
 
@@ -163,6 +183,8 @@ fn serve(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
             }
         }
         let _ = to_server.shutdown(Shutdown::Both);
+        requests.lock().left = true;
+        requests.changed.notify_all();
     });
     let (answers, cuts) = (shared.clone(), shared.lock().cuts);
     std::thread::spawn(move || {

@@ -176,35 +176,6 @@ impl Home {
         Ran::of(self.banger_command(args), input)
     }
 
-    /// Pulls an image and returns the name it has here.
-    #[must_use]
-    #[track_caller]
-    pub fn pull(&self, reference: &str) -> String {
-        let ran = self.banger(["image", "pull", reference]).expect_code(0);
-        let name = ran.stdout.trim_end().to_owned();
-        assert!(!name.is_empty() && !name.contains('\n'), "not one name: {}", ran.stdout);
-        name
-    }
-
-    /// The file system of the image `name`.
-    ///
-    /// # Panics
-    /// When there is no such image.
-    #[must_use]
-    #[track_caller]
-    pub fn image_file(&self, name: &str) -> PathBuf {
-        let dir = self.data_dir().join("images");
-        let manifests = fs::read_dir(&dir).into_iter().flatten().flatten();
-        let manifests = manifests.filter_map(|file| {
-            let text = fs::read(file.path()).ok()?;
-            serde_json::from_slice::<Value>(&text).ok()
-        });
-        let file = manifests
-            .filter(|manifest| manifest["name"] == name)
-            .find_map(|manifest| manifest["file"].as_str().map(|file| dir.join(file)));
-        file.unwrap_or_else(|| panic!("no image `{name}` in {}", dir.display()))
-    }
-
     /// Starts `banger` with `args` and lets it run.
     ///
     /// # Panics

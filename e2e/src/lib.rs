@@ -10,10 +10,12 @@
 //! that banger makes of them are read by [`ext4`] with tools of others, to be compared as
 //! [`tree::Tree`]s.
 
+mod changes;
 pub mod ext4;
 mod gate;
 mod home;
 mod image;
+mod image_store;
 mod leftovers;
 pub mod oci;
 pub mod registry;
@@ -21,9 +23,9 @@ mod repository;
 mod shared;
 mod terminal;
 pub mod tree;
-mod waiting;
 mod web;
 
+pub use changes::Changes;
 pub use gate::Gate;
 pub use home::{Home, Ran};
 pub use image::OciImage;
@@ -33,5 +35,4 @@ pub use registry::Registry;
 pub use repository::Repository;
 pub use terminal::Terminal;
 pub use tree::Tree;
-pub use waiting::eventually;
 pub use web::WebServer;

@@ -36,8 +36,10 @@ pub(super) fn busybox(work: &Path) -> Recipe {
         base.directory(dir, &mode(0o755));
     }
     base.directory("tmp", &mode(0o1777));
-    let applets =
-        ["sh", "cat", "echo", "env", "id", "ls", "pwd", "sleep", "tr", "true", "uname", "wc"];
+    let applets = [
+        "sh", "cat", "echo", "env", "httpd", "id", "ls", "pwd", "sleep", "tr", "true", "uname",
+        "wc", "wget",
+    ];
     add_busybox(&mut base, &applets);
     base.file(
         "etc/passwd",

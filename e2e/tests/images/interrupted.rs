@@ -1,12 +1,13 @@
-//! The daemon is killed in the middle of a pull; the same pull then goes on where it was.
+//! The daemon is killed, or its client goes away, in the middle of a pull; the same pull then goes
+//! on where it was, and nothing is left of the first.
 
 use std::path::Path;
 
-use banger_e2e::{Gate, Home, Registry, Sample, eventually, ext4, files, oci};
+use banger_e2e::{Changes, Gate, Home, Registry, Sample, ext4, files, oci};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What may come more than once: answers' heads, the manifest, the configuration, and what a
-/// program had received and not written yet when it was killed.
+/// What may come more than once for each kill: answers' heads, the manifest, the configuration, and
+/// what a program had received and not written yet.
 const OVERHEAD: u64 = 512 << 10;
 
 /// Bytes of layers in the cache, complete or not.
@@ -19,18 +20,20 @@ fn received(home: &Home, layers: &[(String, u64)]) -> u64 {
     sizes.map(|path| std::fs::metadata(path).map_or(0, |metadata| metadata.len())).sum()
 }
 
-/// What `dir` has whose name says that it is not finished.
-fn unfinished(dir: &Path) -> Vec<String> {
-    let is_unfinished = |path: &String| {
-        let inside = path.strip_prefix(&dir.display().to_string()).unwrap_or(path);
-        inside.ends_with(".partial") || inside.contains(".work/")
-    };
-    files(dir).into_iter().filter(is_unfinished).collect()
+/// Asserts that the image `name` is here, sound, and alone.
+#[track_caller]
+fn expect_whole(home: &Home, name: &str) {
+    ext4::expect_clean(&home.image_file(name));
+    assert_eq!(home.unfinished(), Vec::<String>::new());
+    assert_eq!(home.count_images(), (1, 1), "{:#?}", files(&home.data_dir()));
 }
 
-fn kill_daemon(home: &Home) {
-    let pid = Pid::from_raw(home.daemon_pid()).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("kill");
+fn changes(home: &Home) -> Changes {
+    Changes::below(&[home.path().join("data"), home.path().join("cache")])
+}
+
+fn kill_daemon(pid: i32) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("kill");
 }
 
 #[test]
@@ -41,46 +44,69 @@ fn a_pull_goes_on_where_a_killed_daemon_was() {
     let layers = oci::layers(Sample::Many);
     let total: u64 = layers.iter().map(|(_, size)| size).sum();
     let home = Home::apart();
+    let mut changes = changes(&home);
 
-    let mut passed = 0;
-    for kill in 1..=2 {
-        gate.hold_after(total / 3);
+    // Before the first answer, in its head, and again and again in the middle of layers.
+    let (mut passed, mut kills) = (0, 0);
+    for held in [0, 100, total / 4, total / 4, total / 4, total / 8] {
+        home.banger(["daemon", "start"]).expect_code(0);
+        let daemon = home.daemon_pid();
+        gate.hold_after(held);
         let mut pull = home.spawn_banger(["image", "pull", &reference]);
         gate.wait_until_held();
         passed += gate.take_passed();
-        eventually("what has come is written", || {
-            received(&home, &layers) + kill * OVERHEAD >= passed
+        kills += 1;
+        changes.wait_until("what has come is written", |_| {
+            received(&home, &layers) + kills * OVERHEAD >= passed
         });
-        kill_daemon(&home);
-        let ended = pull.wait().expect("the client ends");
-        assert!(!ended.success(), "a pull without a daemon is none");
+        kill_daemon(daemon);
+        assert!(!pull.wait().expect("the client ends").success(), "a pull without a daemon");
         gate.cut();
-        assert!(files(&home.data_dir()).iter().all(|file| !file.ends_with(".json")));
+        assert_eq!(home.count_images(), (0, 0));
     }
 
     // Everything comes, and the image is being written when the daemon dies for the last time.
+    home.banger(["daemon", "start"]).expect_code(0);
+    let daemon = home.daemon_pid();
     let mut pull = home.spawn_banger(["image", "pull", &reference]);
-    eventually("the image is being written", || {
-        unfinished(&home.data_dir()).iter().any(|file| {
-            file.ends_with(".ext4") && std::fs::metadata(file).is_ok_and(|file| file.len() > 0)
-        })
+    changes.wait_until("the image is being written", |_| {
+        let begun = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        home.unfinished().iter().any(|file| file.ends_with(".ext4") && begun(file.as_ref()))
     });
-    kill_daemon(&home);
-    assert!(!pull.wait().expect("the client ends").success());
+    kill_daemon(daemon);
+    assert!(!pull.wait().expect("the client ends").success(), "a pull without a daemon");
     passed += gate.take_passed();
-    assert!(passed <= total + 3 * OVERHEAD, "{passed} bytes for an image of {total}");
+    assert!(passed <= total + (kills + 1) * OVERHEAD, "{passed} bytes for an image of {total}");
     let _ = gate.take_requests();
 
     let name = home.pull(&reference);
     let requests = gate.take_requests();
     assert!(!requests.iter().any(|request| request.contains("/blobs/")), "{requests:#?}");
-    ext4::expect_clean(&home.image_file(&name));
-    for dir in [home.data_dir(), home.cache_dir()] {
-        assert_eq!(unfinished(&dir), Vec::<String>::new());
+    expect_whole(&home, &name);
+}
+
+#[test]
+fn a_daemon_may_be_killed_after_any_change_of_a_file() {
+    let registry = Registry::start(&oci::ensure_storage(&[Sample::Busybox]));
+    let reference = registry.reference(Sample::Busybox.name());
+    // A whole pull is about forty: directories, locks, blobs, the image, its manifest.
+    for point in [1, 2, 3, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35] {
+        let home = Home::apart();
+        home.banger(["daemon", "start"]).expect_code(0);
+        let daemon = home.daemon_pid();
+        let mut changes = changes(&home);
+        let mut pull = home.spawn_banger(["image", "pull", &reference]);
+        changes.wait_until("the pull gets on", |seen| seen >= point || home.count_images().1 > 0);
+        kill_daemon(daemon);
+        pull.wait().expect("the client ends");
+
+        // Where the pull had ended by then, this one finds the image.
+        home.banger(["daemon", "start"]).expect_code(0);
+        if home.count_images().1 == 0 {
+            let _ = home.pull(&reference);
+        }
+        expect_whole(&home, &reference);
     }
-    let kept = files(&home.data_dir().join("images"));
-    let count = |suffix| kept.iter().filter(|file| file.ends_with(suffix)).count();
-    assert_eq!((count(".ext4"), count(".json")), (1, 1), "{kept:#?}");
 }
 
 #[test]
@@ -95,11 +121,12 @@ fn a_cancelled_pull_leaves_nothing_half_written() {
     gate.wait_until_held();
     pull.kill().expect("kill");
     pull.wait().expect("reaped");
-    // The daemon lives and has nobody to pull for any more.
+    // The daemon lives, and has nobody to pull for any more.
+    gate.wait_until_left();
     gate.cut();
-    let list = home.banger(["image", "list", "--json"]).expect_code(0).stdout;
-    assert!(!list.contains(gate.address()), "{list}");
-    let _ = home.pull(&reference);
-    assert_eq!(unfinished(&home.cache_dir()), Vec::<String>::new());
-    assert_eq!(unfinished(&home.data_dir()), Vec::<String>::new());
+    assert_eq!(home.count_images(), (0, 0));
+    let name = home.pull(&reference);
+    let passed = gate.take_passed();
+    assert!(passed <= size + OVERHEAD, "{passed} bytes for an image of {size}");
+    expect_whole(&home, &name);
 }
