@@ -18,7 +18,7 @@ needed+=(
     "docker-registry:docker-registry"
     "skopeo:skopeo"
     "umoci:umoci"
-    "python3:python3-minimal"
+    "python3:python3"
 )
 
 missing=()

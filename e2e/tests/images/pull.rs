@@ -78,18 +78,26 @@ fn a_registry_with_a_password() {
     let registry = Registry::start_with_password(&storage);
     let reference = registry.reference(Sample::Distroless.name());
     let home = Home::apart();
-    home.banger(["image", "pull", &reference])
-        .expect_code(1)
-        .expect_stderr(&[registry.address(), "login"]);
-
-    // `ada:banger-test-password` in base64, as every client keeps it.
-    let auth = "YWRhOmJhbmdlci10ZXN0LXBhc3N3b3Jk";
-    let logins = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address());
     let file = home.path().join("logins.json");
-    std::fs::write(&file, logins).expect("logins");
     home.configure(&format!("registry_auth_file = {:?}\n", file.display().to_string()));
-    // A daemon reads its configuration when it starts.
-    home.banger(["daemon", "stop"]).expect_code(0);
+    // As every client keeps it, in base64: `ada:banger-test-password`, and another.
+    let log_in = |auth: &str| {
+        let logins = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, registry.address());
+        std::fs::write(&file, logins).expect("logins");
+    };
+    let refused = || {
+        home.banger(["image", "pull", &reference])
+            .expect_code(1)
+            .expect_stderr(&[registry.address(), "login"])
+    };
+    std::fs::write(&file, "{}").expect("no logins");
+    refused();
+    log_in("YWRhOndyb25nIHBhc3N3b3Jk");
+    let said = refused().stderr;
+    assert!(!said.contains("YWRh") && !said.contains("wrong password"), "{said}");
+    log_in("YWRhOmJhbmdlci10ZXN0LXBhc3N3b3Jk");
     let name = home.pull(&reference);
     ext4::expect_clean(&home.image_file(&name));
+    let log = std::fs::read_to_string(home.state_dir().join("bangerd.log")).expect("log");
+    assert!(!log.contains("banger-test-password") && !log.contains("YWRh"), "{log}");
 }
