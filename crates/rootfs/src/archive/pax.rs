@@ -87,6 +87,11 @@ impl Pax {
     }
 
     fn set_xattr(&mut self, name: &[u8], value: &[u8]) {
+        // As for every key; what makes and reads layers elsewhere knows no empty attribute either.
+        if value.is_empty() {
+            self.xattrs.remove(name);
+            return;
+        }
         let acl = matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default");
         let known =
             NAMESPACES.iter().any(|space| name.len() > space.len() && name.starts_with(space));
@@ -164,6 +169,15 @@ mod tests {
         let pax = read(b"38 LIBARCHIVE.xattr.user.a%3Db=AAEC/w\n").unwrap();
         assert_eq!(pax.xattrs.get(b"user.a=b").unwrap(), [0, 1, 2, 255]);
         assert!(read(b"34 LIBARCHIVE.xattr.user.a%3=AAEC\n").is_err());
+    }
+
+    #[test]
+    fn an_empty_value_takes_an_attribute_back() {
+        let body = [record("SCHILY.xattr.user.a", "1"), record("SCHILY.xattr.user.b", "2")];
+        let again = [record("SCHILY.xattr.user.a", ""), record("SCHILY.xattr.user.c", "")];
+        let pax = read(&[body.concat(), again.concat()].concat()).unwrap();
+        let names: Vec<&[u8]> = pax.xattrs.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [b"user.b"]);
     }
 
     #[test]

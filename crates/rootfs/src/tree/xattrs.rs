@@ -17,6 +17,11 @@ impl Xattrs {
         }
     }
 
+    /// Takes `name` away, if it is there.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.0.retain(|(own, _)| **own != *name);
+    }
+
     /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
