@@ -314,12 +314,14 @@ impl Debugfs {
         }
     }
 
-    /// `  NAME (LENGTH) = VALUE`: the value in hexadecimal or quoted, absent when it is long.
+    /// `  NAME (LENGTH) = VALUE`: the value in hexadecimal or quoted, absent when it is long or
+    /// empty.
     fn xattr(&mut self, stat: &mut Stat) {
         let line = self.line();
         let text = String::from_utf8_lossy(&line);
         let (name, rest) = text.trim_start().split_once(" (").expect("a length");
         match rest.split_once(") = ") {
+            None if rest == "0)" => drop(stat.xattrs.insert(name.into(), Vec::new())),
             None => stat.long_xattrs.push(name.to_owned()),
             Some((_, value)) => {
                 let value = match value.strip_prefix('"') {
