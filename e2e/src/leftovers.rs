@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// A process that belongs to a home.
 pub(crate) struct Process {
@@ -42,6 +43,19 @@ pub(crate) fn end_processes(home: &Path) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Kills the process `pid` and waits until it is gone, with everything that it held.
+///
+/// # Panics
+/// When there is none, or it does not go within half a minute.
+pub fn kill_and_wait(pid: i32) {
+    let pid = Pid::from_raw(pid).expect("a pid");
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("a process");
+    pidfd_send_signal(&process, Signal::KILL).expect("kill");
+    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+    let gone = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+    assert_eq!(gone, Ok(1), "process {pid:?} does not end");
 }
 
 /// Every file and directory under `dir`.

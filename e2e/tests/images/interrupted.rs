@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use banger_e2e::{Changes, Gate, Home, Registry, Sample, ext4, files, oci};
-use rustix::process::{Pid, Signal, kill_process};
+use banger_e2e::{Changes, Gate, Home, Registry, Sample, ext4, files, kill_and_wait, oci};
 
 /// What may come more than once for each kill: answers' heads, the manifest, the configuration, and
 /// what a program had received and not written yet.
@@ -32,10 +31,6 @@ fn changes(home: &Home) -> Changes {
     Changes::below(&[home.path().join("data"), home.path().join("cache")])
 }
 
-fn kill_daemon(pid: i32) {
-    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("kill");
-}
-
 #[test]
 fn a_pull_goes_on_where_a_killed_daemon_was() {
     let registry = Registry::start(&oci::ensure_storage(&[Sample::Many]));
@@ -59,7 +54,7 @@ fn a_pull_goes_on_where_a_killed_daemon_was() {
         changes.wait_until("what has come is written", |_| {
             received(&home, &layers) + kills * OVERHEAD >= passed
         });
-        kill_daemon(daemon);
+        kill_and_wait(daemon);
         assert!(!pull.wait().expect("the client ends").success(), "a pull without a daemon");
         gate.cut();
         assert_eq!(home.count_images(), (0, 0));
@@ -73,7 +68,7 @@ fn a_pull_goes_on_where_a_killed_daemon_was() {
         let begun = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
         home.unfinished().iter().any(|file| file.ends_with(".ext4") && begun(file.as_ref()))
     });
-    kill_daemon(daemon);
+    kill_and_wait(daemon);
     assert!(!pull.wait().expect("the client ends").success(), "a pull without a daemon");
     passed += gate.take_passed();
     assert!(passed <= total + (kills + 1) * OVERHEAD, "{passed} bytes for an image of {total}");
@@ -97,7 +92,7 @@ fn a_daemon_may_be_killed_after_any_change_of_a_file() {
         let mut changes = changes(&home);
         let mut pull = home.spawn_banger(["image", "pull", &reference]);
         changes.wait_until("the pull gets on", |seen| seen >= point || home.count_images().1 > 0);
-        kill_daemon(daemon);
+        kill_and_wait(daemon);
         pull.wait().expect("the client ends");
 
         // Where the pull had ended by then, this one finds the image.
