@@ -8,8 +8,10 @@ use super::sample::Recipe;
 use super::tools::{self, run};
 use super::{image, small};
 
-/// Besides the essential packages.
-const PACKAGES: &str = "systemd-sysv,dbus,udev,kmod,iproute2,docker.io,podman,crun,iptables";
+/// Besides the essential packages. Docker recommends `apparmor` and does without it only where the
+/// kernel does, too; the distribution's does not.
+const PACKAGES: &str =
+    "systemd-sysv,dbus,udev,kmod,iproute2,docker.io,apparmor,podman,crun,iptables";
 
 pub(super) fn recipe(work: &Path) -> Recipe {
     let tar = work.join("system.tar");
