@@ -46,7 +46,7 @@ unit: ## Run unit, integration and documentation tests (no VMs)
 e2e: setup build ## Run the tests with real VMs, two at a time
 	cargo test -p banger-e2e -- --test-threads=2
 
-fuzz: ## Fuzz the parsers of hostile input for a minute
+fuzz: ## Fuzz each parser of hostile input for a minute
 	scripts/fuzz.sh 60
 
 bench: setup build ## Run the benchmarks against their floors
