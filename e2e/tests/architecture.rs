@@ -136,8 +136,10 @@ fn only_exec_and_the_owners_of_processes_start_programs() {
     ];
     for path in sources() {
         let place = path.strip_prefix(checkout()).expect("inside").display().to_string();
-        let product =
-            place.contains("/src/") && !place.starts_with("e2e") && !place.contains("testkit");
+        let product = place.contains("/src/")
+            && !place.starts_with("e2e")
+            && !place.contains("testkit")
+            && !place.contains("/tests");
         let text = fs::read_to_string(&path).expect("source");
         let product_text = text.split("#[cfg(test)]").next().unwrap_or_default();
         if product && product_text.contains("Command::new(") {

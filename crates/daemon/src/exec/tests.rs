@@ -1,3 +1,5 @@
+//! Host programs that end well, badly, late, or not at all.
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::sync::{Arc, Mutex};
 

@@ -1,3 +1,5 @@
+//! Kernels as the engine sees them: taken in, found, judged, given up.
+
 use std::io::Write;
 
 use banger_proto::api::ModulesFrom;

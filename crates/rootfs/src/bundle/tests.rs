@@ -1,3 +1,5 @@
+//! Bundles that are what they should be, and all the ways in which they are not.
+
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
