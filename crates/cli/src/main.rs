@@ -1,92 +1,19 @@
-//! `banger`, `bangerd` and `banger-supervisor`: one file, three programs. Only this file knows
-//! both the command line and the daemon.
+//! `banger`, `bangerd` and `banger-supervisor`: one file, three programs. Only this file and
+//! `daemon.rs` know both the command line and the daemon.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+mod daemon;
+
 use std::process::ExitCode;
 
-use banger_cli::{DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle};
-use banger_daemon::image;
-use banger_daemon::kernel::{self, BundleRequest};
-use banger_daemon::lifecycle::{self, Options};
-use banger_proto::api::CreateVm;
-use banger_proto::{Code, Problem, exit_code};
-use futures_util::future::LocalBoxFuture;
-use tokio_util::sync::CancellationToken;
+use banger_cli::Hooks;
 
 fn main() -> ExitCode {
-    let supervisor = banger_daemon::supervise::run;
     banger_cli::run(Hooks {
-        daemon,
-        supervisor,
-        dry_run,
-        make_image_bundle,
-        make_kernel_bundle,
-        build,
-    })
-}
-
-fn daemon(args: &[OsString]) -> ExitCode {
-    match options(args) {
-        Ok(options) => lifecycle::run(options),
-        Err(problem) => {
-            eprintln!("banger: {problem}");
-            ExitCode::from(exit_code::FAILURE)
-        }
-    }
-}
-
-fn options(args: &[OsString]) -> Result<Options, Problem> {
-    Options::from_process(|name| std::env::var_os(name), executable(), args)
-        .map_err(|error| Problem::from_error(Code::BadRequest, &error))
-}
-
-/// This program's file; its name as typed where the kernel does not tell.
-fn executable() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| "banger".into())
-}
-
-fn build() -> String {
-    lifecycle::build_identity(&executable())
-}
-
-fn make_kernel_bundle(asked: &KernelBundle) -> Result<MadeBundle, Problem> {
-    let request = BundleRequest {
-        kernel: asked.kernel.clone(),
-        modules: asked.modules.clone(),
-        config: asked.config.clone(),
-        distro: asked.distro.clone(),
-        description: asked.description.clone(),
-    };
-    let (sha256, size) = kernel::make_bundle(request, &asked.out)?;
-    Ok(MadeBundle { path: asked.out.clone(), sha256, size })
-}
-
-fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {
-    Box::pin(async move {
-        let planned = banger_daemon::dry_run::dry_run(&options(&[])?, request).await?;
-        let text = |path: &PathBuf| path.display().to_string();
-        let files = planned.files.map(|files| files.iter().map(text).collect());
-        Ok(DryRun { plan: planned.plan.render_rows(), files })
-    })
-}
-
-fn make_image_bundle(
-    asked: ImageBundle,
-    stop: CancellationToken,
-) -> LocalBoxFuture<'static, Result<MadeBundle, Problem>> {
-    Box::pin(async move {
-        let asked = image::MakeBundle {
-            rootfs_tar: asked.rootfs_tar,
-            name: asked.name,
-            distro: asked.distro,
-            arch: asked.arch,
-            kernel_ref: asked.kernel_ref,
-            description: asked.description,
-            size: asked.size,
-            out: asked.out,
-        };
-        let made = image::make_bundle(asked, stop).await?;
-        Ok(MadeBundle { path: made.path, sha256: made.sha256, size: made.size })
+        daemon: daemon::run,
+        supervisor: banger_daemon::supervise::run,
+        dry_run: daemon::dry_run,
+        make_image_bundle: daemon::make_image_bundle,
+        make_kernel_bundle: daemon::make_kernel_bundle,
+        build: daemon::build,
     })
 }

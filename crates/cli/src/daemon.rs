@@ -1,0 +1,85 @@
+//! The daemon's crate as the command line uses it, in its own process: the daemon itself, and what
+//! is done without one.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use banger_cli::{DryRun, ImageBundle, KernelBundle, MadeBundle};
+use banger_daemon::image;
+use banger_daemon::kernel::{self, BundleRequest};
+use banger_daemon::lifecycle::{self, Options};
+use banger_proto::api::CreateVm;
+use banger_proto::{Code, Problem, exit_code};
+use futures_util::future::LocalBoxFuture;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the daemon in this process.
+pub(super) fn run(args: &[OsString]) -> ExitCode {
+    match options(args) {
+        Ok(options) => lifecycle::run(options),
+        Err(problem) => {
+            eprintln!("banger: {problem}");
+            ExitCode::from(exit_code::FAILURE)
+        }
+    }
+}
+
+fn options(args: &[OsString]) -> Result<Options, Problem> {
+    Options::from_process(|name| std::env::var_os(name), executable(), args)
+        .map_err(|error| Problem::from_error(Code::BadRequest, &error))
+}
+
+/// This program's file; its name as typed where the kernel does not tell.
+fn executable() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "banger".into())
+}
+
+/// What tells one build of the program from another.
+pub(super) fn build() -> String {
+    lifecycle::build_identity(&executable())
+}
+
+/// Packs a kernel.
+pub(super) fn make_kernel_bundle(asked: &KernelBundle) -> Result<MadeBundle, Problem> {
+    let request = BundleRequest {
+        kernel: asked.kernel.clone(),
+        modules: asked.modules.clone(),
+        config: asked.config.clone(),
+        distro: asked.distro.clone(),
+        description: asked.description.clone(),
+    };
+    let (sha256, size) = kernel::make_bundle(request, &asked.out)?;
+    Ok(MadeBundle { path: asked.out.clone(), sha256, size })
+}
+
+/// What a request would lead to.
+pub(super) fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {
+    Box::pin(async move {
+        let planned = banger_daemon::dry_run::dry_run(&options(&[])?, request).await?;
+        let text = |path: &PathBuf| path.display().to_string();
+        let files = planned.files.map(|files| files.iter().map(text).collect());
+        Ok(DryRun { plan: planned.plan.render_rows(), files })
+    })
+}
+
+/// Packs an image.
+pub(super) fn make_image_bundle(
+    asked: ImageBundle,
+    stop: CancellationToken,
+) -> LocalBoxFuture<'static, Result<MadeBundle, Problem>> {
+    Box::pin(async move {
+        let asked = image::MakeBundle {
+            rootfs_tar: asked.rootfs_tar,
+            name: asked.name,
+            distro: asked.distro,
+            arch: asked.arch,
+            kernel_ref: asked.kernel_ref,
+            description: asked.description,
+            size: asked.size,
+            out: asked.out,
+        };
+        let made = image::make_bundle(asked, stop).await?;
+        Ok(MadeBundle { path: made.path, sha256: made.sha256, size: made.size })
+    })
+}
