@@ -33,18 +33,14 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     let config = resolve(file, observe_host());
     let fetcher = options.fetcher(&config);
     let images = Images::new(&options.paths, &options.env, &fetcher, None);
-    let image = images.find(image_name(asked, &config)).await?;
+    let image_kernel = images.kernel_of(image_name(asked, &config)).await?;
     let hypervisor = ConfiguredHypervisor::new(
         &config,
         options.env.clone(),
         options.paths.clone(),
         options.executable.clone(),
     );
-    let inventory = Inventory {
-        names: [].into(),
-        image_kernel: image.and_then(|image| image.kernel_ref),
-        backend: hypervisor.features(),
-    };
+    let inventory = Inventory { names: [].into(), image_kernel, backend: hypervisor.features() };
     let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;
     let kernels = Kernels::new(&options.paths, &options.env, &fetcher, None);
     if let Some(kernel) = kernels.find(&plan.kernel).await? {

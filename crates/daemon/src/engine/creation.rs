@@ -28,8 +28,7 @@ impl Engine {
         if let Some(source) = &asked.workspace {
             bring_in::inspect(host, source).await?;
         }
-        let image = host.images.find(image_name(&asked, &host.config)).await?;
-        let image_kernel = image.and_then(|image| image.kernel_ref);
+        let image_kernel = host.images.kernel_of(image_name(&asked, &host.config)).await?;
         let entropy = gather_entropy()?;
         let naming = self.inner.naming.lock().await;
         let inventory =

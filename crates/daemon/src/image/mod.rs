@@ -162,6 +162,21 @@ impl Images {
         self.load(name).await?.map(|manifest| self.image(manifest)).transpose()
     }
 
+    /// The kernel that the image wants which `name` means, as far as that is known: of one that is
+    /// here, or of what a catalog says.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or its file is gone.
+    pub async fn kernel_of(&self, name: &str) -> Result<Option<String>, ImageError> {
+        match self.find(name).await? {
+            Some(image) => Ok(image.kernel_ref),
+            None => {
+                let known = self.catalogs.load().await?.entries;
+                Ok(known.get(name).and_then(|image| image.kernel_ref.clone()))
+            }
+        }
+    }
+
     /// What is told about the image that `name` means, if it is here.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare           make_disk        launch ─▶ hello ─▶ configure      workspace, system
-//! kernel, image ──▶ writable disk ──▶ supervisor, VMM, agent      ──▶ as far as asked
+//! image, kernel ──▶ writable disk ──▶ supervisor, VMM, agent      ──▶ as far as asked
 //! └──────── undone when they fail ───┘└──────── kept for a post-mortem when they fail ────┘
 //! ```
 //!
@@ -116,17 +116,32 @@ pub(crate) async fn start(
     await_system(vm, &running, guest, order, cancel).await
 }
 
-/// Steps `kernel` and `image`: gets what is missing.
+/// Steps `image` and `kernel`: gets what is missing.
 async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Result<Parts, Failure> {
     vm.show(VmState::Preparing);
     let host = Arc::clone(&vm.host);
     let plan = vm.record.plan.clone();
     let work = async {
+        let stage = order.progress.stage(Stage::Image);
+        let (base, wanted) = match &vm.record.base {
+            Some(base) => (check_base(base)?, None),
+            None => {
+                let image = host.images.ensure(&plan.image, false, &order.progress).await;
+                let image = image.map_err(Problem::from)?;
+                let (digest, path, run) = (image.digest, image.path, image.run);
+                (Base { digest, path, run, kernel: None }, image.kernel_ref)
+            }
+        };
+        stage.finish();
+        // An image without a program of its own is found out before anything is made for it.
+        program::plan_service(&plan, &base.run).map_err(Problem::from)?;
         let stage = order.progress.stage(Stage::Kernel);
-        let made_with = vm.record.base.as_ref().and_then(|base| base.kernel.as_deref());
-        let kernel = match made_with {
+        // What an image wants that was not here when the VM was planned is known only now.
+        let wanted = wanted.filter(|_| vm.record.spec.kernel.is_none());
+        let name = wanted.unwrap_or_else(|| plan.kernel.clone());
+        let kernel = match base.kernel.as_deref() {
             Some(directory) => host.kernels.reopen(directory).await,
-            None => host.kernels.ensure(&plan.kernel, false, &order.progress).await,
+            None => host.kernels.ensure(&name, false, &order.progress).await,
         };
         let kernel = kernel.map_err(Problem::from)?;
         let notice = kernel.check(host.hypervisor.features().machine).map_err(Problem::from)?;
@@ -135,26 +150,17 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
         }
         let initramfs = host.ensure_initramfs(&kernel).await?;
         stage.finish();
-        let stage = order.progress.stage(Stage::Image);
-        let base = match &vm.record.base {
-            Some(base) => check_base(base)?,
-            None => {
-                let image = host.images.ensure(&plan.image, false, &order.progress).await;
-                let image = image.map_err(Problem::from)?;
-                let (digest, path, run) = (image.digest, image.path, image.run);
-                Base { digest, path, run, kernel: None }
-            }
-        };
         let base = Base { kernel: Some(kernel.directory), ..base };
-        stage.finish();
-        // An image without a program of its own is found out before anything is made for it.
-        program::plan_service(&plan, &base.run).map_err(Problem::from)?;
-        Ok(Parts { kernel: kernel.vmlinux, initramfs, modules: kernel.loadable, base })
+        let parts = Parts { kernel: kernel.vmlinux, initramfs, modules: kernel.loadable, base };
+        Ok((parts, name))
     };
-    tokio::select! {
-        parts = work => parts,
+    let prepared = tokio::select! {
+        prepared = work => prepared,
         () = cancel.cancelled() => Err(Failure::Cancelled),
-    }
+    };
+    let (parts, kernel) = prepared?;
+    vm.record.plan.kernel = kernel;
+    Ok(parts)
 }
 
 /// The image a disk was made over must be the very same file ever after.

@@ -45,7 +45,7 @@ async fn from_creation_to_deletion() {
     assert_eq!(events.next().await, None, "the stream ends with readiness");
     assert_eq!(
         stages,
-        [Stage::Kernel, Stage::Image, Stage::Disk, Stage::Boot, Stage::Configure, Stage::System]
+        [Stage::Image, Stage::Kernel, Stage::Disk, Stage::Boot, Stage::Configure, Stage::System]
     );
     assert_eq!(vm.state, StateName::Running);
     assert!(vm.disk_used < ByteSize::from_mib(2), "{}", vm.disk_used);
