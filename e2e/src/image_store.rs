@@ -1,11 +1,11 @@
 //! What a home has of images: pulling them, finding their files, and what is left of them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Home, files};
+use crate::{Changes, Home, files};
 
 impl Home {
     /// Pulls an image and returns the name it has here.
@@ -45,25 +45,39 @@ impl Home {
         (count(".ext4"), count(".json"))
     }
 
-    /// Files of images and kernels that are not finished, in the data and cache directories.
+    /// What is being received, in the cache: a later pull goes on with it.
     #[must_use]
-    pub fn unfinished(&self) -> Vec<String> {
-        let is_unfinished = |dir: &Path, path: &str| {
-            let inside = path.strip_prefix(&dir.display().to_string()).unwrap_or(path);
-            inside.ends_with(".partial") || inside.contains(".work/")
-        };
-        let unfinished_in =
-            |dir: PathBuf| files(&dir).into_iter().filter(move |path| is_unfinished(&dir, path));
-        [self.data_dir(), self.cache_dir()].into_iter().flat_map(unfinished_in).collect()
+    pub fn partial_blobs(&self) -> Vec<String> {
+        let mut all = files(&self.cache_dir());
+        all.retain(|path| path.ends_with(".partial"));
+        all
     }
 
-    /// Asserts that no image is here, nor a part of one; complete layers may be.
+    /// What images and kernels are being made of, in the data directory.
+    #[must_use]
+    pub fn work(&self) -> Vec<String> {
+        let mut all = files(&self.data_dir());
+        all.retain(|path| path.contains("/.work/"));
+        all
+    }
+
+    /// Waits until nothing is being made any more: a daemon tidies up after it has answered.
+    ///
+    /// # Panics
+    /// When something stays.
+    #[track_caller]
+    pub fn wait_until_tidy(&self) {
+        Changes::below(&[self.data_dir()])
+            .wait_until("nothing is left in `.work`", |_| self.work().is_empty());
+    }
+
+    /// Asserts that no image is here, nor a part of one; layers may be.
     ///
     /// # Panics
     /// When something is.
     #[track_caller]
     pub fn expect_no_image(&self) {
+        self.wait_until_tidy();
         assert_eq!(self.count_images(), (0, 0), "{:#?}", files(&self.data_dir()));
-        assert_eq!(self.unfinished(), Vec::<String>::new());
     }
 }

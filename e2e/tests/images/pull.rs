@@ -60,6 +60,7 @@ fn the_second_pull_of_a_tag_downloads_nothing() {
         let asked = requests.iter().filter(|request| request.contains(digest)).count();
         assert_eq!(asked, 1, "`{digest}` in {requests:#?}");
     }
+    home.wait_until_tidy();
     let (first_file, before) = (home.image_file(&name), files(&home.data_dir()));
 
     // Refused, or the same again: what matters is that nothing comes over the network.
@@ -69,6 +70,7 @@ fn the_second_pull_of_a_tag_downloads_nothing() {
     let requests = gate.take_requests();
     assert!(!requests.iter().any(|request| request.contains("/blobs/")), "{requests:#?}");
     assert_eq!(home.image_file(&name), first_file, "the same layers make another file");
+    home.wait_until_tidy();
     assert_eq!(files(&home.data_dir()), before);
 }
 
