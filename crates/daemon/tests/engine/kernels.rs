@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use banger_daemon::image::{MakeBundle, make_bundle};
 use banger_proto::api::{CreateVm, Event, ImportKernel, KernelDetails, KernelView, ModulesFrom};
 use banger_proto::{Code, Problem};
 use banger_testkit::{TestDaemon, TestEnv};
 use hyper::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
 
 use super::{assert_nothing_left, create, create_fails, delete, named};
 
@@ -109,6 +111,56 @@ async fn a_vm_keeps_its_kernel_until_it_is_deleted() {
     delete(&daemon, "web").await;
     assert_eq!(versions(&env), [""; 0]);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_got_first_has_its_say_about_the_kernel() {
+    let mut env = TestEnv::new();
+    let archive = env.dir().join("rootfs.tar");
+    let mut tar = tar::Builder::new(fs_err::File::create(&archive).unwrap());
+    tar.append_dir("etc", env.dir()).unwrap();
+    tar.finish().unwrap();
+    let asked = MakeBundle {
+        rootfs_tar: Some(archive),
+        name: "golden".parse().unwrap(),
+        distro: "none".into(),
+        arch: "amd64".into(),
+        kernel_ref: Some("k".into()),
+        description: String::new(),
+        size: None,
+        out: env.dir().into(),
+    };
+    let bundle = make_bundle(asked, CancellationToken::new()).await.unwrap();
+    // The catalog does not know what is in the bundle.
+    let catalog = serde_json::json!({"version": 1, "images": [{
+        "name": "golden", "distro": "none", "arch": "amd64", "sha256": bundle.sha256,
+        "size": bundle.size, "url": format!("file://{}", bundle.path.display()),
+    }]});
+    let path = env.dir().join("catalog.json");
+    fs_err::write(&path, catalog.to_string()).unwrap();
+    env.config.catalog_url.value = Some(format!("file://{}", path.display()));
+
+    let daemon = TestDaemon::start(&env).await;
+    imported(&daemon, import(&env, "k", "6.1.1")).await;
+    imported(&daemon, import(&env, "other", "6.1.2")).await;
+    let golden = |vm: &str| CreateVm { image: Some("golden".into()), ..named(vm) };
+    let web = daemon.client.events("/v1/vms", golden("web")).await.ready().await;
+    assert_eq!((web.kernel.as_str(), version_of(&booted(&env, &web.id))), ("k", "6.1.1".into()));
+    assert_eq!(describe(&daemon, "k").await.vms, ["web"]);
+    delete(&daemon, "web").await;
+
+    // Who asks for one gets it, whatever the image says.
+    delete_image(&daemon, "golden").await;
+    let asked = CreateVm { kernel: Some("other".into()), ..golden("web") };
+    let web = daemon.client.events("/v1/vms", asked).await.ready().await;
+    assert_eq!(version_of(&booted(&env, &web.id)), "6.1.2");
+    delete(&daemon, "web").await;
+    daemon.stop().await;
+}
+
+async fn delete_image(daemon: &TestDaemon, image: &str) {
+    let answer = daemon.client.call(Method::DELETE, &format!("/v1/images/{image}"), ()).await;
+    assert_eq!(answer.status, StatusCode::OK);
 }
 
 #[tokio::test]
