@@ -11,13 +11,16 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPL
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build agent test check lint unit e2e fuzz bench install clean
+.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz bench install clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building and running needs (Debian packages), once
 	@scripts/setup.sh
+
+setup-tests: ## Install what the tests need besides
+	@scripts/setup.sh tests
 
 run: setup build ## Boot a VM on this repository and run a command inside
 	$(BIN) vm run --rm . -- sh -c 'uname -srm; git log --oneline -1; ls; wc -l < ARCHITECTURE.md'
@@ -31,7 +34,7 @@ agent:
 	$(STATIC) --profile agent -p banger-agent
 	install -D -m 0755 target/$(TRIPLE)/agent/banger-agent $(AGENT)
 
-test: setup build check lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
+test: setup-tests build check lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
 
 check: ## Check formatting, and that the lock file fits
 	cargo fmt --all --check
@@ -43,13 +46,13 @@ lint: ## Run clippy with warnings denied
 unit: ## Run unit, integration and documentation tests (no VMs)
 	cargo test --workspace --exclude banger-e2e
 
-e2e: setup build ## Run the tests with real VMs, two at a time
+e2e: setup-tests build ## Run the tests with real VMs, two at a time
 	cargo test -p banger-e2e -- --test-threads=2
 
 fuzz: ## Fuzz each parser of hostile input for a minute
 	scripts/fuzz.sh 60
 
-bench: setup build ## Run the benchmarks against their floors
+bench: setup-tests build ## Run the benchmarks against their floors
 	cargo build --release -p banger-e2e --examples
 	@for run in bench/*/run; do echo "== $$run"; "$$run" || failed=1; done; exit $${failed:-0}
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and running banger needs on a Debian-like machine. Does nothing, and
-# needs no root, when all of it is there already.
+# Installs what building and running banger needs on a Debian-like machine; with `tests`, also
+# what the tests need. Does nothing, and needs no root, when all of it is there already.
 set -euo pipefail
 
 # program : package
@@ -11,15 +11,16 @@ needed=(
     "newuidmap:uidmap"
     "qemu-system-x86_64:qemu-system-x86"
 )
-# Used by the tests only.
-needed+=(
-    "e2fsck:e2fsprogs"
-    "busybox:busybox-static"
-    "docker-registry:docker-registry"
-    "skopeo:skopeo"
-    "umoci:umoci"
-    "python3:python3"
-)
+if [ "${1:-}" = tests ]; then
+    needed+=(
+        "e2fsck:e2fsprogs"
+        "busybox:busybox-static"
+        "docker-registry:docker-registry"
+        "skopeo:skopeo"
+        "umoci:umoci"
+        "python3:python3"
+    )
+fi
 
 missing=()
 PATH="$PATH:/usr/sbin:/sbin"
