@@ -230,7 +230,7 @@ impl Engine {
         };
         let request = program::plan_exec(asked, &record)?;
         GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
-            GuestError::Refused(problem) => program::explain_refusal(problem, &record.plan),
+            GuestError::Refused(problem) => program::explain_refusal(problem, &record),
             error => {
                 let message = format!("cannot run a command in VM `{name}`");
                 Problem::new(Code::OperationFailed, message).because(&error)

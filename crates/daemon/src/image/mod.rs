@@ -218,7 +218,11 @@ impl Images {
                 Some(replaced) => replaced.name.parse()?,
                 None => reference.familiar().parse::<ImageName>()?,
             };
-            let near = near_name(name, &self.names().await?).cloned();
+            // Names with a registry or a user in common are alike without meaning anything alike.
+            let near = match name.contains('/') {
+                true => None,
+                false => near_name(name, &self.names().await?).cloned(),
+            };
             let wanted = Wanted { reference, asked: name.to_owned(), near };
             let work = |progress| async move {
                 let work = obtain::obtain_unknown(builder, as_name, wanted, progress);

@@ -89,13 +89,18 @@ pub(crate) fn working_dir(run: &RunConfig) -> Option<String> {
 }
 
 /// What is told when a shell was asked for and the guest has none.
-pub(crate) fn explain_refusal(problem: Problem, plan: &VmPlan) -> Problem {
+pub(crate) fn explain_refusal(problem: Problem, record: &VmRecord) -> Problem {
     if problem.code.as_str() != NO_SHELL {
         return problem;
     }
-    let VmPlan { name, image, .. } = plan;
+    let VmPlan { name, image, .. } = &record.plan;
+    let with_command = if record.ephemeral {
+        format!("banger vm run --rm --image {image} -- COMMAND")
+    } else {
+        format!("banger vm exec {name} -- COMMAND")
+    };
     Problem::new(Code::NotFound, format!("image `{image}` has no shell"))
-        .hint(format!("run a command of it: banger vm exec {name} -- COMMAND"))
+        .hint(format!("run a command of it: {with_command}"))
         .hint(format!("or its own program: banger vm run --image {image} --entrypoint"))
 }
 
@@ -290,5 +295,18 @@ mod tests {
         {
             assert_eq!(parse_signal(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn without_a_shell_the_way_out_is_one_that_is_there() {
+        let refused = || Problem::new(Code::Other(NO_SHELL.to_owned()), "no shell");
+        let hint = |ephemeral: bool| {
+            let record = VmRecord { ephemeral, ..vm(RunConfig::default(), false) };
+            explain_refusal(refused(), &record).hints.remove(0)
+        };
+        assert!(hint(false).ends_with("banger vm exec web -- COMMAND"));
+        assert!(hint(true).contains("banger vm run --rm --image"));
+        let other = Problem::new(Code::Conflict, "busy");
+        assert_eq!(explain_refusal(other.clone(), &vm(RunConfig::default(), false)), other);
     }
 }
