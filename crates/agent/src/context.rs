@@ -10,8 +10,8 @@ use banger_proto::Problem;
 use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState};
 use tokio::sync::watch;
 
+use crate::image_program::Service;
 use crate::root::Root;
-use crate::service::Service;
 
 /// The machine that configuring and powering off act on: a booted guest, or [`Hosted`].
 pub trait Machine: Send + Sync {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
-use crate::service::STOP_GRACE;
+use crate::image_program::STOP_GRACE;
 use crate::sys;
 
 /// The guest that this process was booted in. Clones are the same.

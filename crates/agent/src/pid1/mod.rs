@@ -28,8 +28,8 @@ use tokio::time::sleep;
 
 use crate::boot::{NEW_ROOT, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, mount_kernel_interfaces};
 use crate::door::{self, Order, Report};
+use crate::image_program::STOP_GRACE;
 use crate::role::RESIDENT;
-use crate::service::STOP_GRACE;
 use crate::sys;
 
 pub(crate) use ending::finish_for_systemd;

@@ -9,7 +9,7 @@ use banger_proto::{Code, GUEST_GENERATION, Problem};
 
 use super::{ServiceError, ToHost};
 use crate::context::{Context, boot_id};
-use crate::service;
+use crate::image_program;
 
 pub(super) async fn hello(
     context: &Context,
@@ -49,7 +49,7 @@ pub(super) async fn configure(
     let configured = tokio::task::spawn_blocking(worker)
         .await
         .map_err(|_| Problem::new(Code::OperationFailed, "configuring the guest panicked"))??;
-    let service = config.service.as_ref().map(|spec| service::start(context, spec));
+    let service = config.service.as_ref().map(|spec| image_program::start(context, spec));
     let configured = Configured { service, ..configured };
     Ok(to_host.send_json(Kind::Accepted, &configured).await?)
 }
@@ -63,7 +63,7 @@ pub(super) async fn shutdown(
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
     to_host.shutdown().await?;
     // Before the state, at whose change everybody else asks, too.
-    let grace = request.service_grace_ms.map_or(service::STOP_GRACE, Duration::from_millis);
+    let grace = request.service_grace_ms.map_or(image_program::STOP_GRACE, Duration::from_millis);
     context.service.ask_to_end(grace);
     context.set_state(InitState::Stopping);
     context.service.ended().await;

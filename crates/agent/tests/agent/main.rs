@@ -5,6 +5,6 @@
 mod control;
 mod exec;
 mod host;
+mod image_program;
 mod input;
-mod service;
 mod unpack;
