@@ -18,6 +18,8 @@ enum Kind {
     Usage,
     /// The work failed.
     Failure,
+    /// The daemon went away, or was not there any more.
+    Lost,
     /// Whoever read our output has gone.
     BrokenPipe,
     /// The user, or the system for them, asked to stop with this signal.
@@ -48,6 +50,11 @@ impl CliError {
     /// The work failed, here.
     pub(crate) fn failure(message: impl Into<String>) -> Self {
         Self::new(Kind::Failure, Problem::new(Code::OperationFailed, message))
+    }
+
+    /// The daemon went away before it answered.
+    pub(crate) fn lost(message: impl Into<String>) -> Self {
+        Self::new(Kind::Lost, Problem::new(Code::OperationFailed, message))
     }
 
     /// A signal ended the work.
@@ -93,6 +100,11 @@ impl CliError {
         self
     }
 
+    /// Whether the daemon went away: another one may answer.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.kind == Kind::Lost
+    }
+
     /// Kind of the problem, for the few callers that go on after some failures.
     pub(crate) fn code(&self) -> &Code {
         &self.problem.code
@@ -102,7 +114,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => exit_code::USAGE,
-            Kind::Failure => self.failure_code,
+            Kind::Failure | Kind::Lost => self.failure_code,
             // As if the signal had ended us, which is what shells and pipelines expect.
             Kind::BrokenPipe => exit_code::SIGNAL_BASE + SIGPIPE,
             Kind::Interrupted(signal) => exit_code::SIGNAL_BASE.saturating_add(signal),

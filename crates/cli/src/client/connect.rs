@@ -48,8 +48,10 @@ pub(super) async fn probe(socket: PathBuf, uid: u32) -> Result<Presence, CliErro
 
 /// Opens a connection.
 pub(super) async fn connect(socket: &Path, uid: u32) -> Result<UnixStream, CliError> {
-    let stream =
-        UnixStream::connect(socket).await.map_err(|error| cannot_connect(socket, &error))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| match is_absent(&error) {
+        true => CliError::lost("the daemon went away").because(&error),
+        false => cannot_connect(socket, &error),
+    })?;
     check_peer(&stream, socket, uid)?;
     Ok(stream)
 }

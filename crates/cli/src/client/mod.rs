@@ -275,7 +275,7 @@ fn encode(body: &impl Serialize) -> Result<Bytes, CliError> {
 }
 
 fn lost(error: &dyn std::error::Error) -> CliError {
-    CliError::failure("lost the connection to the daemon")
+    CliError::lost("lost the connection to the daemon")
         .because(error)
         .hint("`banger daemon status` says whether it runs and where its log is")
 }

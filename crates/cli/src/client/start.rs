@@ -5,9 +5,15 @@
 //!    │ no: absent, going, or older and idle
 //!    ▼
 //! lock start.lock ─▶ usable now? ──yes──▶ use it   (the command before us has started it)
-//!                        │ older and idle ─▶ stop it, wait for its end ┐
-//!                        └ absent ─────────────────────────────────────┴▶ start, wait for "ready"
+//!                     ▲  │ older and idle ─▶ stop it, wait for its end ┐
+//!                     │  └ absent, going ──────────────────────────────┴▶ start
+//!                     │                                                    │ "ready" ─▶ use it
+//!                     └── it found another daemon at work (`conflict`) ◀───┘
 //! ```
+//!
+//! That a daemon accepts a connection does not say that it is there: one that was killed does so
+//! until the kernel has taken it apart. So it is asked, and one that goes away instead of
+//! answering is none. The daemon that is started then waits for the end of the one before it.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -49,33 +55,49 @@ pub(crate) async fn ensure(
 ) -> Result<Client, CliError> {
     let paths = paths(environment)?;
     ensure_runtime_dir(&paths.runtime_dir, environment.uid)?;
-    let look = || probe(paths.daemon_socket(), environment.uid);
-    if let Presence::Running(client) = look().await?
-        // A daemon that does not answer may be one that another command is replacing.
-        && usable(&client, build).await.unwrap_or(false)
-    {
+    // What is wrong with one that runs is told below, if it still is: another command may be
+    // replacing it.
+    if let Ok(Found::Usable(client)) = look(environment, build).await {
         return Ok(client);
     }
     let _lock = lock(&paths.runtime_dir.join("start.lock")).await?;
-    if let Presence::Running(client) = look().await? {
-        if usable(&client, build).await? {
-            return Ok(client);
-        }
-        stop(&client).await?;
+    let hint = || format!("its log is `{}`", paths.daemon_log().display());
+    match timeout(START_DEADLINE, start(environment, build)).await {
+        Ok(started) => started.map_err(|error| error.hint(hint())),
+        Err(_) => Err(CliError::failure("the daemon did not become ready in time").hint(hint())),
     }
-    start(environment).await
 }
 
-/// Whether the daemon is to be used; else it is to be replaced.
+/// What is found at the socket.
+#[derive(Debug)]
+enum Found {
+    /// A daemon to work with.
+    Usable(Client),
+    /// One of an older build, whose going nobody would notice.
+    Replaceable(Client),
+    /// None, or one that is going.
+    Nobody,
+}
+
+/// Looks for a daemon and asks what it is.
 ///
 /// # Errors
-/// When it can be neither: it speaks another version of the interface and is at work or newer.
-async fn usable(client: &Client, build: fn() -> String) -> Result<bool, CliError> {
-    let status = client.status().await?;
+/// When it can be neither used nor replaced: it speaks another version of the interface and is
+/// at work or newer.
+async fn look(environment: &Environment, build: fn() -> String) -> Result<Found, CliError> {
+    let socket = paths(environment)?.daemon_socket();
+    let Presence::Running(client) = probe(socket, environment.uid).await? else {
+        return Ok(Found::Nobody);
+    };
+    let status = match client.status().await {
+        Ok(status) => status,
+        Err(error) if error.is_lost() => return Ok(Found::Nobody),
+        Err(error) => return Err(error),
+    };
     if replaceable(&status, env!("CARGO_PKG_VERSION"), build) {
-        return Ok(false);
+        return Ok(Found::Replaceable(client));
     }
-    check_version(&status).map(|()| true)
+    check_version(&status).map(|()| Found::Usable(client))
 }
 
 /// Whether the daemon is of an older build and nobody would notice its going.
@@ -134,23 +156,33 @@ pub(crate) async fn stop(client: &Client) -> Result<DaemonStatus, CliError> {
     Ok(status)
 }
 
-async fn start(environment: &Environment) -> Result<Client, CliError> {
-    let paths = paths(environment)?;
+/// Starts a daemon until there is one, whoever started it.
+async fn start(environment: &Environment, build: fn() -> String) -> Result<Client, CliError> {
     let program = environment.exe.as_ref().map_err(|error| {
         CliError::failure("cannot tell where this program is, to start the daemon").because(error)
     })?;
-    let hint = || format!("its log is `{}`", paths.daemon_log().display());
-    let started = match timeout(START_DEADLINE, launch(program)).await {
-        Ok(started) => started.map_err(|error| error.hint(hint())),
-        Err(_) => Err(CliError::failure("the daemon did not become ready in time").hint(hint())),
-    };
-    match probe(paths.daemon_socket(), environment.uid).await? {
+    loop {
+        match look(environment, build).await? {
+            Found::Usable(client) => return Ok(client),
+            Found::Replaceable(client) => match stop(&client).await {
+                Err(error) if !error.is_lost() => return Err(error),
+                _ => {}
+            },
+            Found::Nobody => {}
+        }
+        match launch(program).await {
+            Ok(()) => break,
+            // Another one answered it, which is just as good, unless it is gone by now.
+            Err(error) if *error.code() == Code::Conflict => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match probe(paths(environment)?.daemon_socket(), environment.uid).await? {
         Presence::Running(client) => Ok(client),
-        // A daemon that found another one at work says so, and that one is just as good.
-        Presence::Absent => Err(started.err().unwrap_or_else(|| {
-            CliError::failure("the daemon says it is ready, but nobody answers at its socket")
-                .hint(hint())
-        })),
+        Presence::Absent => {
+            let message = "the daemon says it is ready, but nobody answers at its socket";
+            Err(CliError::failure(message))
+        }
     }
 }
 

@@ -21,6 +21,8 @@ mod run;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod start;
+#[cfg(test)]
 mod terminal;
 #[cfg(test)]
 mod vms;

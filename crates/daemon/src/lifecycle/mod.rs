@@ -104,6 +104,16 @@ pub enum LifecycleError {
     Runtime(#[source] std::io::Error),
 }
 
+impl From<LifecycleError> for Problem {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::Lock(error) => error.into(),
+            LifecycleError::Store(error) => error.into(),
+            error => Self::from_error(Code::OperationFailed, &error),
+        }
+    }
+}
+
 impl Options {
     /// Reads the surroundings and the arguments (`[--ready-fd 1]`).
     ///
@@ -151,7 +161,7 @@ pub fn run(options: Options) -> ExitCode {
             // Into the log, if there is one by now, and to whoever started this.
             tracing::error!(error = &error as &dyn std::error::Error, "the daemon ends");
             eprintln!("banger: {}", render_chain(&error));
-            announcement.failed(&Problem::from_error(Code::OperationFailed, &error));
+            announcement.failed(&error.into());
             ExitCode::from(exit_code::FAILURE)
         }
     }
@@ -166,7 +176,7 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     // Everything made from here on, sockets above all, is this user's alone from its birth.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     directories::ensure_all(&options.paths, options.uid)?;
-    let lock = Lock::take(&options.paths.daemon_lock())?;
+    let mut lock = Lock::take(&options.paths.daemon_lock(), &options.paths.daemon_socket())?;
     let (file, warnings) = load_config(&options.paths.config_file)?;
     let config = resolve(file, observe_host());
     log::start(&options.paths.daemon_log(), options.log_level.as_deref(), config.log_level.value)
@@ -186,6 +196,7 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
         let stop = CancellationToken::new();
         let signals = watch_signals(stop.clone()).map_err(LifecycleError::Runtime)?;
         let daemon = Daemon::open(host, options.uid, build).await?;
+        lock.serves();
         announcement.ready();
         let served = daemon.serve(stop).await;
         signals.abort();
@@ -194,7 +205,8 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     // Blocking work that is still under way is bounded by itself, not by who waits for it.
     runtime.shutdown_background();
     tracing::info!("daemon ended");
-    drop(lock);
+    // Given back by the end of the process and not before: that work may still be under way.
+    std::mem::forget(lock);
     ended
 }
 

@@ -1,0 +1,130 @@
+//! Daemons that are started, stopped and killed for real: there is one whenever one is needed,
+//! and never two.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::host::Host;
+
+/// A user whose daemon is real, and ends with this value.
+struct User(Host);
+
+impl User {
+    fn new() -> Self {
+        Self(Host::new())
+    }
+
+    /// Runs a command that has to succeed; what it prints.
+    fn run(&self, args: &[&str]) -> String {
+        succeed(self.0.banger(args).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The daemon's process.
+    fn pid(&self) -> i32 {
+        let status: Value =
+            serde_json::from_str(&self.run(&["daemon", "status", "--json"])).unwrap();
+        status["pid"].as_i64().unwrap().try_into().unwrap()
+    }
+
+    /// A daemon that is started by hand; its standard output tells how that goes.
+    fn daemon(&self) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+        command
+            .arg0("bangerd")
+            .args(["--ready-fd", "1"])
+            .env_clear()
+            .env("HOME", self.0.path("home"))
+            .env("XDG_RUNTIME_DIR", self.0.path("run"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = self.0.banger(&["daemon", "stop"]).output();
+    }
+}
+
+/// What a program that has to succeed prints.
+fn succeed(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn the_next_command_after_a_kill_has_a_daemon() {
+    let user = User::new();
+    user.run(&["daemon", "start"]);
+    for _ in 0..10 {
+        let killed = user.pid();
+        // Not waited for: the kernel may take its time to take it apart.
+        kill(killed);
+        assert!(user.run(&["ls", "--json"]).contains("\"vms\": []"));
+        assert_ne!(user.pid(), killed);
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_is_waited_for() {
+    let user = User::new();
+    user.run(&["daemon", "start"]);
+    for _ in 0..10 {
+        let ending = user.pid();
+        kill_process(Pid::from_raw(ending).unwrap(), Signal::TERM).unwrap();
+        user.run(&["daemon", "start"]);
+        // Either it was still at work, or there is another one.
+        user.run(&["ls"]);
+    }
+}
+
+#[test]
+fn commands_that_start_it_at_once_share_one() {
+    let user = User::new();
+    for _ in 0..3 {
+        let commands: Vec<_> = (0..8)
+            .map(|_| user.0.banger(&["ls"]).stdout(Stdio::piped()).spawn().unwrap())
+            .collect();
+        for command in commands {
+            succeed(command);
+        }
+        let log = std::fs::read_to_string(user.0.path("home/.local/state/banger/bangerd.log"));
+        let starts = log.unwrap().lines().filter(|line| line.contains("daemon starts")).count();
+        assert_eq!(starts, 1);
+        user.run(&["daemon", "stop"]);
+        std::fs::remove_file(user.0.path("home/.local/state/banger/bangerd.log")).unwrap();
+    }
+}
+
+#[test]
+fn of_daemons_started_at_once_one_serves_and_the_others_say_so() {
+    let user = User::new();
+    let mut daemons: Vec<_> = (0..4).map(|_| user.daemon()).collect();
+    let mut serving = None;
+    for daemon in &mut daemons {
+        let mut said = String::new();
+        daemon.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        if said == "ready\n" {
+            assert_eq!(serving.replace(daemon.id().cast_signed()), None);
+        } else {
+            // `timeout` would mean that it had waited for an end that does not come.
+            let problem: Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(problem["code"], "conflict", "{problem}");
+            assert!(!daemon.wait().unwrap().success());
+        }
+    }
+    assert_eq!(serving, Some(user.pid()));
+    user.run(&["daemon", "stop"]);
+    let mut ends = daemons.iter_mut().map(|daemon| daemon.wait().unwrap());
+    assert!(ends.any(|end| end.success()));
+}
