@@ -6,72 +6,31 @@
 //! that was reported as made must be there after a power cut, and a boot commits only four
 //! times.
 
+//!
+//! | module | what |
+//! |---|---|
+//! | `check` | whether a file can be worked with, before anything is written to it |
+//! | `migrate`, `copies` | to this program's version, with a copy of the older one |
+//! | `vms` | the tables |
+//! | `error` | what can go wrong, and the ways out |
+
+mod check;
+mod copies;
+mod error;
 mod migrate;
+#[cfg(test)]
+mod tests;
 mod vms;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banger_proto::{Code, Problem};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
+
+pub(crate) use check::examine;
+pub use error::StoreError;
 
 use crate::private;
-
-/// Why the database does not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file cannot be made or protected; the error names it.
-    #[error("cannot prepare the database")]
-    File(#[source] std::io::Error),
-    /// SQLite refused.
-    #[error("database `{path}` failed to {what}")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What was attempted.
-        what: &'static str,
-        /// What SQLite said.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// The file is damaged.
-    #[error("database `{path}` is damaged: {report}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// First finding of the integrity check.
-        report: String,
-    },
-    /// The file was written by a newer program.
-    #[error(
-        "database `{path}` has version {found}, made by a newer banger; this one knows up to {known}"
-    )]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-        /// The newest this program knows.
-        known: u32,
-    },
-    /// A row that cannot be read.
-    #[error("VM `{vm}` in the database cannot be read: column `{column}`")]
-    Row {
-        /// Id of the VM.
-        vm: String,
-        /// Column that is wrong.
-        column: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A VM of this name is there already.
-    #[error("a VM named `{0}` exists already")]
-    NameTaken(String),
-    /// The blocking pool is gone: the program ends.
-    #[error("the database was closed")]
-    Closed,
-}
 
 /// The open database. Cloned freely.
 #[derive(Debug, Clone)]
@@ -82,30 +41,22 @@ pub struct Store {
 
 impl Store {
     /// Opens the database at `path`, making it (mode 0600) if there is none, checks it and
-    /// brings it to this program's version after a copy to `<path>.v<old version>`.
+    /// brings it to this program's version after a copy to `<path>.v<old version>-<time>`.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged, or is of a newer program.
+    /// When the file cannot be opened, is damaged, or is of a newer program; it is left as it was
+    /// found then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         private::ensure_file(path).map_err(StoreError::File)?;
-        let failed =
-            |what| move |source| StoreError::Sqlite { path: path.to_owned(), what, source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection =
-            Connection::open_with_flags(path, flags).map_err(failed("be opened"))?;
+        let mut connection = check::open_checked(path)?;
         connection
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
                  PRAGMA busy_timeout = 5000;",
             )
-            .map_err(failed("be set up"))?;
-        let report: String = connection
-            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-            .map_err(failed("be checked"))?;
-        if report != "ok" {
-            return Err(StoreError::Damaged { path: path.to_owned(), report });
-        }
+            .map_err(|source| StoreError::from_sqlite(path, "be set up", source))?;
         migrate::migrate(&mut connection, path)?;
+        check::allow_checkpoint(&connection, path)?;
         Ok(Self { path: path.into(), connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -125,16 +76,6 @@ impl Store {
 
     fn failed(&self, what: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
         let path = Arc::clone(&self.path);
-        move |source| StoreError::Sqlite { path: path.to_path_buf(), what, source }
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        let code = match error {
-            StoreError::NameTaken(_) => Code::AlreadyExists,
-            _ => Code::OperationFailed,
-        };
-        Self::from_error(code, &error)
+        move |source| StoreError::from_sqlite(&path, what, source)
     }
 }

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use banger_proto::VmId;
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,7 +42,7 @@ impl Store {
             );
             match inserted {
                 Ok(_) => Ok(()),
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Err(error) if violates_uniqueness(&error) => {
                     Err(StoreError::NameTaken(record.plan.name.to_string()))
                 }
                 Err(error) => Err(failed(error)),
@@ -157,6 +158,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether a row could not be written because its name is taken; ids are random.
+fn violates_uniqueness(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_CONSTRAINT_UNIQUE)
 }
 
 fn load_intents(connection: &Connection, vm: &str) -> rusqlite::Result<Vec<String>> {
@@ -301,8 +307,6 @@ fn parse_json<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use banger_proto::api::{EndReason, RunConfig, VmWorkspace};
     use banger_proto::{Code, Problem};
 
@@ -369,22 +373,6 @@ mod tests {
         let error = store.insert_vm(second).await.unwrap_err();
         assert!(matches!(&error, StoreError::NameTaken(name) if name == "web"), "{error}");
         assert_eq!(store.load_vms().await.unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_files_are_private_and_damage_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("banger.db");
-        fs_err::write(&path, "").unwrap();
-        let store = Store::open(&path).unwrap();
-        store.insert_vm(record("web")).await.unwrap();
-        for file in ["banger.db", "banger.db-wal", "banger.db-shm"] {
-            let mode = dir.path().join(file).metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{file}");
-        }
-        drop(store);
-        fs_err::write(&path, "this is no database, just some text that is long enough").unwrap();
-        assert!(Store::open(&path).is_err());
     }
 
     #[tokio::test]

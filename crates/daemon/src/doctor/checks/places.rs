@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::ByteSize;
 use rustix::fs::{Access, access, statvfs};
-use tokio::io::AsyncReadExt;
 
 use super::super::inputs::Inputs;
 use super::super::{Finding, Outcome};
+use crate::store::examine;
 
-/// How every SQLite database begins (sqlite.org/fileformat2.html, 1.3.1).
-const DATABASE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// With less free space than this no VM gets far.
 const LITTLE: ByteSize = ByteSize::from_mib(1 << 10);
 /// With less free space than this an image cannot be made beside some used VMs.
@@ -66,48 +64,26 @@ pub(in crate::doctor) async fn store(inputs: &Inputs) -> Outcome {
     }
     let path = inputs.paths.database();
     let shown = path.display();
-    let mut magic = [0; DATABASE_MAGIC.len()];
-    let opened = async {
-        let mut file = fs_err::tokio::File::open(&path).await?;
-        let metadata = file.metadata().await?;
-        if metadata.len() > 0 {
-            file.read_exact(&mut magic).await?;
-        }
-        Ok(metadata)
-    };
-    let metadata = match opened.await {
+    let metadata = match fs_err::tokio::metadata(&path).await {
         Ok(metadata) => metadata,
-        Err(error) => {
-            let error: std::io::Error = error;
-            return match error.kind() {
-                ErrorKind::NotFound => {
-                    Ok(Finding::pass(format!("`{shown}` is made when it is needed")))
-                }
-                ErrorKind::UnexpectedEof => Ok(damaged(&path)),
-                _ => Err(error.into()),
-            };
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(Finding::pass(format!("`{shown}` is made when it is needed")));
         }
+        Err(error) => return Err(error.into()),
     };
-    Ok(if metadata.len() > 0 && &magic != DATABASE_MAGIC {
-        damaged(&path)
-    } else if metadata.mode() & 0o077 != 0 {
-        Finding::warn(
+    let looked_at = path.clone();
+    let examined = tokio::task::spawn_blocking(move || examine(&looked_at)).await?;
+    Ok(match examined {
+        Err(error) => match error.hints() {
+            hints if hints.is_empty() => return Err(error.into()),
+            hints => Finding::fail(error.to_string(), hints.join("; ")),
+        },
+        Ok(_) if metadata.mode() & 0o077 != 0 => Finding::warn(
             format!("`{shown}` is open to others (mode {:o})", metadata.mode() & 0o777),
             format!("Close it: `chmod 600 '{shown}'`."),
-        )
-    } else {
-        Finding::pass(format!("`{shown}`"))
-    })
-}
-
-fn damaged(path: &Path) -> Finding {
-    let shown = path.display();
-    Finding::fail(
-        format!("`{shown}` is not a database"),
-        format!(
-            "Move it away: `mv '{shown}' '{shown}.broken'`; VMs made before are not known then."
         ),
-    )
+        Ok(version) => Finding::pass(format!("`{shown}`, version {version}")),
+    })
 }
 
 /// Space where VM disks and images grow.
@@ -175,16 +151,16 @@ mod tests {
     async fn the_store_is_a_private_database() {
         let host = Host::new();
         assert_eq!(store(&host.inputs).await.unwrap().status, Pass);
-        for (content, mode, expected) in [
-            (&b"SQLite format 3\0 and more"[..], 0o600, Pass),
-            (b"", 0o600, Pass),
-            (b"SQLite format 3\0 and more", 0o644, Warn),
-            (b"something that is no database", 0o600, Fail),
-            (b"short", 0o600, Fail),
-        ] {
+        for (content, expected) in [(&b""[..], Pass), (b"something that is no database", Fail)] {
             host.write("state/banger.db", content);
-            host.set_mode("state/banger.db", mode);
+            host.set_mode("state/banger.db", 0o600);
             assert_eq!(store(&host.inputs).await.unwrap().status, expected, "{content:?}");
+        }
+        host.remove("state/banger.db");
+        drop(crate::store::Store::open(&host.inputs.paths.database()).unwrap());
+        for (mode, expected) in [(0o600, Pass), (0o644, Warn)] {
+            host.set_mode("state/banger.db", mode);
+            assert_eq!(store(&host.inputs).await.unwrap().status, expected, "{mode:o}");
         }
     }
 
