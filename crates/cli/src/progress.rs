@@ -21,7 +21,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(120);
 
 /// What a signal does to work that is followed: its request is cancelled.
-const UNDONE: &str = "interrupted; what was begun is undone";
+pub(crate) const UNDONE: &str = "interrupted; what was begun is undone";
 
 /// What `--progress` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -91,8 +91,21 @@ impl Progress {
         events: &mut Events,
         signals: &mut Signals,
     ) -> Result<Event, CliError> {
+        self.follow_or(UNDONE, events, signals).await
+    }
+
+    /// The same for work that a signal means something else to, which is `interrupted`.
+    ///
+    /// # Errors
+    /// As [`follow`](Self::follow).
+    pub(crate) async fn follow_or(
+        &mut self,
+        interrupted: &str,
+        events: &mut Events,
+        signals: &mut Signals,
+    ) -> Result<Event, CliError> {
         let result = loop {
-            match signals.race_or(UNDONE, events.next()).await {
+            match signals.race_or(interrupted, events.next()).await {
                 Ok(Event::Failed { problem }) => {
                     break Err(CliError::from(problem).of_operation(events.op_id()));
                 }
@@ -216,6 +229,7 @@ impl Drop for Progress {
 /// A stage as people say it.
 fn stage_text(stage: Stage) -> &'static str {
     match stage {
+        Stage::Stop => "shutting down",
         Stage::Kernel => "getting the kernel",
         Stage::Image => "getting the image",
         Stage::Disk => "making the disk",

@@ -12,16 +12,18 @@ mod examine;
 mod host;
 mod images;
 mod kernels;
+mod life;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{CreateVm, Event, ExecVm, StartVm, StateName, StopVm, VmView};
+use banger_proto::api::{CreateVm, Event, ExecVm, StateName, VmView, WaitFor};
 use banger_proto::{Code, Problem};
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -34,7 +36,7 @@ use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::progress::Progress;
 use crate::store::{Store, StoreError};
 use crate::vm::boot::Order;
-use crate::vm::desk::{Ask, VmHandle};
+use crate::vm::desk::VmHandle;
 use crate::vm::driver::Driver;
 use crate::vm::recover::{Recovered, recover};
 use crate::vm::registry::Registry;
@@ -63,17 +65,22 @@ struct Inner {
 }
 
 /// Work under way for one request: its events, the last of which says how it ended. Dropping it
-/// cancels the work, which is then undone.
+/// cancels the work, which is then undone; a restart goes on.
 #[derive(Debug)]
 pub struct Work {
-    events: mpsc::UnboundedReceiver<Event>,
-    _cancel: DropGuard,
+    /// Absent after a failure, which is the last event whatever is still being cleared away.
+    events: Option<mpsc::UnboundedReceiver<Event>>,
+    _cancel: Option<DropGuard>,
 }
 
 impl Work {
     /// The next event; none when the request is over.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        let event = self.events.as_mut()?.recv().await;
+        if let Some(Event::Failed { .. }) = event {
+            self.events = None;
+        }
+        event
     }
 }
 
@@ -170,42 +177,6 @@ impl Engine {
         work
     }
 
-    /// Boots a VM that is down. The last event is `vm_ready` or `failed`.
-    ///
-    /// # Errors
-    /// When `reference` means none or several.
-    pub async fn start(&self, reference: &str, asked: StartVm) -> Result<Work, Problem> {
-        let handle = self.inner.registry.find(reference)?;
-        let (order, work) = self.order(asked.wait);
-        handle.ask(Ask::Start(order)).await;
-        Ok(work)
-    }
-
-    /// Brings a VM down; returns when it is. Goes on if the caller goes away.
-    ///
-    /// # Errors
-    /// When `reference` means none or several, or the VM's state does not allow it.
-    pub async fn stop(&self, reference: &str, asked: StopVm) -> Result<VmView, Problem> {
-        let handle = self.inner.registry.find(reference)?;
-        let grace = asked.grace_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-        let (reply, answer) = oneshot::channel();
-        handle.ask(Ask::Stop { grace, reply }).await;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
-    /// Removes a VM with everything that belongs to it, and returns it as it was. Goes on if
-    /// the caller goes away.
-    ///
-    /// # Errors
-    /// When `reference` means none or several, or something cannot be removed; the VM is then
-    /// kept in state `error`.
-    pub async fn delete(&self, reference: &str) -> Result<VmView, Problem> {
-        let handle = self.inner.registry.find(reference)?;
-        let (reply, answer) = oneshot::channel();
-        handle.ask(Ask::Delete { reply }).await;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
     /// Starts a command in a VM.
     ///
     /// # Errors
@@ -269,16 +240,20 @@ impl Engine {
         render_view(&self.inner.host.paths, &handle.shown.borrow().record)
     }
 
-    fn order(&self, wait: banger_proto::api::WaitFor) -> (Order, Work) {
+    /// An order that is taken back when its work is dropped.
+    fn order(&self, wait: WaitFor) -> (Order, Work) {
+        let (order, work) = self.order_for_good(wait);
+        let cancel = order.cancel.clone().drop_guard();
+        (order, Work { _cancel: Some(cancel), ..work })
+    }
+
+    /// An order that only the end of the daemon takes back.
+    fn order_for_good(&self, wait: WaitFor) -> (Order, Work) {
         let (sender, events) = mpsc::unbounded_channel();
         let cancel = self.inner.stopping.child_token();
-        let order = Order {
-            wait,
-            progress: Progress::new(sender),
-            cancel: cancel.clone(),
-            since: Instant::now(),
-        };
-        (order, Work { events, _cancel: cancel.drop_guard() })
+        let progress = Progress::new(sender);
+        let order = Order { wait, progress, cancel, since: Instant::now() };
+        (order, Work { events: Some(events), _cancel: None })
     }
 
     fn register(

@@ -6,6 +6,8 @@ pub const OK: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// The command line was wrong.
 pub const USAGE: u8 = 2;
+/// The time given to `vm wait` was over, as `timeout(1)` says it.
+pub const TIMED_OUT: u8 = 124;
 /// banger failed in a command that otherwise exits with the guest command's own code
 /// (`vm run -- cmd`, `vm exec`).
 pub const EXEC_FAILURE: u8 = 125;

@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use banger_proto::api::{CreateVm, Event, StartVm, StopVm, VmList, VmView};
+use banger_proto::api::{
+    CreateVm, DeleteVm, Event, RestartVm, StartVm, StopVm, VmList, VmView, WaitVm,
+};
 use banger_proto::{OpId, Problem};
 use futures_util::stream;
 use serde::Deserialize;
@@ -43,13 +45,16 @@ pub(super) async fn show(
 }
 
 /// Removes a VM with its disk; answers with the VM as it was.
-#[utoipa::path(delete, path = "/v1/vms/{vm}", params(("vm", description = "name, id or its beginning")),
-    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem)))]
+#[utoipa::path(delete, path = "/v1/vms/{vm}",
+    params(("vm", description = "name, id or its beginning"), DeleteVm),
+    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem)))]
 pub(super) async fn delete(
     State(api): State<Api>,
     Path(vm): Path<String>,
+    Query(asked): Query<DeleteVm>,
 ) -> Result<Json<VmView>, Failed> {
-    Ok(Json(api.engine.delete(&vm).await?))
+    Ok(Json(api.engine.delete(&vm, asked).await?))
 }
 
 /// Boots a VM that is down. Closing the connection before the end stops it again.
@@ -78,6 +83,45 @@ pub(super) async fn stop(
     Asked(asked): Asked<StopVm>,
 ) -> Result<Json<VmView>, Failed> {
     Ok(Json(api.engine.stop(&vm, asked).await?))
+}
+
+/// Ends a VM without asking its guest.
+#[utoipa::path(post, path = "/v1/vms/{vm}/kill", params(("vm", description = "name, id or its beginning")),
+    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem)))]
+pub(super) async fn kill(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+) -> Result<Json<VmView>, Failed> {
+    Ok(Json(api.engine.kill(&vm).await?))
+}
+
+/// Brings a VM down, if it runs, and boots it. Goes on when the connection is closed.
+#[utoipa::path(post, path = "/v1/vms/{vm}/restart", params(("vm", description = "name, id or its beginning")),
+    request_body = RestartVm,
+    responses((status = OK, body = Event, content_type = "application/x-ndjson"),
+        (status = NOT_FOUND, body = Problem)))]
+pub(super) async fn restart(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+    Extension(op): Extension<OpId>,
+    Extension(guard): Extension<InFlight>,
+    Asked(asked): Asked<RestartVm>,
+) -> Result<Response, Failed> {
+    Ok(events::respond(api.engine.restart(&vm, asked).await?, op, guard))
+}
+
+/// Answers when a VM is as asked, with the VM.
+#[utoipa::path(post, path = "/v1/vms/{vm}/wait", params(("vm", description = "name, id or its beginning")),
+    request_body = WaitVm,
+    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),
+        (status = GATEWAY_TIMEOUT, body = Problem)))]
+pub(super) async fn wait(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+    Asked(asked): Asked<WaitVm>,
+) -> Result<Json<VmView>, Failed> {
+    Ok(Json(api.engine.wait(&vm, asked).await?))
 }
 
 /// What of a console is wanted.

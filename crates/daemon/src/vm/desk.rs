@@ -19,6 +19,7 @@ use super::state::VmRecord;
 use super::view::render_view;
 use crate::engine::Host;
 use crate::hypervisor::RunningVm;
+use crate::progress::Progress;
 
 /// Requests that wait to be judged.
 const ASKS_AHEAD: usize = 16;
@@ -44,11 +45,20 @@ pub(crate) enum Ask {
     Stop {
         /// What the guest gets to power off by itself; absent for the default.
         grace: Option<Duration>,
+        /// Who watches.
+        progress: Progress,
+        /// Who wants to know.
+        reply: Reply,
+    },
+    /// Bring down without asking the guest.
+    Kill {
         /// Who wants to know.
         reply: Reply,
     },
     /// Remove; answered with the VM as it was.
     Delete {
+        /// Only if it is down and nothing else was asked.
+        only_down: bool,
         /// Who wants to know.
         reply: Reply,
     },
@@ -59,7 +69,9 @@ impl Ask {
         match self {
             Self::Start(_) => Request::Start,
             Self::Stop { .. } => Request::Stop,
-            Self::Delete { .. } => Request::Delete,
+            Self::Kill { .. } => Request::Kill,
+            Self::Delete { only_down: true, .. } => Request::Prune,
+            Self::Delete { only_down: false, .. } => Request::Delete,
         }
     }
 
@@ -72,7 +84,9 @@ impl Ask {
         }
         match self {
             Self::Start(order) => order.progress.send(Event::Failed { problem }),
-            Self::Stop { reply, .. } | Self::Delete { reply } => answer(reply, Err(problem)),
+            Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
+                answer(reply, Err(problem));
+            }
         }
     }
 
@@ -80,7 +94,9 @@ impl Ask {
     fn confirm(self, view: VmView) {
         match self {
             Self::Start(order) => order.send_ready(view),
-            Self::Stop { reply, .. } | Self::Delete { reply } => answer(reply, Ok(view)),
+            Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
+                answer(reply, Ok(view));
+            }
         }
     }
 }
@@ -185,7 +201,7 @@ impl Desk {
     /// Puts a deletion that nobody waits for into the queue.
     pub(crate) fn admit_deletion(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.admit((Ask::Delete { reply }, Span::none()));
+        self.admit((Ask::Delete { only_down: false, reply }, Span::none()));
     }
 
     /// Judges a request; true when what is under way has to be cut short for it.
@@ -193,8 +209,8 @@ impl Desk {
         let request = asked.0.request();
         match self.queue.push(request, asked) {
             Admission::Accepted { interrupt, dropped } => {
-                for (ask, _) in dropped {
-                    ask.deny(&self.name(), Denied::BeingDeleted);
+                for ((ask, _), why) in dropped {
+                    ask.deny(&self.name(), why);
                 }
                 interrupt
             }

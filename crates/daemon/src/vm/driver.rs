@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{EndReason, Event, GuestView};
+use banger_proto::api::{EndReason, Event, GuestView, Stage};
 use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
@@ -32,6 +32,7 @@ use super::state::{VmRecord, VmState, ended_by};
 use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
+use crate::progress::Progress;
 use crate::store::Store;
 
 /// How long a guest gets to power off when nobody said, with hardware virtualisation.
@@ -133,8 +134,9 @@ impl Driver {
     async fn perform(&mut self, ask: Ask) {
         match ask {
             Ask::Start(order) => self.start(order).await,
-            Ask::Stop { grace, reply } => self.stop(grace, reply).await,
-            Ask::Delete { reply } => self.delete(reply).await,
+            Ask::Stop { grace, progress, reply } => self.stop(grace, &progress, reply).await,
+            Ask::Kill { reply } => self.kill(reply).await,
+            Ask::Delete { reply, .. } => self.delete(reply).await,
         }
     }
 
@@ -205,7 +207,8 @@ impl Driver {
         }
     }
 
-    async fn stop(&mut self, grace: Option<Duration>, reply: Reply) {
+    async fn stop(&mut self, grace: Option<Duration>, progress: &Progress, reply: Reply) {
+        let stage = progress.stage(Stage::Stop);
         let slowness = self.vm.host.hypervisor.features().slowness;
         let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
         self.health = None;
@@ -215,6 +218,17 @@ impl Driver {
         let ended = exit.as_ref().map_or(EndReason::Killed, ended_by);
         tracing::info!(vm = %self.vm.name(), ?ended, "VM stopped");
         let down = self.rest_down(VmState::Stopped { ended }).await;
+        if down.is_ok() {
+            stage.finish();
+        }
+        answer(reply, down.map(|()| self.vm.view()));
+    }
+
+    /// Ends the VMM as it stands: what the guest had not written is lost.
+    async fn kill(&mut self, reply: Reply) {
+        self.vm.settle(VmState::Stopping).await;
+        tracing::info!(vm = %self.vm.name(), "VM is killed");
+        let down = self.rest_down(VmState::Stopped { ended: EndReason::Killed }).await;
         answer(reply, down.map(|()| self.vm.view()));
     }
 

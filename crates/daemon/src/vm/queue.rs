@@ -6,12 +6,17 @@
 //! | asked ╲ expected | running | stopped, error | being made | being deleted |
 //! |---|---|---|---|---|
 //! | start  | already so | accept | already so | denied |
-//! | stop   | accept | already so | denied | denied |
+//! | stop, kill | accept | already so | denied | denied |
 //! | delete | accept | accept | accept | already so |
+//! | prune  | denied | accept, if nothing is under way | denied | already so |
 //!
 //! "Already so" is answered at once when the VM rests; while it is still on its way, the
-//! request waits its turn, so that its answer is true. Two requests cut short what is under
-//! way: a deletion everything, a stop a start. A deletion also drops what waits before it.
+//! request waits its turn, so that its answer is true.
+//!
+//! The later request wins. What is under way is cut short by a deletion whatever it is, a start
+//! by a stop, a start and a stop by a kill. Of what waits, a deletion drops everything; a stop
+//! and a kill drop the starts, and a kill goes before the stops. A prune never cuts or drops
+//! anything: it is the deletion of a VM of which nobody wants anything.
 
 use std::collections::VecDeque;
 
@@ -33,8 +38,12 @@ pub enum Request {
     Start,
     /// Bring it down.
     Stop,
+    /// Bring it down without asking its guest.
+    Kill,
     /// Remove it.
     Delete,
+    /// Remove it if it is down. Once accepted, it is a [`Delete`](Self::Delete).
+    Prune,
 }
 
 /// What a VM is doing.
@@ -55,6 +64,12 @@ pub enum Denied {
     /// Nothing can be done with what goes away.
     #[error("it is being deleted")]
     BeingDeleted,
+    /// What was asked later leads elsewhere.
+    #[error("it was asked to be down in the meantime")]
+    Overtaken,
+    /// Only one that is down and left alone is pruned.
+    #[error("it is not down any more")]
+    NotDown,
 }
 
 /// Answer to a request; the payload of one that does not wait comes back.
@@ -64,8 +79,8 @@ pub enum Admission<T> {
     Accepted {
         /// What is under way has to be cut short for it.
         interrupt: bool,
-        /// Payloads of requests that will not be done because of it.
-        dropped: Vec<T>,
+        /// Payloads of requests that will not be done because of it, and what to answer.
+        dropped: Vec<(T, Denied)>,
     },
     /// Nothing has to be done.
     AlreadySo(T),
@@ -114,26 +129,50 @@ impl<T> Queue<T> {
             Some(last) => leads_to(last),
             None => self.rest,
         };
-        if request != Request::Delete {
-            if expected == Rest::Gone {
+        let creating = self.doing == Some(Work::Create);
+        let request = match request {
+            Request::Prune if expected != Rest::Gone => {
+                if last.is_some() || expected == Rest::Running {
+                    return Admission::Denied(payload, Denied::NotDown);
+                }
+                Request::Delete
+            }
+            Request::Prune => Request::Delete,
+            Request::Start | Request::Stop | Request::Kill if expected == Rest::Gone => {
                 return Admission::Denied(payload, Denied::BeingDeleted);
             }
-            if request == Request::Stop && self.doing == Some(Work::Create) {
+            Request::Stop | Request::Kill if creating => {
                 return Admission::Denied(payload, Denied::BeingMade);
             }
-        }
+            request => request,
+        };
         if last.is_none() && is_already_so(self.rest, request) {
             return Admission::AlreadySo(payload);
         }
         let dropped = match request {
-            Request::Delete if expected != Rest::Gone => {
-                self.waiting.drain(..).map(|(_, payload)| payload).collect()
-            }
+            Request::Delete if expected != Rest::Gone => self.drop_waiting(Denied::BeingDeleted),
+            Request::Stop | Request::Kill => self.drop_starts(),
             _ => Vec::new(),
         };
         let interrupt = self.doing.is_some_and(|work| interrupts(work, request));
-        self.waiting.push_back((request, payload));
+        match request {
+            // By now only what brings down waits, which is so when the kill is done.
+            Request::Kill => self.waiting.push_front((request, payload)),
+            _ => self.waiting.push_back((request, payload)),
+        }
         Admission::Accepted { interrupt, dropped }
+    }
+
+    fn drop_waiting(&mut self, why: Denied) -> Vec<(T, Denied)> {
+        self.waiting.drain(..).map(|(_, payload)| (payload, why)).collect()
+    }
+
+    fn drop_starts(&mut self) -> Vec<(T, Denied)> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (starts, others) = waiting.partition(|(request, _)| *request == Request::Start);
+        self.waiting = others;
+        let starts: VecDeque<_> = starts;
+        starts.into_iter().map(|(_, payload)| (payload, Denied::Overtaken)).collect()
     }
 
     /// Takes the first request that waits, unless something is under way.
@@ -169,8 +208,8 @@ impl<T> Queue<T> {
 fn leads_to(work: Work) -> Rest {
     match work {
         Work::Create | Work::Request(Request::Start) => Rest::Running,
-        Work::Request(Request::Stop) => Rest::Down,
-        Work::Request(Request::Delete) => Rest::Gone,
+        Work::Request(Request::Stop | Request::Kill) => Rest::Down,
+        Work::Request(Request::Delete | Request::Prune) => Rest::Gone,
     }
 }
 
@@ -182,8 +221,11 @@ fn is_already_so(rest: Rest, request: Request) -> bool {
 #[must_use]
 pub fn interrupts(doing: Work, request: Request) -> bool {
     match request {
-        Request::Start => false,
+        Request::Start | Request::Prune => false,
         Request::Stop => doing == Work::Request(Request::Start),
+        Request::Kill => {
+            matches!(doing, Work::Request(Request::Start | Request::Stop))
+        }
         Request::Delete => doing != Work::Request(Request::Delete),
     }
 }
@@ -214,7 +256,8 @@ mod tests {
         assert_eq!(running.push(Request::Start, 3), accepted);
         // A deletion drops what waits and ends what is under way.
         assert_eq!(running.take(), Some(Next::Do(Request::Stop, 2)));
-        let deletion = Admission::Accepted { interrupt: true, dropped: vec![3] };
+        let dropped = vec![(3, Denied::BeingDeleted)];
+        let deletion = Admission::Accepted { interrupt: true, dropped };
         assert_eq!(running.push(Request::Delete, 4), deletion);
         assert_eq!(running.push(Request::Start, 5), Admission::Denied(5, Denied::BeingDeleted));
         // A second deletion waits for the first, and then it is so.
@@ -230,6 +273,42 @@ mod tests {
         assert_eq!(created.take(), Some(Next::Denied(1, Denied::BeingDeleted)));
     }
 
+    #[test]
+    fn a_kill_ends_a_stop_and_whoever_waits_for_it() {
+        let mut queue = Queue::resting(Rest::Running);
+        let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
+        assert_eq!(queue.push(Request::Stop, 1), accepted);
+        assert_eq!(queue.take(), Some(Next::Do(Request::Stop, 1)));
+        assert_eq!(queue.push(Request::Stop, 2), accepted);
+        assert_eq!(queue.push(Request::Start, 3), accepted);
+        let kill = Admission::Accepted { interrupt: true, dropped: vec![(3, Denied::Overtaken)] };
+        assert_eq!(queue.push(Request::Kill, 4), kill);
+        // Should the guest not be down in spite of all, the kill comes before the other stop.
+        queue.settle(Rest::Running);
+        assert_eq!(queue.take(), Some(Next::Do(Request::Kill, 4)));
+        queue.settle(Rest::Down);
+        assert_eq!(queue.take(), Some(Next::AlreadySo(2)));
+    }
+
+    #[test]
+    fn only_what_is_down_and_left_alone_is_pruned() {
+        let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
+        let denied = |n| Admission::Denied(n, Denied::NotDown);
+        assert_eq!(Queue::creating().push(Request::Prune, 1), denied(1));
+        assert_eq!(Queue::resting(Rest::Running).push(Request::Prune, 1), denied(1));
+        let mut queue = Queue::resting(Rest::Down);
+        assert_eq!(queue.push(Request::Start, 1), accepted);
+        assert_eq!(queue.push(Request::Prune, 2), denied(2));
+        let mut queue = Queue::resting(Rest::Down);
+        assert_eq!(queue.push(Request::Prune, 1), accepted);
+        // From then on it is a deletion like others.
+        assert_eq!(queue.push(Request::Prune, 2), accepted);
+        assert_eq!(queue.take(), Some(Next::Do(Request::Delete, 1)));
+        queue.settle(Rest::Gone);
+        assert_eq!(queue.take(), Some(Next::AlreadySo(2)));
+        assert_eq!(queue.push(Request::Prune, 3), Admission::AlreadySo(3));
+    }
+
     #[derive(Debug, Clone, Copy)]
     enum Input {
         Ask(Request),
@@ -243,7 +322,9 @@ mod tests {
     }
 
     fn inputs() -> impl Strategy<Value = Vec<Input>> {
-        let ask = prop::sample::select(vec![Request::Start, Request::Stop, Request::Delete]);
+        let requests =
+            [Request::Start, Request::Stop, Request::Kill, Request::Delete, Request::Prune];
+        let ask = prop::sample::select(requests.to_vec());
         prop::collection::vec(
             prop_oneof![
                 4 => ask.prop_map(Input::Ask),
@@ -274,12 +355,14 @@ mod tests {
         fn judge(&self, request: Request) -> &'static str {
             let idle = !self.busy && self.line.is_empty();
             match request {
-                Request::Delete if idle && self.gone => "already",
-                Request::Delete => "accept",
+                Request::Delete | Request::Prune if idle && self.gone => "already",
+                Request::Prune if self.deleted_in_the_end() => "accept",
+                Request::Prune if !idle || self.running => "denied",
+                Request::Delete | Request::Prune => "accept",
                 _ if self.deleted_in_the_end() => "denied",
-                Request::Stop if self.creating => "denied",
+                Request::Stop | Request::Kill if self.creating => "denied",
                 Request::Start if idle && self.running => "already",
-                Request::Stop if idle && !self.running => "already",
+                Request::Stop | Request::Kill if idle && !self.running => "already",
                 _ => "accept",
             }
         }
@@ -300,24 +383,41 @@ mod tests {
                     Input::Ask(request) => {
                         let expected = model.judge(request);
                         asked += 1;
-                        let first_deletion = request == Request::Delete && !model.deleted_in_the_end();
+                        let deletion = matches!(request, Request::Delete | Request::Prune);
+                        let first_deletion = deletion && !model.deleted_in_the_end();
                         match queue.push(request, asked) {
                             Admission::Accepted { interrupt, dropped } => {
                                 prop_assert_eq!(expected, "accept");
                                 // The one under way stays, whatever comes.
                                 let kept = usize::from(model.busy && !model.creating);
-                                let waiting = if first_deletion { model.line.split_off(kept) } else { vec![] };
-                                let waiting: Vec<_> = waiting.into_iter().map(|(_, n)| n).collect();
-                                prop_assert_eq!(&dropped, &waiting);
+                                let downward = matches!(request, Request::Stop | Request::Kill);
+                                let waiting = model.line.split_off(kept);
+                                let (unwanted, wanted): (Vec<_>, _) = waiting.into_iter().partition(
+                                    |(r, _)| first_deletion || downward && *r == Request::Start,
+                                );
+                                model.line.extend(wanted);
+                                let unwanted: Vec<_> = unwanted.into_iter().map(|(_, n)| n).collect();
+                                let dropped: Vec<_> = dropped.into_iter().map(|(n, _)| n).collect();
+                                prop_assert_eq!(&dropped, &unwanted);
                                 answered.extend(dropped);
                                 let doing = model.line.first().filter(|_| kept == 1).map(|(r, _)| *r);
                                 let cut = match request {
                                     Request::Start => false,
                                     Request::Stop => doing == Some(Request::Start),
-                                    Request::Delete => model.busy && doing != Some(Request::Delete),
+                                    Request::Kill => {
+                                        doing == Some(Request::Start) || doing == Some(Request::Stop)
+                                    }
+                                    // A prune only gets here behind a deletion, which has cut it already.
+                                    Request::Delete | Request::Prune => {
+                                        model.busy && doing != Some(Request::Delete)
+                                    }
                                 };
                                 prop_assert_eq!(interrupt, cut);
-                                model.line.push((request, asked));
+                                match request {
+                                    Request::Kill => model.line.insert(kept, (request, asked)),
+                                    Request::Prune => model.line.push((Request::Delete, asked)),
+                                    _ => model.line.push((request, asked)),
+                                }
                             }
                             Admission::AlreadySo(n) => {
                                 prop_assert_eq!(expected, "already");
@@ -349,8 +449,8 @@ mod tests {
                             prop_assert_eq!(first, n);
                             let so = match request {
                                 Request::Start => model.running,
-                                Request::Stop => !model.running && !model.gone,
-                                Request::Delete => model.gone,
+                                Request::Stop | Request::Kill => !model.running && !model.gone,
+                                Request::Delete | Request::Prune => model.gone,
                             };
                             prop_assert!(so);
                             answered.push(n);

@@ -9,6 +9,7 @@ mod kernels;
 mod life;
 mod pulls;
 mod recovery;
+mod verbs;
 
 use std::time::Duration;
 

@@ -10,6 +10,8 @@ use crate::Problem;
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Stage {
+    /// Shutting the guest down, before a restart.
+    Stop,
     /// Getting the kernel.
     Kernel,
     /// Getting the image.

@@ -8,9 +8,12 @@
 //! | `GET /v1/vms` | – → [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] → [`Event`] lines, the last `vm_ready` or `failed` |
 //! | `GET /v1/vms/{vm}` | – → [`VmView`] |
-//! | `DELETE /v1/vms/{vm}` | – → [`VmView`] as it was |
+//! | `DELETE /v1/vms/{vm}?…` | [`DeleteVm`] in the query → [`VmView`] as it was |
 //! | `POST /v1/vms/{vm}/start` | [`StartVm`] → [`Event`] lines |
 //! | `POST /v1/vms/{vm}/stop` | [`StopVm`] → [`VmView`] |
+//! | `POST /v1/vms/{vm}/kill` | – → [`VmView`] |
+//! | `POST /v1/vms/{vm}/restart` | [`RestartVm`] → [`Event`] lines |
+//! | `POST /v1/vms/{vm}/wait` | [`WaitVm`] → [`VmView`] when it is so |
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
@@ -32,7 +35,8 @@
 //! `%2F`. Every answer carries
 //! [`VERSION_HEADER`] and [`OP_ID_HEADER`]; a request that carries another [`VERSION_HEADER`]
 //! is refused with `bad_version`. Errors are a [`Problem`](crate::Problem) with a fitting HTTP
-//! status. A request whose client goes away is cancelled and undone.
+//! status. A request whose client goes away is cancelled and undone; `stop`, `kill`, `restart` and
+//! `DELETE` go on to their end.
 
 mod daemon;
 mod doctor;
@@ -49,8 +53,9 @@ pub use image::{
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use vm::{
-    Backend, CreateVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView, StartVm,
-    StateName, StopVm, VmList, VmView, VmWorkspace, WaitFor, WorkspaceSource,
+    Backend, CreateVm, DeleteVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView,
+    RestartVm, StartVm, StateName, StopVm, VmCondition, VmList, VmView, VmWorkspace, WaitFor,
+    WaitVm, WorkspaceSource,
 };
 
 /// Header with the version of the interface, a decimal number.

@@ -146,6 +146,72 @@ pub struct StartVm {
     pub wait: WaitFor,
 }
 
+/// Asks for a VM to be shut down, if it runs, and started again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RestartVm {
+    /// As in [`StopVm`].
+    #[serde(default)]
+    pub grace_seconds: Option<u32>,
+    /// What ready means.
+    #[serde(default)]
+    pub wait: WaitFor,
+}
+
+/// Asks for a VM to be deleted; in the query of the call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema, utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct DeleteVm {
+    /// Refuse with `conflict` unless the VM is down and nothing else was asked of it.
+    #[serde(default)]
+    pub only_down: bool,
+}
+
+/// What can be waited for of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum VmCondition {
+    /// Commands run. A VM that is down is waited for, one in state `error` is a failure.
+    #[default]
+    Ready,
+    /// The same, and the image's own init says it has finished.
+    System,
+    /// No VMM runs: state `stopped` or `error`.
+    Stopped,
+    /// The VM is there no more.
+    Deleted,
+}
+
+impl VmCondition {
+    /// What it is called in `VM is not …`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::System => "done with starting its system",
+            Self::Stopped => "down",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// Asks to be answered when a VM is as wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitVm {
+    /// How it is wanted.
+    #[serde(default)]
+    pub until: VmCondition,
+    /// Seconds after which the answer is `timeout`; absent for never.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
+}
+
 /// Asks for a VM to be stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
