@@ -33,7 +33,7 @@ enum Kind {
 pub(crate) struct CliError {
     kind: Kind,
     problem: Box<Problem>,
-    /// Exit code of a [`Kind::Failure`].
+    /// Exit code of a [`Kind::Failure`] and a [`Kind::Reported`].
     failure_code: u8,
 }
 
@@ -95,8 +95,13 @@ impl CliError {
     }
 
     /// The same failure in a command whose exit codes belong to the guest.
-    pub(crate) fn in_guest_command(mut self) -> Self {
-        self.failure_code = exit_code::EXEC_FAILURE;
+    pub(crate) fn in_guest_command(self) -> Self {
+        self.exiting(exit_code::EXEC_FAILURE)
+    }
+
+    /// The same failure with an exit code of its own.
+    pub(crate) fn exiting(mut self, code: u8) -> Self {
+        self.failure_code = code;
         self
     }
 
@@ -114,11 +119,10 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Usage => exit_code::USAGE,
-            Kind::Failure | Kind::Lost => self.failure_code,
+            Kind::Failure | Kind::Lost | Kind::Reported => self.failure_code,
             // As if the signal had ended us, which is what shells and pipelines expect.
             Kind::BrokenPipe => exit_code::SIGNAL_BASE + SIGPIPE,
             Kind::Interrupted(signal) => exit_code::SIGNAL_BASE.saturating_add(signal),
-            Kind::Reported => exit_code::FAILURE,
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `session` | a command in the guest, wired to this terminal |
 //! | `terminal`, `stdin`, `signals`, `sys` | the parts of that wiring that belong to the host |
 //! | `progress`, `table`, `ui` | how things look |
+//! | `confirm` | asking before what cannot be taken back |
 //! | `errors` | failures: kind, text, exit code |
 //! | `reference` | names and ids as people type them |
 //! | `repository` | what a path must be before a VM is made for it |
@@ -19,6 +20,7 @@
 mod client;
 mod cmd;
 mod complete;
+mod confirm;
 mod environment;
 mod errors;
 pub mod hooks;

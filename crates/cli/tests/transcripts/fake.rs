@@ -1,13 +1,14 @@
 //! A daemon that makes nothing and says everything: the interface's types, scripted answers.
 
 mod images;
+mod verbs;
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -67,6 +68,7 @@ impl Fake {
             .route("/v1/vms/{vm}", get(show).delete(delete))
             .route("/v1/vms/{vm}/stop", post(stop))
             .route("/v1/vms/{vm}/start", post(start))
+            .merge(verbs::routes())
             .route("/v1/vms/{vm}/logs", get(logs))
             .route("/v1/vms/{vm}/exec", post(exec))
             .merge(crate::fake_kernels::routes())
@@ -174,9 +176,14 @@ async fn show(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Re
     find(&shared, &name).map_or_else(|| unknown(&name), |vm| Json(vm).into_response())
 }
 
-async fn delete(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+async fn delete(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let Some(vm) = find(&shared, &name) else { return unknown(&name) };
-    shared.log(format!("delete {}", vm.name));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    shared.log(format!("delete {}{query}", vm.name));
     if vm.name.as_str() == "stuck" {
         let problem = Problem::new(Code::OperationFailed, "cannot remove the disk of `stuck`")
             .cause("permission denied");

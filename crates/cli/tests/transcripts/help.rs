@@ -55,7 +55,7 @@ fn completion_asks_a_daemon_that_runs() {
         host.transcript(&output)
     };
     // None runs: no names, no words, no daemon started.
-    assert_snapshot!(complete(&["banger", "vm", "delete", ""]), @"--force --color --progress --help-- exit 0");
+    assert_snapshot!(complete(&["banger", "vm", "delete", ""]), @"--json --color --progress --force --help-- exit 0");
     assert!(!host.socket().exists());
     let _fake = Fake::start(&host).with("aabbccddeeff", "web", StateName::Running).with(
         "aacc00000000",
@@ -63,5 +63,5 @@ fn completion_asks_a_daemon_that_runs() {
         StateName::Stopped,
     );
     assert_snapshot!(complete(&["banger", "vm", "show", ""]), @"web db --json --color --help-- exit 0");
-    assert_snapshot!(complete(&["banger", "rm", "web", ""]), @"db --force --color --progress --help-- exit 0");
+    assert_snapshot!(complete(&["banger", "rm", "web", ""]), @"db --json --color --progress --force --help-- exit 0");
 }

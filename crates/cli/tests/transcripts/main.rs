@@ -25,4 +25,6 @@ mod start;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod verbs;
+#[cfg(test)]
 mod vms;

@@ -16,7 +16,7 @@ use crate::fake::{DEADLINE, Fake};
 use crate::host::Host;
 
 /// A terminal with a program on it.
-struct Terminal {
+pub(crate) struct Terminal {
     keyboard: File,
     /// The program's side, kept to look at its modes.
     line: OwnedFd,
@@ -25,7 +25,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -51,17 +51,17 @@ impl Terminal {
         tcsetwinsize(&self.line, size).unwrap();
     }
 
-    fn start(&self, mut command: Command) -> Child {
+    pub(crate) fn start(&self, mut command: Command) -> Child {
         let end = || self.line.try_clone().unwrap();
         command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
     }
 
-    fn press(&mut self, keys: &[u8]) {
+    pub(crate) fn press(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).unwrap();
     }
 
     /// Waits until the screen has shown `text` and gives what came up to its end.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         loop {
             if let Some(at) = self.shown.find(text) {
                 let rest = self.shown.split_off(at + text.len());

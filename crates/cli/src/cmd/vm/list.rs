@@ -52,7 +52,8 @@ fn print(context: &Context, list: &VmList, json: bool) -> Outcome {
     Ok(exit_code::OK)
 }
 
-fn render_list(list: &VmList, now: Timestamp) -> String {
+/// The table of VMs.
+pub(super) fn render_list(list: &VmList, now: Timestamp) -> String {
     let headings = ["NAME", "STATE", "IMAGE", "VCPU", "MEM", "DISK", "WORKSPACE", "AGE"];
     render_table(&headings, list.vms.iter().map(|vm| row(vm, now)))
 }

@@ -44,6 +44,13 @@ pub(super) struct MachineArgs {
     /// Bring files that git neither tracks nor ignores, too
     #[arg(long, requires = "path")]
     include_untracked: bool,
+    #[command(flatten)]
+    wait: WaitArg,
+}
+
+/// The flag that says what ready means.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct WaitArg {
     /// What ready means: commands run (agent), or the image's own init has finished (system)
     #[arg(long, value_name = "FOR", default_value = "agent", hide_possible_values = true)]
     wait: Wait,
@@ -81,14 +88,14 @@ impl MachineArgs {
 
 /// What `--wait` takes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Wait {
+enum Wait {
     Agent,
     System,
 }
 
-impl From<Wait> for WaitFor {
-    fn from(wait: Wait) -> Self {
-        match wait {
+impl From<WaitArg> for WaitFor {
+    fn from(arg: WaitArg) -> Self {
+        match arg.wait {
             Wait::Agent => Self::Agent,
             Wait::System => Self::System,
         }

@@ -1,17 +1,22 @@
 //! `banger vm`
 
 mod attach;
+mod boot;
 mod create;
 pub(super) mod delete;
 pub(super) mod exec;
+mod kill;
 pub(super) mod list;
 mod logs;
 mod machine;
+mod prune;
+mod restart;
 pub(super) mod run;
 mod several;
 mod show;
 mod start;
 mod stop;
+mod wait;
 
 use clap::Subcommand;
 
@@ -37,8 +42,12 @@ pub(crate) enum Command {
     Show(show::Args),
     Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
+    Kill(kill::Args),
     #[command(visible_alias = "rm")]
     Delete(delete::Args),
+    Prune(prune::Args),
+    Wait(wait::Args),
     Exec(exec::Args),
     Logs(logs::Args),
 }
@@ -51,7 +60,11 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Show(args) => show::show(context, args).await,
         Command::Start(args) => start::start(context, args).await,
         Command::Stop(args) => stop::stop(context, args).await,
+        Command::Restart(args) => restart::restart(context, args).await,
+        Command::Kill(args) => kill::kill(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,
+        Command::Prune(args) => prune::prune(context, args).await,
+        Command::Wait(args) => wait::wait(context, args).await,
         Command::Exec(args) => exec::exec(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
     }

@@ -79,7 +79,8 @@ fn render_service(service: &ServiceState) -> String {
     }
 }
 
-fn render_end(ended: &EndReason) -> String {
+/// How a VM came to be down, for people.
+pub(super) fn render_end(ended: &EndReason) -> String {
     match ended {
         EndReason::PoweredOff => "the guest powered off".to_owned(),
         EndReason::Killed => "killed on request".to_owned(),

@@ -1,16 +1,12 @@
 //! `banger vm stop`
 
 use banger_proto::api::{StopVm, VmView};
-use clap_complete::ArgValueCandidates;
 
-use super::several::for_each;
+use super::several::{Several, SeveralArgs};
 use crate::client::Client;
 use crate::cmd::Context;
-use crate::complete;
 use crate::errors::{CliError, Outcome};
-use crate::progress::{Progress, ProgressArg};
-use crate::reference::{VmRef, vm_path};
-use crate::signals::Signals;
+use crate::reference::vm_path;
 
 /// Shut VMs down and keep their disks
 ///
@@ -18,30 +14,31 @@ use crate::signals::Signals;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  banger vm stop -t 5 web db")]
 pub(crate) struct Args {
-    /// The VMs: names, ids or beginnings of ids
-    #[arg(required = true, value_name = "VM", add = ArgValueCandidates::new(complete::other_vms))]
-    vms: Vec<VmRef>,
-    /// Seconds to wait before killing; 0 kills at once [default: 30]
-    #[arg(short, long, value_name = "SECONDS")]
-    time: Option<u32>,
     #[command(flatten)]
-    progress: ProgressArg,
+    several: SeveralArgs,
+    #[command(flatten)]
+    grace: GraceArg,
+}
+
+/// How long a guest is waited for.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct GraceArg {
+    /// Seconds to wait before killing; 0 kills at once [default: 30]
+    #[arg(short, long = "time", value_name = "SECONDS")]
+    pub(super) time: Option<u32>,
 }
 
 pub(crate) async fn stop(context: &Context, args: Args) -> Outcome {
-    let mut signals = Signals::ending()?;
-    let mut progress = Progress::new(context, args.progress);
-    let client = context.daemon(&mut signals).await?;
-    let act = |client, vm| stop_one(client, vm, args.time);
-    for_each(context, &client, &args.vms, &mut signals, &mut progress, "stopping", act).await
+    let (several, targets) = Several::find(context, args.several).await?;
+    let act = |client, vm| stop_one(client, vm, args.grace.time);
+    several.each(targets, "stopping", act).await
 }
 
 /// Stops one VM, given `grace_seconds` to power off by itself.
 pub(super) async fn stop_one(
-    client: &Client,
+    client: Client,
     vm: VmView,
     grace_seconds: Option<u32>,
-) -> Result<(), CliError> {
-    let path = vm_path(&vm.id, "/stop");
-    client.post::<VmView>(&path, &StopVm { grace_seconds }).await.map(|_| ())
+) -> Result<VmView, CliError> {
+    client.post(&vm_path(&vm.id, "/stop"), &StopVm { grace_seconds }).await
 }

@@ -1,0 +1,69 @@
+//! Kill, restart and wait.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use banger_proto::api::{EndReason, Event, Stage, VmCondition, WaitVm};
+use banger_proto::{Code, Problem};
+
+use super::{Shared, find, lines, refuse, unknown};
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/v1/vms/{vm}/kill", post(kill))
+        .route("/v1/vms/{vm}/restart", post(restart))
+        .route("/v1/vms/{vm}/wait", post(wait))
+}
+
+async fn kill(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("kill {}", vm.name));
+    Json(vm).into_response()
+}
+
+async fn restart(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    body: String,
+) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("restart {} {body}", vm.name));
+    lines(&[
+        Event::StageStarted { stage: Stage::Stop },
+        Event::StageFinished { stage: Stage::Stop, millis: 300 },
+        Event::StageStarted { stage: Stage::Boot },
+        Event::StageFinished { stage: Stage::Boot, millis: 700 },
+        Event::VmReady { vm: Box::new(vm), millis: 1040 },
+    ])
+    .into_response()
+}
+
+/// `slow` takes longer than anybody waits, `broken` is down because of a failure, `gone` is not
+/// there any more; all others are as wanted.
+async fn wait(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Json(asked): Json<WaitVm>,
+) -> Response {
+    let Some(mut vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("wait {} {}", vm.name, serde_json::to_string(&asked).unwrap()));
+    match vm.name.as_str() {
+        "slow" => {
+            let message = "VM `slow` is not ready after 5 s: it is booting";
+            refuse(StatusCode::GATEWAY_TIMEOUT, Problem::new(Code::Timeout, message))
+        }
+        "gone" => {
+            let problem = Problem::new(Code::NotFound, "VM `gone` was deleted");
+            refuse(StatusCode::NOT_FOUND, problem)
+        }
+        "broken" if asked.until == VmCondition::Stopped => {
+            vm.ended = Some(EndReason::Failed("the VMM exited with code 1".to_owned()));
+            Json(vm).into_response()
+        }
+        _ => Json(vm).into_response(),
+    }
+}
