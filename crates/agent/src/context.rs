@@ -119,6 +119,11 @@ impl Context {
         });
     }
 
+    /// Who is process 1; none before configuration.
+    pub(crate) fn init(&self) -> Option<InitKind> {
+        self.progress.borrow().init
+    }
+
     /// Follows how far the guest is.
     pub(crate) fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
@@ -180,7 +185,8 @@ pub(crate) fn boot_id() -> String {
         .unwrap_or_default()
 }
 
-fn uptime_ms() -> u64 {
+/// Milliseconds since the kernel started.
+pub(crate) fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000
         + u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0)

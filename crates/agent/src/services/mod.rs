@@ -5,6 +5,8 @@
 //! own affair.
 
 mod control;
+mod stats;
+mod system;
 mod watch;
 
 use std::sync::Arc;
@@ -69,6 +71,14 @@ async fn dispatch(
         Service::Configure(config) => control::configure(&context, *config, to_host).await,
         Service::Health => Ok(to_host.send_json(Kind::Accepted, &context.health()).await?),
         Service::Watch => watch::serve(&context, from_host, to_host).await,
+        Service::Stats => {
+            require_configured(&context)?;
+            Ok(to_host.send_json(Kind::Accepted, &stats::observe(&context)?).await?)
+        }
+        Service::System => {
+            require_configured(&context)?;
+            Ok(to_host.send_json(Kind::Accepted, &system::observe(&context).await).await?)
+        }
         Service::Exec(request) => exec::serve(&context, &request, from_host, to_host).await,
         Service::Unpack(request) => unpack::serve(&context, &request, from_host, to_host).await,
         Service::Shutdown(request) => control::shutdown(&context, request, to_host).await,
@@ -78,8 +88,8 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 7] =
-        ["hello", "configure", "health", "watch", "exec", "unpack", "shutdown"];
+    const NAMES: [&str; 9] =
+        ["hello", "configure", "health", "watch", "stats", "system", "exec", "unpack", "shutdown"];
     #[derive(serde::Deserialize)]
     struct Tag {
         service: String,

@@ -4,8 +4,8 @@ use banger_agent::{Context, Hosted};
 use banger_link::framed::framed;
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{
-    AgentHello, Configured, ExecRequest, Health, Hello, InitKind, InitState, Service,
-    ShutdownRequest, UnpackRequest,
+    AgentHello, Configured, ExecRequest, GuestStats, Health, Hello, InitKind, InitState, Service,
+    ShutdownRequest, SystemReport, UnpackRequest,
 };
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
@@ -53,7 +53,12 @@ async fn a_failed_configuration_is_told_and_can_be_tried_again() {
 async fn nothing_runs_before_the_configuration() {
     let context = Context::hosted(Hosted::default());
     let directory = "/nowhere".to_owned();
-    for service in [Service::Exec(Box::default()), Service::Unpack(UnpackRequest { directory })] {
+    for service in [
+        Service::Exec(Box::default()),
+        Service::Unpack(UnpackRequest { directory }),
+        Service::Stats,
+        Service::System,
+    ] {
         let problem = Stream::open(&context, &service).await.refused().await;
         assert_eq!(problem.code, Code::Conflict);
     }
@@ -73,6 +78,37 @@ async fn health_counts_commands() {
     stream.writer.send_bytes(Kind::StdinEnd, &[]).await.unwrap();
     stream.finish().await.exit();
     assert_eq!(count().await, 0);
+}
+
+#[tokio::test]
+async fn stats_are_those_of_the_system() {
+    let context = configured().await;
+    let ask = async || {
+        let mut stream = Stream::open(&context, &Service::Stats).await;
+        stream.accepted::<GuestStats>().await
+    };
+    let before = ask().await;
+    assert!(before.cpus > 0 && before.cpu_busy_ms > 0, "{before:?}");
+    assert!((1..before.memory_total).contains(&before.memory_available), "{before:?}");
+    assert!(before.disk_free <= before.disk_total && before.disk_total > 0, "{before:?}");
+    // Counters grow with what the machine does.
+    let spin = ExecRequest {
+        argv: ["sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Default::default()
+    };
+    start(&context, spin).await.1.finish().await.exit();
+    let after = ask().await;
+    assert!(after.cpu_busy_ms > before.cpu_busy_ms, "{before:?} {after:?}");
+    assert!(after.uptime_ms > before.uptime_ms, "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn a_guest_without_systemd_has_no_word_of_it() {
+    let context = configured().await;
+    let mut stream = Stream::open(&context, &Service::System).await;
+    assert_eq!(stream.accepted::<Option<SystemReport>>().await, None);
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
-    AgentHello, Configured, ExecRequest, GuestConfig, Health, Hello, Service, ShutdownRequest,
-    UnpackRequest,
+    AgentHello, Configured, ExecRequest, GuestConfig, GuestStats, Health, Hello, Service,
+    ShutdownRequest, SystemReport, UnpackRequest,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -78,6 +78,22 @@ impl GuestClient {
     /// [`GuestError`].
     pub async fn health(&self) -> Result<Health, GuestError> {
         self.ask(&Service::Health).await
+    }
+
+    /// What the guest has used.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn stats(&self) -> Result<GuestStats, GuestError> {
+        self.ask(&Service::Stats).await
+    }
+
+    /// What the guest's systemd says; none where it has none or does not answer.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub async fn system(&self) -> Result<Option<SystemReport>, GuestError> {
+        self.ask(&Service::System).await
     }
 
     /// How the guest is, now and at every change.

@@ -1,7 +1,7 @@
 //! Making what a guest says fit to be shown and stored.
 
 use banger_proto::Problem;
-use banger_proto::guest::{AgentHello, Configured, Health, ServiceState};
+use banger_proto::guest::{AgentHello, Configured, GuestStats, Health, ServiceState, SystemReport};
 
 /// Bytes in an identifier or a version.
 const WORD_LIMIT: usize = 64;
@@ -34,6 +34,20 @@ impl Bounded for Health {
     fn bound(&mut self) {
         bound_text(&mut self.boot_id, WORD_LIMIT);
         bound_service(&mut self.service);
+    }
+}
+
+impl Bounded for GuestStats {
+    /// Numbers cannot be too long; whoever calculates with them must take any.
+    fn bound(&mut self) {}
+}
+
+impl Bounded for Option<SystemReport> {
+    fn bound(&mut self) {
+        if let Some(report) = self {
+            bound_text(&mut report.state, WORD_LIMIT);
+            bound_list(&mut report.failed_units);
+        }
     }
 }
 

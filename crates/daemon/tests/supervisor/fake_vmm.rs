@@ -126,7 +126,7 @@ async fn serve_stream(stream: LinkStream, restart: mpsc::Sender<()>, commands: w
         }
         Service::Unpack(request) => unpack(&request.directory, reader, writer).await,
         // Silence: the stream stays open and nothing is said.
-        Service::Health => std::future::pending().await,
+        Service::Health | Service::Stats | Service::System => std::future::pending().await,
         Service::Configure(_) => writer.send_bytes(Kind::Accepted, b"\xff not json").await.ok(),
         Service::Shutdown(_) => writer.send_bytes(Kind::Exit, b"{}").await.ok(),
     };

@@ -12,6 +12,8 @@
 //! | configure | [`GuestConfig`] | [`Configured`] | end |
 //! | health | – | [`Health`] | end |
 //! | watch | – | [`Health`] | one `Event` frame with a [`Health`] at every change |
+//! | stats | – | [`GuestStats`] | end |
+//! | system | – | [`SystemReport`], or null | end |
 //! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin ([by credit](StdinTaken)), signals, sizes; stdout, stderr … [`ExecExit`] |
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
@@ -25,6 +27,7 @@ mod exec;
 pub mod frame;
 mod health;
 mod service;
+mod stats;
 mod unpack;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,7 @@ pub use exec::{
 };
 pub use health::{Health, InitKind, InitState};
 pub use service::{ServiceSpec, ServiceState};
+pub use stats::{GuestStats, SystemReport};
 pub use unpack::{UnpackRequest, Unpacked};
 
 /// What a stream is opened for; the JSON of an `Open` frame, tagged by `service`.
@@ -50,6 +54,10 @@ pub enum Service {
     Health,
     /// How the guest is, now and at every change.
     Watch,
+    /// What the guest has used.
+    Stats,
+    /// What the guest's systemd says; null where the guest has none or it does not answer.
+    System,
     /// Run a command.
     Exec(Box<ExecRequest>),
     /// Write a tree of files.
@@ -67,6 +75,8 @@ impl Service {
             Self::Configure(_) => "configure",
             Self::Health => "health",
             Self::Watch => "watch",
+            Self::Stats => "stats",
+            Self::System => "system",
             Self::Exec(_) => "exec",
             Self::Unpack(_) => "unpack",
             Self::Shutdown(_) => "shutdown",
