@@ -11,6 +11,7 @@ mod creation;
 mod examine;
 mod host;
 mod images;
+mod insight;
 mod kernels;
 mod life;
 mod wait;
@@ -33,13 +34,16 @@ pub(crate) use creation::gather_entropy;
 pub use host::Host;
 
 use crate::guest::{ExecSession, GuestClient, GuestError};
+use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
 use crate::store::{Store, StoreError};
 use crate::vm::boot::Order;
-use crate::vm::desk::VmHandle;
+use crate::vm::desk::{Shown, VmHandle};
 use crate::vm::driver::Driver;
+use crate::vm::news::News;
 use crate::vm::recover::{Recovered, recover};
 use crate::vm::registry::Registry;
+use crate::vm::state::VmRecord;
 use crate::vm::view::render_view;
 use crate::vm::{console, files, program};
 
@@ -57,6 +61,7 @@ struct Inner {
     host: Arc<Host>,
     store: Store,
     registry: Registry,
+    news: News,
     /// Held while a name is chosen and recorded, so that two requests do not choose the same.
     naming: tokio::sync::Mutex<()>,
     drivers: TaskTracker,
@@ -98,6 +103,7 @@ impl Engine {
                 host,
                 store,
                 registry: Registry::default(),
+                news: News::default(),
                 naming: tokio::sync::Mutex::default(),
                 drivers: TaskTracker::new(),
                 stopping: CancellationToken::new(),
@@ -184,26 +190,13 @@ impl Engine {
     /// be run, or the agent refuses.
     pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<ExecSession, Problem> {
         let handle = self.inner.registry.find(reference)?;
-        let (record, vmm) = {
-            let shown = handle.shown.borrow();
-            (shown.record.clone(), shown.vmm.clone())
-        };
-        let (state, name) = (record.state.name(), &record.plan.name);
-        let Some(vmm) = vmm.filter(|_| state == StateName::Running) else {
-            let message = format!("VM `{name}` does not run: it is {}", state.as_str());
-            let problem = Problem::new(Code::Conflict, message);
-            return Err(match state {
-                StateName::Stopped | StateName::Error => {
-                    problem.hint(format!("banger vm start {name}"))
-                }
-                _ => problem,
-            });
-        };
+        let Shown { record, vmm } = handle.shown.borrow().clone();
+        let vmm = require_running(&record, vmm)?;
         let request = program::plan_exec(asked, &record)?;
         GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
             GuestError::Refused(problem) => program::explain_refusal(problem, &record),
             error => {
-                let message = format!("cannot run a command in VM `{name}`");
+                let message = format!("cannot run a command in VM `{}`", record.plan.name);
                 Problem::new(Code::OperationFailed, message).because(&error)
             }
         })
@@ -256,16 +249,12 @@ impl Engine {
         (order, Work { events: Some(events), _cancel: None })
     }
 
-    fn register(
-        &self,
-        record: crate::vm::state::VmRecord,
-        vmm: Option<Arc<dyn crate::hypervisor::RunningVm>>,
-    ) -> Driver {
-        let Inner { host, store, registry, .. } = &*self.inner;
+    fn register(&self, record: VmRecord, vmm: Option<Arc<dyn RunningVm>>) -> Driver {
+        let Inner { host, store, registry, news, .. } = &*self.inner;
         let id = record.id().clone();
-        let (driver, handle) =
-            Driver::new(Arc::clone(host), store.clone(), registry.clone(), record, vmm);
-        registry.insert(id, handle);
+        let (host, store, registry) = (Arc::clone(host), store.clone(), registry.clone());
+        let (driver, handle) = Driver::new(host, store, registry, record, vmm, news.clone());
+        self.inner.registry.insert(id, handle);
         driver
     }
 
@@ -274,6 +263,24 @@ impl Engine {
         let handles = self.inner.registry.handles();
         handles.iter().map(|handle| handle.shown.borrow().record.plan.name.to_string()).collect()
     }
+}
+
+/// The VMM of a VM in whose guest something is wanted.
+fn require_running(
+    record: &VmRecord,
+    vmm: Option<Arc<dyn RunningVm>>,
+) -> Result<Arc<dyn RunningVm>, Problem> {
+    let (state, name) = (record.state.name(), &record.plan.name);
+    vmm.filter(|_| state == StateName::Running).ok_or_else(|| {
+        let message = format!("VM `{name}` does not run: it is {}", state.as_str());
+        let problem = Problem::new(Code::Conflict, message);
+        match state {
+            StateName::Stopped | StateName::Error => {
+                problem.hint(format!("banger vm start {name}"))
+            }
+            _ => problem,
+        }
+    })
 }
 
 fn stopping() -> Problem {

@@ -1,5 +1,6 @@
 //! A client of a daemon's socket for tests: it panics where a product would explain.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,9 +111,15 @@ impl Client {
     /// # Panics
     /// When it is refused.
     pub async fn events(&self, path: &str, body: impl Serialize) -> Events {
-        let answer = self.send(Method::POST, path, &[], render(body)).await;
-        assert!(answer.status().is_success(), "{answer:?}");
-        Events { body: answer.into_body(), buffer: Vec::new() }
+        Lines::of(self.send(Method::POST, path, &[], render(body)).await)
+    }
+
+    /// `GET` of an answer that goes on.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn follow<T: DeserializeOwned>(&self, path: &str) -> Lines<T> {
+        Lines::of(self.send(Method::GET, path, &[], "").await)
     }
 
     /// Starts a command.
@@ -148,43 +155,54 @@ async fn collect(answer: Response<Incoming>) -> Answer {
 }
 
 /// Progress of a call; dropping it closes the connection.
+pub type Events = Lines<Event>;
+
+/// An answer that is JSON, line by line; dropping it closes the connection.
 #[derive(Debug)]
-pub struct Events {
+pub struct Lines<T> {
     body: Incoming,
     buffer: Vec<u8>,
+    line: PhantomData<T>,
 }
 
-impl Events {
-    /// The next event; none when the answer is over.
+impl<T: DeserializeOwned> Lines<T> {
+    fn of(answer: Response<Incoming>) -> Self {
+        assert!(answer.status().is_success(), "{answer:?}");
+        Self { body: answer.into_body(), buffer: Vec::new(), line: PhantomData }
+    }
+
+    /// The next line; none when the answer is over.
     ///
     /// # Panics
     /// When none comes, or something else does.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<T> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).expect("an event"));
+                return Some(serde_json::from_slice(&line).expect("a line of the expected type"));
             }
             let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
-            let frame = frame.expect("an event in time")?;
+            let frame = frame.expect("a line in time")?;
             let Ok(data) = frame.expect("a body that does not break").into_data() else { continue };
             self.buffer.extend_from_slice(&data);
         }
     }
 
-    /// Skips to the first event that `wanted` takes.
+    /// Skips to the first line that `wanted` takes.
     ///
     /// # Panics
     /// When the answer ends before.
-    pub async fn find<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+    pub async fn find<F>(&mut self, mut wanted: impl FnMut(&T) -> Option<F>) -> F {
         loop {
-            let event = self.next().await.expect("another event");
-            if let Some(found) = wanted(&event) {
+            let line = self.next().await.expect("another line");
+            if let Some(found) = wanted(&line) {
                 return found;
             }
         }
     }
+}
 
+impl Events {
     /// Skips to readiness.
     ///
     /// # Panics

@@ -9,7 +9,7 @@ mod daemon;
 mod env;
 mod world;
 
-pub use client::{Answer, Client, Events, ExecStream};
+pub use client::{Answer, Client, Events, ExecStream, Lines};
 pub use daemon::TestDaemon;
 pub use env::TestEnv;
 pub use world::{Boot, World};

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use banger_agent::{Context, Hosted, Machine, Root, serve_stream};
 use banger_daemon::hypervisor::{
-    Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm, VmmSpec,
+    Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm,
+    VmProcesses, VmmSpec,
 };
+use banger_daemon::supervise::identity::ProcessIdentity;
 use banger_proto::guest::{Configured, GuestConfig};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Problem, VmId};
@@ -44,6 +46,8 @@ pub enum Boot {
     Unconfigurable(Problem),
     /// A guest that does not power off when told to.
     Stubborn,
+    /// A guest whose agent says nothing any more once it is configured.
+    FallsSilent,
     /// A guest whose root is this directory.
     InDirectory(PathBuf),
 }
@@ -116,6 +120,7 @@ impl World {
     fn launch_now(&self, spec: &VmmSpec, boot: Boot) -> Result<Arc<FakeVm>, HypervisorError> {
         let mut silent = false;
         let mut stubborn = false;
+        let mut falls_silent = false;
         let mut root = Root::Own;
         let mut exit = None;
         let mut hosted = Hosted::default();
@@ -127,6 +132,7 @@ impl World {
             Boot::Dies { exit: how, console: text } => (exit, console) = (Some(how), text),
             Boot::Unconfigurable(problem) => hosted = Hosted::refusing(problem),
             Boot::Stubborn => stubborn = true,
+            Boot::FallsSilent => falls_silent = true,
             Boot::InDirectory(dir) => root = Root::Directory(dir),
         }
         let console =
@@ -144,7 +150,8 @@ impl World {
         let exit = watch::Sender::new(exit);
         let guest = Guest { hosted, exit: exit.clone(), stubborn };
         let context = Context::new(root, Box::new(guest.clone()));
-        let vm = Arc::new(FakeVm { spec: spec.clone(), guest, exit, silent, context });
+        let vm =
+            Arc::new(FakeVm { spec: spec.clone(), guest, exit, silent, falls_silent, context });
         let earlier = self.state().vms.insert(spec.vm.clone(), Arc::clone(&vm));
         assert!(
             earlier.is_none_or(|earlier| earlier.exit.borrow().is_some()),
@@ -208,6 +215,7 @@ struct FakeVm {
     guest: Guest,
     exit: watch::Sender<Option<VmmExit>>,
     silent: bool,
+    falls_silent: bool,
     context: Arc<Context>,
 }
 
@@ -238,9 +246,19 @@ impl RunningVm for FakeVm {
             }
             let (host, guest) = tokio::io::duplex(STREAM_BUFFER);
             let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
+            let heard = !(self.falls_silent && self.guest.hosted.configured().is_some());
             tokio::spawn(async move {
+                let serve = async {
+                    if heard {
+                        serve_stream(context, guest).await;
+                    } else {
+                        // Kept open all the same.
+                        let _guest = guest;
+                        std::future::pending().await
+                    }
+                };
                 tokio::select! {
-                    () = serve_stream(context, guest) => {}
+                    () = serve => {}
                     _ = exit.wait_for(Option::is_some) => {}
                 }
             });
@@ -266,8 +284,10 @@ impl RunningVm for FakeVm {
         self.ended().boxed()
     }
 
-    fn vmm_pid(&self) -> Option<u32> {
-        None
+    /// Both are this process.
+    fn processes(&self) -> Option<VmProcesses> {
+        let own = ProcessIdentity::observe(std::process::id())?;
+        Some(VmProcesses { vmm: own, supervisor: own })
     }
 }
 

@@ -6,15 +6,16 @@
 //! | module | what |
 //! |---|---|
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `images`, `kernels`, `daemon` | the calls |
+//! | `vms`, `exec`, `insight`, `images`, `kernels`, `daemon` | the calls |
 //! | `reply` | problems and bodies |
-//! | `events` | progress as one JSON object a line |
+//! | `events` | answers of one JSON object a line |
 
 mod daemon;
 mod events;
 mod exec;
 mod front;
 mod images;
+mod insight;
 mod kernels;
 mod reply;
 mod vms;
@@ -115,6 +116,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::wait))
         .routes(routes!(vms::logs))
         .routes(routes!(exec::exec))
+        .routes(routes!(insight::ping))
+        .routes(routes!(insight::health))
+        .routes(routes!(insight::stats))
+        .routes(routes!(insight::follow_events))
         .routes(routes!(images::list_images))
         .routes(routes!(images::build_image))
         .routes(routes!(images::pull_image))

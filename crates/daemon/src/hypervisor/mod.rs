@@ -19,6 +19,8 @@ use banger_proto::supervisor::VmmExit;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::supervise::identity::ProcessIdentity;
+
 /// A disk of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -156,6 +158,15 @@ pub enum Found {
     Gone,
 }
 
+/// The processes of a VM on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VmProcesses {
+    /// The VMM.
+    pub vmm: ProcessIdentity,
+    /// The program that owns it.
+    pub supervisor: ProcessIdentity,
+}
+
 /// A VM whose VMM runs.
 pub trait RunningVm: Send + Sync + fmt::Debug {
     /// Opens a stream to the agent; waits for the agent's first call. Fails at once when the
@@ -171,6 +182,6 @@ pub trait RunningVm: Send + Sync + fmt::Debug {
     /// Waits for the VMM's end, however often it is called.
     fn exited(&self) -> BoxFuture<'_, VmmExit>;
 
-    /// Process id of the VMM, for statistics.
-    fn vmm_pid(&self) -> Option<u32>;
+    /// The processes it consists of on the host; none when the VMM has not been started.
+    fn processes(&self) -> Option<VmProcesses>;
 }

@@ -1,4 +1,4 @@
-//! Telling a process from a later one with the same number.
+//! Telling a process from a later one with the same number, and what it uses.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,18 +11,32 @@ use super::sys::wait_on;
 
 /// A process: its number and when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProcessIdentity {
+pub struct ProcessIdentity {
     /// Process id.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// Clock ticks between the host's boot and its start.
-    pub(crate) start: u64,
+    pub start: u64,
 }
 
 impl ProcessIdentity {
     /// The process that has this number now; `None` when there is none.
-    pub(crate) fn observe(pid: u32) -> Option<Self> {
+    #[must_use]
+    pub fn observe(pid: u32) -> Option<Self> {
         let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Some(Self { pid, start: parse_start_time(&stat)? })
+    }
+
+    /// What the process has used so far; `None` when it is gone.
+    #[must_use]
+    pub fn usage(self) -> Option<ProcessUse> {
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // One text for both, so that it is this process's use.
+        let (ticks, pages) =
+            parse_use(&stat).filter(|_| parse_start_time(&stat) == Some(self.start))?;
+        Some(ProcessUse {
+            cpu_ms: ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second(),
+            rss: pages.saturating_mul(rustix::param::page_size() as u64),
+        })
     }
 
     /// Waits until the process is gone; at once if it is already.
@@ -68,6 +82,24 @@ async fn wait_for_end(handle: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// What a process has used, all its threads together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// Processor time since it started, in milliseconds, in the kernel's and its own code.
+    pub cpu_ms: u64,
+    /// Bytes it has in RAM.
+    pub rss: u64,
+}
+
+/// Clock ticks of processor time (fields 14 and 15) and pages in RAM (field 24), counted like
+/// [`parse_start_time`].
+fn parse_use(stat: &str) -> Option<(u64, u64)> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some((number(14)?.checked_add(number(15)?)?, number(24)?))
+}
+
 /// Start time (field 22) in the text of `/proc/PID/stat`, in clock ticks after boot.
 ///
 /// Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses;
@@ -88,6 +120,17 @@ mod tests {
         assert_eq!(parse_start_time(stat), Some(424_242));
         assert_eq!(parse_start_time("7 (a"), None);
         assert_eq!(parse_start_time("7 (a) R 1"), None);
+    }
+
+    #[test]
+    fn use_is_that_of_this_process() {
+        let stat = "7 (a) R 1 (b) S 1 7 7 0 -1 4194304 1 2 3 4 50 6 7 8 20 0 1 0 424242 9 99 1";
+        assert_eq!(parse_use(stat), Some((56, 99)));
+        assert_eq!(parse_use("7 (a) R 1"), None);
+
+        let own = ProcessIdentity::observe(std::process::id()).unwrap();
+        assert!(own.usage().unwrap().rss > 0);
+        assert_eq!(ProcessIdentity { start: own.start + 1, ..own }.usage(), None);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@
 mod accept;
 mod control;
 pub(crate) mod files;
-pub(crate) mod identity;
+pub mod identity;
 mod launch_channel;
 pub(crate) mod lines;
 mod link;

@@ -25,6 +25,7 @@ use tracing::Instrument;
 
 use super::boot::{self, Failure, Order};
 use super::desk::{Ask, Desk, Reply, VmHandle, answer};
+use super::news::News;
 use super::owned::Vm;
 use super::queue::Rest;
 use super::registry::Registry;
@@ -60,13 +61,14 @@ impl Driver {
         registry: Registry,
         record: VmRecord,
         vmm: Option<Arc<dyn RunningVm>>,
+        news: News,
     ) -> (Self, VmHandle) {
         let rest = match record.state {
             VmState::Created => None,
             VmState::Running { .. } => Some(Rest::Running),
             _ => Some(Rest::Down),
         };
-        let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm);
+        let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
         let (desk, handle) = Desk::open(host, shown, rest);
         let health = vm.guest().map(HealthFeed::start);
         (Self { vm, desk, registry, health, lifeline: None }, handle)

@@ -15,6 +15,8 @@
 //! | `program` | what runs in a VM: the image's defaults under what was asked |
 //! | `console` | the console log: its tail in errors, its following |
 //! | `view` | a VM as it is shown |
+//! | [`stats`] | what VMs use, on the host and in their guests |
+//! | [`news`] | what happens to VMs, numbered, for who listens |
 
 pub(crate) mod boot;
 pub(crate) mod bring_in;
@@ -23,6 +25,7 @@ pub(crate) mod desk;
 pub(crate) mod driver;
 pub(crate) mod files;
 pub mod memorable;
+pub mod news;
 pub(crate) mod owned;
 pub mod plan;
 pub(crate) mod program;
@@ -30,5 +33,6 @@ pub mod queue;
 pub(crate) mod recover;
 pub mod registry;
 pub mod state;
+pub mod stats;
 pub(crate) mod undo;
 pub(crate) mod view;

@@ -7,6 +7,7 @@ use banger_proto::{Problem, VmName};
 use tokio::sync::watch;
 
 use super::desk::Shown;
+use super::news::News;
 use super::registry::Registry;
 use super::state::{Intent, VmRecord, VmState};
 use super::undo;
@@ -27,6 +28,7 @@ pub(crate) struct Vm {
     pub(crate) host: Arc<Host>,
     store: Store,
     shown: watch::Sender<Shown>,
+    news: News,
 }
 
 impl Vm {
@@ -36,9 +38,14 @@ impl Vm {
         store: Store,
         record: VmRecord,
         vmm: Option<Arc<dyn RunningVm>>,
+        news: News,
     ) -> (Self, watch::Receiver<Shown>) {
         let (shown, seen) = watch::channel(Shown { record: record.clone(), vmm: vmm.clone() });
-        (Self { record, vmm, host, store, shown }, seen)
+        // What was there before this daemon is no news.
+        if record.state == VmState::Created {
+            news.tell_state(&record);
+        }
+        (Self { record, vmm, host, store, shown, news }, seen)
     }
 
     /// Its name.
@@ -99,12 +106,17 @@ impl Vm {
         undo::undo_all(&self.host, &mut self.record, &mut self.vmm).await?;
         self.store.remove_vm(self.record.id().clone()).await?;
         registry.remove(self.record.id());
+        self.news.tell_deleted(&self.record);
         // It may have been the last one that was made with an older kernel.
         self.host.kernels.remove_unused(registry.kernels_in_use()).await;
         Ok(())
     }
 
     fn publish(&self) {
-        self.shown.send_replace(Shown { record: self.record.clone(), vmm: self.vmm.clone() });
+        let shown = Shown { record: self.record.clone(), vmm: self.vmm.clone() };
+        let before = self.shown.send_replace(shown).record.state;
+        if News::differ(&before, &self.record.state) {
+            self.news.tell_state(&self.record);
+        }
     }
 }

@@ -68,6 +68,12 @@ impl VmState {
         }
     }
 
+    /// Whether the guest's agent does what it is asked in this state.
+    #[must_use]
+    pub fn runs_commands(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+
     /// Whether a VMM may run in this state.
     #[must_use]
     pub fn has_vmm(&self) -> bool {

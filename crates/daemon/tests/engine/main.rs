@@ -4,6 +4,7 @@
 mod failures;
 mod image_config;
 mod images;
+mod insight;
 mod interface;
 mod kernels;
 mod life;

@@ -56,7 +56,10 @@ async fn a_life_from_launch_to_clean() {
     let (vm, guest) = rig.launch().await;
     assert_eq!(soon(guest.hello()).await.unwrap().agent_version, "fake");
     let state = rig.state();
-    assert_eq!((state.vmm_pid, state.link_up, state.exit), (vm.vmm_pid(), true, None));
+    assert_eq!(
+        (state.vmm_pid, state.link_up, state.exit),
+        (vm.processes().map(|both| both.vmm.pid), true, None)
+    );
     assert_eq!(mode(&rig.runtime_dir), 0o700);
     for socket in [CONTROL_SOCKET, LINK_SOCKET] {
         assert_eq!(mode(&rig.runtime_dir.join(socket)), 0o600);
@@ -140,12 +143,12 @@ async fn a_dropped_launch_leaves_nothing_running() {
 async fn a_vm_outlives_its_handle_and_is_adopted() {
     let rig = Rig::new("");
     let (vm, guest) = rig.launch().await;
-    let pid = vm.vmm_pid();
+    let processes = vm.processes();
     drop((vm, guest));
     let Found::Alive(vm) = rig.hypervisor.adopt(&rig.spec.vm).await.unwrap() else {
         panic!("not alive")
     };
-    assert_eq!(vm.vmm_pid(), pid);
+    assert_eq!(vm.processes(), processes);
     soon(banger_daemon::guest::GuestClient::new(vm.clone()).hello()).await.unwrap();
     assert!(rig.hypervisor.clean(&rig.spec.vm).await.is_err(), "it runs");
     soon(vm.kill()).await.unwrap();
@@ -160,7 +163,7 @@ async fn a_killed_supervisor_takes_its_vmm_along() {
     signal(rig.state().supervisor_pid, Signal::KILL);
     let exit = soon(vm.exited()).await;
     assert_eq!((exit.code, exit.signal, exit.killed), (None, None, false));
-    gone(vm.vmm_pid().unwrap()).await;
+    gone(vm.processes().unwrap().vmm.pid).await;
     assert!(matches!(rig.hypervisor.adopt(&rig.spec.vm).await.unwrap(), Found::Gone));
     // The sockets it left are no obstacle.
     let (vm, guest) = rig.launch().await;

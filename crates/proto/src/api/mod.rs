@@ -16,6 +16,10 @@
 //! | `POST /v1/vms/{vm}/wait` | [`WaitVm`] → [`VmView`] when it is so |
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
+//! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
+//! | `GET /v1/vms/{vm}/health?timeout_ms=N` | – → [`VmHealth`] |
+//! | `GET /v1/stats?vms=A,B&interval_ms=N&follow=true` | – → [`StatsReport`] lines; one without `follow` |
+//! | `GET /v1/events?since=N` | – → [`VmEvent`] lines without end |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
 //! | `POST /v1/images/pull` | [`ObtainImage`] → [`Event`] lines |
 //! | `POST /v1/images/import` | [`ImportImage`] → [`Event`] lines |
@@ -43,7 +47,9 @@ mod doctor;
 mod event;
 mod image;
 mod kernel;
+mod stats;
 mod vm;
+mod vm_event;
 
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
@@ -52,11 +58,13 @@ pub use image::{
     ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage, RunConfig,
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
+pub use stats::{GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats};
 pub use vm::{
     Backend, CreateVm, DeleteVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView,
     RestartVm, StartVm, StateName, StopVm, VmCondition, VmList, VmView, VmWorkspace, WaitFor,
     WaitVm, WorkspaceSource,
 };
+pub use vm_event::VmEvent;
 
 /// Header with the version of the interface, a decimal number.
 pub const VERSION_HEADER: &str = "banger-api-version";

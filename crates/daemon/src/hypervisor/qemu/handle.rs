@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::leftovers;
-use crate::hypervisor::{GuestStream, HypervisorError, RunningVm};
+use crate::hypervisor::{GuestStream, HypervisorError, RunningVm, VmProcesses};
 use crate::supervise::identity::ProcessIdentity;
 use crate::supervise::lines::LineReader;
 
@@ -158,8 +158,9 @@ impl RunningVm for SupervisedVm {
         self.ended().boxed()
     }
 
-    fn vmm_pid(&self) -> Option<u32> {
-        self.state.borrow().vmm_pid
+    fn processes(&self) -> Option<VmProcesses> {
+        let state = self.state.borrow();
+        Some(VmProcesses { vmm: vmm_of(&state)?, supervisor: supervisor_of(&state) })
     }
 }
 
