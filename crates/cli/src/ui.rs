@@ -69,10 +69,12 @@ impl Ui {
 
     /// Writes a wire type to standard output as JSON.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value).map_err(|error| {
-            CliError::failure("cannot write the result as JSON").because(&error)
-        })?;
-        self.print(&text)
+        self.print(&serde_json::to_string_pretty(value).map_err(|error| not_json(&error))?)
+    }
+
+    /// Writes one of several wire types to standard output, as JSON on a line of its own.
+    pub(crate) fn print_json_line(&self, value: &impl Serialize) -> Result<(), CliError> {
+        self.print(&serde_json::to_string(value).map_err(|error| not_json(&error))?)
     }
 
     /// Writes a line to standard error. A standard error that is gone loses it: there is nobody
@@ -99,6 +101,10 @@ impl Ui {
     fn styled(&self, style: Style, text: &str) -> String {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
+}
+
+fn not_json(error: &serde_json::Error) -> CliError {
+    CliError::failure("cannot write the result as JSON").because(error)
 }
 
 /// `text` without anything a terminal would act upon, line ends and tabs excepted.

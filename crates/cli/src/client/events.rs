@@ -1,10 +1,13 @@
 //! What a long request says while it works: lines of JSON in the body of its answer.
 
+use std::marker::PhantomData;
+
 use banger_proto::OpId;
 use banger_proto::api::Event;
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::lost;
@@ -16,20 +19,21 @@ const MAX_LINE: usize = 1 << 20;
 /// The events of one request. Dropping them closes its connection, which cancels the request
 /// or, after `vm_ready` of an ephemeral VM, ends that VM.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub(crate) struct Events<T = Event> {
     body: Incoming,
     op_id: Option<OpId>,
     lines: Lines,
+    line: PhantomData<T>,
     _connection: AbortOnDropHandle<()>,
 }
 
-impl Events {
+impl<T: DeserializeOwned> Events<T> {
     pub(super) fn new(
         body: Incoming,
         op_id: Option<OpId>,
         connection: AbortOnDropHandle<()>,
     ) -> Self {
-        Self { body, op_id, lines: Lines::default(), _connection: connection }
+        Self { body, op_id, lines: Lines::default(), line: PhantomData, _connection: connection }
     }
 
     /// The request they belong to.
@@ -41,7 +45,7 @@ impl Events {
     ///
     /// # Errors
     /// When the connection is lost, ends, or carries something else.
-    pub(crate) async fn next(&mut self) -> Result<Event, CliError> {
+    pub(crate) async fn next(&mut self) -> Result<T, CliError> {
         loop {
             if let Some(line) = self.lines.take() {
                 return serde_json::from_slice(&line).map_err(|error| {

@@ -90,6 +90,15 @@ impl Client {
         Ok(Events::new(answer.response.into_body(), answer.op_id, answer.connection))
     }
 
+    /// `GET path` → its lines, each as it comes. Dropping it ends the request.
+    pub(crate) async fn follow<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Events<T>, CliError> {
+        let answer = self.send(Method::GET, path, Bytes::new(), Versioned::Yes).await?;
+        Ok(Events::new(answer.response.into_body(), answer.op_id, answer.connection))
+    }
+
     /// `POST path?asked` with what `input` gives as the body → what happens, as it happens.
     /// Dropping it cancels the request.
     pub(crate) async fn upload(

@@ -1,6 +1,7 @@
 //! A daemon that makes nothing and says everything: the interface's types, scripted answers.
 
 mod images;
+mod insight;
 mod verbs;
 
 use std::os::unix::net::UnixListener as StdListener;
@@ -73,6 +74,7 @@ impl Fake {
             .route("/v1/vms/{vm}/exec", post(exec))
             .merge(crate::fake_kernels::routes())
             .merge(images::routes())
+            .merge(insight::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {

@@ -15,6 +15,8 @@ mod help;
 mod host;
 mod images;
 #[cfg(test)]
+mod insight;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod run;

@@ -150,6 +150,32 @@ fn logs_cannot_drive_the_terminal() {
 }
 
 #[test]
+fn watched_stats_are_drawn_in_place() {
+    let host = Host::new();
+    let _fake = Fake::start(&host).with("aabbccddeeff", "web", StateName::Running).with(
+        "aacc00000000",
+        "db",
+        StateName::Stopped,
+    );
+    let mut terminal = Terminal::open();
+    let mut child = terminal.start(host.banger(&["vm", "stats", "--watch"]));
+    let first = terminal.wait_for("1.2 GiB/8 GiB\r\n").replace('\r', "");
+    assert_snapshot!(first, @r"
+    NAME  STATE    HOST CPU  HOST MEM  CPU    MEM            DISK
+    web   running  101.6%    200 MiB   99.0%  150 MiB/2 GiB  1 MiB/1 GiB
+    db    stopped  -         -         -      -/2 GiB        1.2 GiB/8 GiB
+    ");
+    // Over the three lines before.
+    let second = terminal.wait_for("MiB/1 GiB\r\n").replace('\r', "").replace('\x1b', "ESC");
+    assert_snapshot!(second, @r"
+    ESC[3AESC[JNAME  STATE    HOST CPU  HOST MEM  CPU    MEM            DISK
+    web   running  101.6%    200 MiB   99.0%  150 MiB/2 GiB  1 MiB/1 GiB
+    ");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn colour_follows_the_terminal_and_the_wishes() {
     let host = Host::new();
     let _fake = Fake::start(&host);

@@ -5,16 +5,19 @@ mod boot;
 mod create;
 pub(super) mod delete;
 pub(super) mod exec;
+mod health;
 mod kill;
 pub(super) mod list;
 mod logs;
 mod machine;
+mod ping;
 mod prune;
 mod restart;
 pub(super) mod run;
 mod several;
 mod show;
 mod start;
+mod stats;
 mod stop;
 mod wait;
 
@@ -50,6 +53,9 @@ pub(crate) enum Command {
     Wait(wait::Args),
     Exec(exec::Args),
     Logs(logs::Args),
+    Stats(stats::Args),
+    Health(health::Args),
+    Ping(ping::Args),
 }
 
 pub(super) async fn run_command(context: &Context, command: Command) -> Outcome {
@@ -67,5 +73,8 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Wait(args) => wait::wait(context, args).await,
         Command::Exec(args) => exec::exec(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
+        Command::Stats(args) => stats::stats(context, args).await,
+        Command::Health(args) => health::health(context, args).await,
+        Command::Ping(args) => ping::ping(context, args).await,
     }
 }

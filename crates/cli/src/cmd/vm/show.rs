@@ -69,7 +69,8 @@ fn render_vm(vm: &VmView) -> String {
     render_pairs(pairs)
 }
 
-fn render_service(service: &ServiceState) -> String {
+/// How the image's own program is, as a fragment.
+pub(super) fn render_service(service: &ServiceState) -> String {
     match service {
         ServiceState::Running { pid } => format!("running (process {pid})"),
         ServiceState::Exited { code: Some(code), .. } => format!("exited with code {code}"),
