@@ -4,6 +4,7 @@ mod create;
 mod errors;
 mod exec;
 mod image_config;
+mod insight;
 mod lifecycle;
 mod recovery;
 mod soak;
