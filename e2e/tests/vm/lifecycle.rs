@@ -100,3 +100,31 @@ fn an_image_without_init_boots_with_the_agent_as_process_1() {
     home.banger(["image", "delete", &name]).expect_code(0);
     home.expect_nothing_left();
 }
+
+#[test]
+fn a_kill_keeps_what_was_written_and_a_restart_boots_anew() {
+    let home = Home::new();
+    let vm = home.create("victim", &[]);
+    home.exec(&vm, &["sh", "-c", "echo kept > /root/file && sync"]).expect_code(0);
+    let first_boot = home.show(&vm)["guest"]["boot_id"].clone();
+    home.banger(["vm", "kill", &vm]).expect_code(0);
+    home.banger(["vm", "wait", "--for", "stopped", &vm]).expect_code(0);
+    assert_eq!(home.show(&vm)["ended"], "killed");
+    home.banger(["vm", "wait", "--timeout", "0", &vm]).expect_code(124);
+
+    // One that is down is booted, one that runs is shut down first.
+    home.banger(["vm", "restart", &vm]).expect_code(0);
+    let second_boot = home.show(&vm)["guest"]["boot_id"].clone();
+    home.banger(["vm", "restart", &vm]).expect_code(0);
+    home.banger(["vm", "wait", "--for", "system", &vm]).expect_code(0);
+    let third_boot = home.show(&vm)["guest"]["boot_id"].clone();
+    assert!(first_boot != second_boot && second_boot != third_boot, "{third_boot}");
+    assert_eq!(home.exec(&vm, &["cat", "/root/file"]).stdout, "kept\n");
+
+    // What runs is not pruned.
+    home.banger(["vm", "prune", "-f"]).expect_code(0);
+    assert_eq!(home.list().len(), 1);
+    home.banger(["vm", "kill", &vm]).expect_code(0);
+    assert_eq!(home.banger(["vm", "prune", "-f"]).expect_code(0).stdout, "victim\n");
+    home.expect_nothing_left();
+}
