@@ -9,6 +9,7 @@
 mod artifacts;
 mod creation;
 mod examine;
+mod garbage;
 mod host;
 mod images;
 mod insight;

@@ -6,6 +6,7 @@ mod doctor;
 mod image;
 mod internal;
 mod kernel;
+mod system;
 mod version;
 mod vm;
 
@@ -63,6 +64,8 @@ enum Command {
     Kernel(kernel::Command),
     #[command(subcommand)]
     Daemon(daemon::Command),
+    #[command(subcommand)]
+    System(system::Command),
     #[command(subcommand, hide = true)]
     Internal(internal::Command),
     Doctor(doctor::Args),
@@ -142,6 +145,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Image(command) => image::run_command(context, command).await,
         Command::Kernel(command) => kernel::run_command(context, command).await,
         Command::Internal(command) => internal::run_command(context, command).await,
+        Command::System(command) => system::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::Version(args) => version::version(context, args),

@@ -2,6 +2,7 @@
 
 mod images;
 mod insight;
+mod system;
 mod verbs;
 
 use std::os::unix::net::UnixListener as StdListener;
@@ -75,6 +76,7 @@ impl Fake {
             .merge(crate::fake_kernels::routes())
             .merge(images::routes())
             .merge(insight::routes())
+            .merge(system::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {

@@ -25,6 +25,8 @@ mod session;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
+mod system;
+#[cfg(test)]
 mod terminal;
 #[cfg(test)]
 mod verbs;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use banger_proto::Paths;
+use banger_proto::api::Garbage;
+use banger_proto::{Paths, Problem};
 
 use crate::config::AccelChoice;
 use crate::exec::HostEnv;
@@ -26,6 +27,8 @@ pub struct Inputs {
     pub image: DefaultItem,
     /// The kernel that VMs get when nobody names one.
     pub kernel: DefaultItem,
+    /// What belongs to no VM, or why that is not known.
+    pub garbage: Result<Garbage, Problem>,
     /// What VMs are made with when nobody says otherwise.
     pub defaults: Vec<DefaultValue>,
 }
@@ -141,6 +144,7 @@ pub(super) mod tests {
                 agent: at("banger-agent"),
                 image: DefaultItem { name: "img".into(), availability: Availability::Local },
                 kernel: DefaultItem { name: "krn".into(), availability: Availability::Local },
+                garbage: Ok(Garbage::default()),
                 defaults: Vec::new(),
             };
             let host = Self { directory, inputs };

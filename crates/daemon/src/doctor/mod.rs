@@ -83,6 +83,7 @@ pub const CHECKS: &[Check] = &[
         run: |inputs| Box::pin(checks::places::runtime_directory(inputs)),
     },
     Check { name: "store", run: |inputs| Box::pin(checks::places::store(inputs)) },
+    Check { name: "leftovers", run: |inputs| Box::pin(checks::content::leftovers(inputs)) },
     Check { name: "disk-space", run: |inputs| Box::pin(checks::places::disk_space(inputs)) },
     Check { name: "vm-defaults", run: |inputs| Box::pin(checks::content::vm_defaults(inputs)) },
 ];

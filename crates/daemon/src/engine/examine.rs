@@ -1,6 +1,7 @@
 //! What the doctor looks at, gathered from what VMs are made with.
 
-use banger_proto::api::DoctorReport;
+use banger_proto::Problem;
+use banger_proto::api::{DoctorReport, Garbage};
 
 use super::{Engine, Host};
 use crate::config::Config;
@@ -9,11 +10,12 @@ use crate::doctor::{self, Availability, DefaultItem, DefaultValue, HostFacts, In
 impl Engine {
     /// Checks the host.
     pub async fn examine(&self) -> DoctorReport {
-        doctor::run(&gather(&self.inner.host).await).await
+        let garbage = self.observe_garbage().await;
+        doctor::run(&gather(&self.inner.host, garbage).await).await
     }
 }
 
-async fn gather(host: &Host) -> Inputs {
+async fn gather(host: &Host, garbage: Result<Garbage, Problem>) -> Inputs {
     let (image, kernel) =
         (&host.config.default_image_name.value, &host.config.default_kernel_name.value);
     let images = host.images.list().await;
@@ -37,6 +39,7 @@ async fn gather(host: &Host) -> Inputs {
         agent: host.agent.clone(),
         image: DefaultItem { name: image.clone(), availability: judge(image, images) },
         kernel,
+        garbage,
         defaults: render_defaults(&host.config),
     }
 }

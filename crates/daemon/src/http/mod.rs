@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `insight`, `images`, `kernels`, `daemon` | the calls |
+//! | `vms`, `exec`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -18,6 +18,7 @@ mod images;
 mod insight;
 mod kernels;
 mod reply;
+mod system;
 mod vms;
 
 use axum::Router;
@@ -107,6 +108,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(daemon::stop))
         .routes(routes!(daemon::openapi))
         .routes(routes!(daemon::doctor))
+        .routes(routes!(system::collect_garbage))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::delete))
         .routes(routes!(vms::start))

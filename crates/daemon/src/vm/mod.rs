@@ -11,6 +11,7 @@
 //! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
 //! | `desk` | where those requests are handed in, judged and answered |
 //! | `recover` | making records and reality agree when the daemon starts |
+//! | `orphans` | what belongs to no VM |
 //! | [`registry`] | which VMs there are, and what a user means by a reference |
 //! | `program` | what runs in a VM: the image's defaults under what was asked |
 //! | `console` | the console log: its tail in errors, its following |
@@ -26,6 +27,7 @@ pub(crate) mod driver;
 pub(crate) mod files;
 pub mod memorable;
 pub mod news;
+pub(crate) mod orphans;
 pub(crate) mod owned;
 pub mod plan;
 pub(crate) mod program;

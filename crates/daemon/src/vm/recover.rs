@@ -1,8 +1,7 @@
 //! Making records and reality agree when the daemon starts.
 //!
 //! For every recorded VM the supervisor is asked; [`judge`] says what follows, and the intents
-//! in the record say what there may be to take away. Directories without a record are what a
-//! killed daemon left behind, and go.
+//! in the record say what there may be to take away. Directories without a record are told.
 
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use banger_proto::{Code, Problem, VmId};
 use futures_util::future::join_all;
 
 use super::state::{Intent, VmRecord, VmState, ended_by};
-use super::{files, undo};
+use super::{orphans, undo};
 use crate::engine::Host;
 use crate::hypervisor::{Found, RunningVm};
 use crate::store::Store;
@@ -50,7 +49,7 @@ pub(crate) struct Recovered {
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
 }
 
-/// Brings every VM to rest and removes what belongs to none.
+/// Brings every VM to rest and tells what belongs to none.
 ///
 /// # Errors
 /// When the records cannot be loaded. What fails for one VM puts that one into state `error`.
@@ -62,7 +61,7 @@ pub(crate) async fn recover(
     let known: Vec<VmId> = records.iter().map(|record| record.id().clone()).collect();
     let recovered = join_all(records.into_iter().map(|record| recover_one(host, store, record)));
     let recovered = recovered.await.into_iter().flatten().collect();
-    remove_orphans(host, &known).await;
+    tell_orphans(host, &known);
     Ok(recovered)
 }
 
@@ -124,25 +123,15 @@ async fn save(store: &Store, record: &VmRecord) {
     }
 }
 
-/// Removes the directories of VMs that are not recorded. What cannot be removed is logged and
-/// tried again at the next start.
-async fn remove_orphans(host: &Arc<Host>, known: &[VmId]) {
-    let paths = &host.paths;
-    for base in [paths.runtime_dir.join("vms"), paths.state_dir.join("vms")] {
-        let found = files::observe_vm_dirs(&base).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look for orphans");
-            Vec::new()
-        });
-        for vm in found.iter().filter(|vm| !known.contains(vm)) {
-            tracing::info!(%vm, dir = %base.display(), "removing what a VM without a record left");
-            // Ends a VMM as well, so it comes first for either directory.
-            let ended = undo::remove_vmm(host, vm, &mut None).await;
-            let removed = files::remove_state_dir(paths, vm)
-                .map_err(|error| Problem::from_error(Code::OperationFailed, &error));
-            for problem in [ended, removed].into_iter().filter_map(Result::err) {
-                tracing::warn!(%vm, %problem, causes = ?problem.causes, "orphan not removed");
+/// Tells what belongs to no VM; see [`orphans`] why it is not removed.
+fn tell_orphans(host: &Host, known: &[VmId]) {
+    match orphans::observe_dirs(&host.paths) {
+        Ok(seen) => {
+            for dir in seen.unknown_to(known) {
+                tracing::warn!(dir = %dir.display(), "no VM is recorded for this: banger system gc");
             }
         }
+        Err(error) => tracing::warn!(%error, "cannot look for orphans"),
     }
 }
 

@@ -71,7 +71,8 @@ pub(crate) async fn remove_vmm(
         .map_err(|error| failed("cannot remove the runtime directory").because(&error))
 }
 
-async fn remove_disk(host: &Host, vm: &VmId) -> Result<(), Problem> {
+/// Removes the state directory with everything of banger's in it.
+pub(crate) async fn remove_disk(host: &Host, vm: &VmId) -> Result<(), Problem> {
     let (paths, id) = (host.paths.clone(), vm.clone());
     let removed = tokio::task::spawn_blocking(move || files::remove_state_dir(&paths, &id)).await;
     let removed = removed.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));

@@ -2,6 +2,7 @@
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
 mod failures;
+mod garbage;
 mod image_config;
 mod images;
 mod insight;

@@ -1,6 +1,5 @@
 //! What a new daemon makes of what an earlier one left.
 
-use banger_proto::VmId;
 use banger_proto::api::{CreateVm, EndReason, ExecVm, StateName};
 use banger_proto::supervisor::VmmExit;
 use banger_testkit::{Boot, TestDaemon, TestEnv};
@@ -95,22 +94,5 @@ async fn a_start_cut_by_a_kill_leaves_a_stopped_vm() {
     assert_eq!(show(&daemon, "web").await.state, StateName::Stopped);
     assert_eq!(env.world.running(), []);
     daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
-    daemon.stop().await;
-}
-
-#[tokio::test]
-async fn directories_without_a_vm_go_and_a_users_files_stay() {
-    let env = TestEnv::new();
-    let orphan: VmId = "0123456789ab".parse().unwrap();
-    let dir = env.paths.vm_state_dir(&orphan);
-    fs_err::create_dir_all(&dir).unwrap();
-    fs_err::write(dir.join("writable.ext4"), "").unwrap();
-    fs_err::create_dir_all(env.paths.vm_runtime_dir(&orphan)).unwrap();
-    let kept = env.paths.state_dir.join("vms/notes");
-    fs_err::create_dir_all(&kept).unwrap();
-    let daemon = TestDaemon::start(&env).await;
-    assert!(!dir.exists());
-    assert!(!env.paths.vm_runtime_dir(&orphan).exists());
-    assert!(kept.exists());
     daemon.stop().await;
 }

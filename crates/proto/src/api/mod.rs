@@ -5,6 +5,7 @@
 //! | `GET /v1/daemon` | – → [`DaemonStatus`] |
 //! | `POST /v1/daemon/stop` | – → `{}`; VMs keep running |
 //! | `GET /v1/doctor` | – → [`DoctorReport`] |
+//! | `POST /v1/system/gc` | [`CollectGarbage`] → [`Garbage`] |
 //! | `GET /v1/vms` | – → [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] → [`Event`] lines, the last `vm_ready` or `failed` |
 //! | `GET /v1/vms/{vm}` | – → [`VmView`] |
@@ -48,6 +49,7 @@ mod event;
 mod image;
 mod kernel;
 mod stats;
+mod system;
 mod vm;
 mod vm_event;
 
@@ -59,6 +61,7 @@ pub use image::{
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use stats::{GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats};
+pub use system::{CollectGarbage, Garbage, Leftover, LeftoverKind};
 pub use vm::{
     Backend, CreateVm, DeleteVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView,
     RestartVm, StartVm, StateName, StopVm, VmCondition, VmList, VmView, VmWorkspace, WaitFor,

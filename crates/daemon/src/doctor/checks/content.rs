@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use banger_proto::ByteSize;
 use tokio::io::AsyncReadExt;
 
 use super::super::inputs::{Availability, DefaultItem, Inputs};
@@ -59,6 +60,22 @@ pub(in crate::doctor) async fn vm_defaults(inputs: &Inputs) -> Outcome {
     let rendered: Vec<_> =
         values.map(|d| format!("{} {} ({})", d.name, d.value, d.origin)).collect();
     Ok(Finding::pass(rendered.join(", ")))
+}
+
+/// Disks, sockets and processes that belong to no VM.
+pub(in crate::doctor) async fn leftovers(inputs: &Inputs) -> Outcome {
+    let garbage = match &inputs.garbage {
+        Ok(garbage) => garbage,
+        Err(problem) => return Err(problem.to_string().into()),
+    };
+    let size = ByteSize::from_bytes(garbage.leftovers.iter().map(|left| left.size.bytes()).sum());
+    Ok(match garbage.leftovers.len() {
+        0 => Finding::pass("none: all there is belongs to a VM"),
+        count => Finding::warn(
+            format!("{count} belong to no VM ({})", size.human()),
+            "See which: `banger system gc --dry-run`; `banger system gc` removes them.",
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,35 @@
+//! The fake's calls about banger as a whole.
+
+use std::sync::Arc;
+
+use axum::routing::post;
+use axum::{Json, Router};
+use banger_proto::api::{CollectGarbage, Garbage, Leftover, LeftoverKind};
+use banger_proto::{ByteSize, Code, Problem};
+
+use super::Shared;
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new().route("/v1/system/gc", post(collect))
+}
+
+/// A process and a disk that cannot be removed.
+async fn collect(Json(asked): Json<CollectGarbage>) -> Json<Garbage> {
+    let leftover = |kind, dir: &str, size| Leftover {
+        vm: "0123456789ab".parse().unwrap(),
+        kind,
+        path: format!("{dir}/vms/0123456789ab"),
+        size: ByteSize::from_bytes(size),
+        removed: !asked.dry_run,
+        problem: None,
+    };
+    let mut disk = leftover(LeftoverKind::Disk, "/state", 3 << 30);
+    if !asked.dry_run {
+        disk.removed = false;
+        disk.problem = Some(Problem::new(Code::OperationFailed, "cannot remove the files"));
+    }
+    Json(Garbage {
+        leftovers: vec![leftover(LeftoverKind::Process, "/run", 8 << 10), disk],
+        notices: vec!["`/run/vms/aa` is of somebody else".into()],
+    })
+}
