@@ -70,3 +70,26 @@ fn a_killed_vmm_is_noticed_and_the_vm_starts_again() {
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
     home.expect_nothing_left();
 }
+
+#[test]
+fn a_vm_of_a_lost_database_runs_on_until_its_removal_is_asked_for() {
+    let home = Home::new();
+    let vm = home.create("orphan", &[]);
+    let id = home.show(&vm)["id"].as_str().expect("an id").to_owned();
+    banger_e2e::kill_and_wait(home.daemon_pid());
+    let aside = home.path().join("aside");
+    std::fs::create_dir(&aside).expect("a directory");
+    for file in ["banger.db", "banger.db-wal", "banger.db-shm"] {
+        // Whether there is a log beside the database depends on how its daemon ended.
+        let _ = std::fs::rename(home.state_dir().join(file), aside.join(file));
+    }
+    assert!(home.list().is_empty());
+    let shown = home.banger(["system", "gc", "--dry-run"]).expect_code(0).stdout;
+    assert!(shown.contains(&id) && shown.contains("process"), "{shown}");
+    assert!(home.processes().iter().any(|line| line.contains("qemu-system")));
+
+    home.banger(["system", "gc"]).expect_code(0);
+    assert!(!home.processes().iter().any(|line| line.contains("qemu-system")));
+    home.banger(["system", "gc"]).expect_code(0).expect_stderr(&["nothing to remove"]);
+    home.expect_nothing_left();
+}
