@@ -64,6 +64,8 @@ pub struct World {
 struct State {
     next: VecDeque<Boot>,
     vms: BTreeMap<VmId, Arc<FakeVm>>,
+    /// Why nobody can tell how these ended.
+    untold: BTreeMap<VmId, String>,
 }
 
 impl World {
@@ -104,6 +106,12 @@ impl World {
         if let Some(vm) = self.state().vms.remove(vm) {
             vm.end(VmmExit { code: None, signal: None, killed: false, stderr: String::new() });
         }
+    }
+
+    /// Ends a VMM and leaves only a record of that which is of no use.
+    pub fn damage(&self, vm: &VmId, why: &str) {
+        self.lose(vm);
+        self.state().untold.insert(vm.clone(), why.to_owned());
     }
 
     /// Waits until `count` launches have begun since the world began.
@@ -194,8 +202,9 @@ impl Hypervisor for World {
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
+        let untold = self.state().untold.get(vm).cloned();
         let vm = self.state().vms.get(vm).cloned();
-        let found = vm.map_or(Found::Gone, |vm| {
+        let found = vm.map_or(untold.map_or(Found::Gone, Found::Untold), |vm| {
             let exit = vm.exit.borrow().clone();
             exit.map_or_else(|| Found::Alive(vm), Found::Ended)
         });
@@ -203,6 +212,7 @@ impl Hypervisor for World {
     }
 
     fn clean<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        self.state().untold.remove(vm);
         self.state().vms.retain(|id, fake| id != vm || fake.exit.borrow().is_none());
         async { Ok(()) }.boxed()
     }

@@ -154,6 +154,9 @@ pub enum Found {
     Alive(Arc<dyn RunningVm>),
     /// Its VMM ended and somebody wrote down how.
     Ended(VmmExit),
+    /// It does not run, and what was written down about its end is of no use; the text says why,
+    /// a fragment.
+    Untold(String),
     /// Nothing is there, or nobody saw how it ended.
     Gone,
 }

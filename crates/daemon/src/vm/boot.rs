@@ -348,6 +348,7 @@ impl Watch<'_> {
             EndReason::Killed => "it was killed".to_owned(),
             EndReason::Failed(how) => console::render_harmless(&how),
             EndReason::Lost | EndReason::NotStarted => "nobody saw how".to_owned(),
+            EndReason::Untold(why) => why,
         };
         self.post_mortem(Problem::new(Code::OperationFailed, message).cause(how))
     }

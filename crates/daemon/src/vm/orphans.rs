@@ -96,7 +96,7 @@ async fn judge(host: &Host, vm: &VmId, dir: &Path) -> Result<LeftoverKind, Strin
     match host.hypervisor.adopt(vm).await {
         Ok(Found::Alive(_)) if owner == Owner::Ours => Ok(LeftoverKind::Process),
         Ok(Found::Alive(_)) => Err("its VM runs, and nobody says whose it is".to_owned()),
-        Ok(Found::Ended(_) | Found::Gone) => Ok(LeftoverKind::Runtime),
+        Ok(Found::Ended(_) | Found::Untold(_) | Found::Gone) => Ok(LeftoverKind::Runtime),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -75,6 +75,7 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     let (mut vmm, ended) = match looked {
         Ok(Found::Alive(vmm)) => (Some(vmm), EndReason::Killed),
         Ok(Found::Ended(exit)) => (None, ended_by(&exit)),
+        Ok(Found::Untold(why)) => (None, EndReason::Untold(why)),
         Ok(Found::Gone) => (None, EndReason::Lost),
         Err(error) => {
             let message = format!("cannot tell what became of VM `{name}`");

@@ -55,7 +55,7 @@ pub(crate) async fn remove_vmm(
         let found = host.hypervisor.adopt(vm).await;
         match found.map_err(|error| failed("cannot look for the VMM").because(&error))? {
             Found::Alive(alive) => *vmm = Some(alive),
-            Found::Ended(_) | Found::Gone => {}
+            Found::Ended(_) | Found::Untold(_) | Found::Gone => {}
         }
     }
     if let Some(running) = vmm.as_ref() {

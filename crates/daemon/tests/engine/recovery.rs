@@ -17,7 +17,11 @@ async fn running_vms_are_adopted_and_dead_ones_are_stopped() {
     let alive = create(&daemon, "alive").await;
     let dead = create(&daemon, "dead").await;
     let lost = create(&daemon, "lost").await;
+    let damaged = create(&daemon, "damaged").await;
     daemon.kill().await;
+    env.world.damage(&damaged.id, "its state file is damaged");
+    // A console log that is gone is an empty one.
+    fs_err::remove_file(&damaged.console_log).unwrap();
     let exit = VmmExit { code: Some(0), signal: None, killed: false, stderr: String::new() };
     env.world.end(&dead.id, exit);
     env.world.lose(&lost.id);
@@ -28,9 +32,15 @@ async fn running_vms_are_adopted_and_dead_ones_are_stopped() {
     assert_eq!(stdout, "hi\n");
     assert_eq!(show(&daemon, "dead").await.ended, Some(EndReason::PoweredOff));
     assert_eq!(show(&daemon, "lost").await.ended, Some(EndReason::Lost));
+    let untold = EndReason::Untold("its state file is damaged".into());
+    assert_eq!(show(&daemon, "damaged").await.ended, Some(untold));
+    let console = daemon.client.call(hyper::Method::GET, "/v1/vms/damaged/logs", ()).await;
+    assert_eq!((console.status.as_u16(), console.body.as_ref()), (200, &b""[..]));
+    daemon.client.events("/v1/vms/damaged/start", ()).await.ready().await;
+    daemon.client.call(hyper::Method::POST, "/v1/vms/damaged/stop", ()).await;
     assert_eq!(env.world.running(), [alive.id]);
     // What was adopted is owned like what was made.
-    for name in ["alive", "dead", "lost"] {
+    for name in ["alive", "damaged", "dead", "lost"] {
         delete(&daemon, name).await;
     }
     assert_nothing_left(&env, &daemon).await;

@@ -156,6 +156,38 @@ async fn a_vm_outlives_its_handle_and_is_adopted() {
 }
 
 #[tokio::test]
+async fn a_state_file_that_is_of_no_use_is_told_and_no_obstacle() {
+    for (damage, told) in [(Some(""), "damaged"), (Some("{\"vm\":"), "damaged"), (None, "missing")]
+    {
+        let rig = Rig::new("");
+        let (vm, guest) = rig.launch().await;
+        soon(guest.hello()).await.unwrap();
+        let state_file = rig.runtime_dir.join(STATE_FILE);
+        let supervisor = rig.state().supervisor_pid;
+        match damage {
+            Some(content) => fs_err::write(&state_file, content).unwrap(),
+            None => fs_err::remove_file(&state_file).unwrap(),
+        }
+        // While its supervisor lives nobody needs the file.
+        let Found::Alive(_) = rig.hypervisor.adopt(&rig.spec.vm).await.unwrap() else {
+            panic!("not alive")
+        };
+        signal(supervisor, Signal::KILL);
+        soon(vm.exited()).await;
+        gone(supervisor).await;
+        let Found::Untold(why) = rig.hypervisor.adopt(&rig.spec.vm).await.unwrap() else {
+            panic!("told")
+        };
+        assert_eq!(why, format!("its state file `{}` is {told}", state_file.display()));
+        // It starts again all the same.
+        let (vm, guest) = rig.launch().await;
+        soon(guest.hello()).await.unwrap();
+        soon(vm.kill()).await.unwrap();
+        rig.clean().await;
+    }
+}
+
+#[tokio::test]
 async fn a_killed_supervisor_takes_its_vmm_along() {
     let rig = Rig::new("");
     let (vm, guest) = rig.launch().await;

@@ -273,6 +273,9 @@ pub enum EndReason {
     Failed(String),
     /// Nobody saw it end (the host went down, the supervisor was killed).
     Lost,
+    /// It does not run any more, and what was written down about its end is of no use; the text
+    /// says why.
+    Untold(String),
     /// It has never been started.
     NotStarted,
 }

@@ -88,5 +88,6 @@ pub(super) fn render_end(ended: &EndReason) -> String {
         EndReason::Failed(how) => format!("the VMM ended by itself: {how}"),
         EndReason::NotStarted => "it has never been started".to_owned(),
         EndReason::Lost => "nobody saw it end".to_owned(),
+        EndReason::Untold(why) => format!("nobody can tell how it ended: {why}"),
     }
 }

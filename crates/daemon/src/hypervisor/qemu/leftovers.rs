@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{LOCK_FILE, STATE_FILE, SupervisorState};
+use banger_proto::supervisor::{LAUNCH_FILE, LOCK_FILE, STATE_FILE, SupervisorState};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -37,7 +37,19 @@ pub(super) async fn adopt(dir: &Path, vm: &VmId) -> Result<Found, HypervisorErro
         return Ok(Found::Alive(Arc::new(handle)));
     }
     let _unowned = wait_until_unowned(dir, vm).await?;
-    let Some(state) = load_state(&dir.join(STATE_FILE)) else { return Ok(Found::Gone) };
+    let path = dir.join(STATE_FILE);
+    let state = match try_load_state(&path) {
+        Ok(state) => state,
+        // Without a launch nobody was to write one.
+        Err(error) if is_missing(&error) && !dir.join(LAUNCH_FILE).exists() => {
+            return Ok(Found::Gone);
+        }
+        Err(error) => {
+            let what = if is_missing(&error) { "missing" } else { "damaged" };
+            tracing::warn!(%vm, %error, "the state of a supervisor is {what}");
+            return Ok(Found::Untold(format!("its state file `{}` is {what}", path.display())));
+        }
+    };
     if let Some(exit) = state.exit {
         return Ok(Found::Ended(exit));
     }
@@ -94,8 +106,16 @@ fn try_own(dir: &Path) -> io::Result<Option<Unowned>> {
 /// The state file's content; `None` when it is missing or damaged, which is the same: nobody
 /// wrote down what happened.
 pub(super) fn load_state(path: &Path) -> Option<SupervisorState> {
-    let file = fs_err::File::open(path).ok()?;
+    try_load_state(path).ok()
+}
+
+fn try_load_state(path: &Path) -> io::Result<SupervisorState> {
+    let file = fs_err::File::open(path)?;
     let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, STATE_LIMIT), &mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    io::Read::read_to_end(&mut io::Read::take(file, STATE_LIMIT), &mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
