@@ -7,13 +7,14 @@ use std::sync::Arc;
 use banger_proto::api::{
     Event, ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage,
 };
-use banger_proto::{ByteSize, Problem};
+use banger_proto::{ByteSize, Code, Problem, VmId};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::artifacts::vanished;
 use super::{Engine, Host, Work};
 use crate::image::{ImageError, Images};
+use crate::vm::orphans;
 use crate::vm::state::{VmRecord, VmState};
 
 impl Engine {
@@ -159,7 +160,20 @@ impl Engine {
 
     async fn try_collect_images(&self) -> Result<Pruned, Problem> {
         let store = self.inner.store.clone();
-        let used = async move || Ok(used_files(&store.load_vms().await?));
+        let paths = self.inner.host.paths.clone();
+        let used = async move || {
+            // Looked at before the records: one that is made meanwhile is in neither.
+            let seen = orphans::observe_dirs(&paths).map_err(|error| {
+                Problem::new(Code::OperationFailed, "cannot look for disks of VMs").because(&error)
+            })?;
+            let records = store.load_vms().await?;
+            let known: Vec<VmId> = records.iter().map(|record| record.id().clone()).collect();
+            // A disk without a record, as a lost database leaves it, may lie over any file.
+            if seen.unknown_to(&known).next().is_some() {
+                return Ok(None);
+            }
+            Ok(used_files(&records))
+        };
         self.inner.host.images.collect(used).await
     }
 

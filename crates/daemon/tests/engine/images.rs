@@ -86,6 +86,22 @@ fn is_there(image: &ImageView) -> bool {
 }
 
 #[tokio::test]
+async fn a_disk_that_no_record_tells_of_keeps_what_it_may_lie_over() {
+    let place = Place::new().await;
+    let old = file(&place.import("one").await.expect("an image"));
+    // As a lost database leaves it.
+    let orphan = place.env.paths.state_dir.join("vms/0123456789ab");
+    fs_err::create_dir_all(&orphan).expect("a directory");
+    place.import("two").await.expect("an image");
+    place.call::<Pruned>(Method::POST, "/v1/images/prune").await;
+    assert!(fs_err::metadata(&old).is_ok());
+    fs_err::remove_dir(&orphan).expect("removed");
+    place.call::<Pruned>(Method::POST, "/v1/images/prune").await;
+    assert!(fs_err::metadata(&old).is_err());
+    place.daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_replaced_file_stays_as_long_as_a_vm_of_it() {
     let place = Place::new().await;
     let unused = place.import("one").await.unwrap();
