@@ -14,7 +14,7 @@ use banger_daemon::guest::GuestError;
 use banger_daemon::hypervisor::{Found, Hypervisor};
 use banger_daemon::supervise;
 use banger_proto::guest::{GuestConfig, InitChoice, ShutdownRequest, UnpackRequest, Unpacked};
-use banger_proto::supervisor::{CONTROL_SOCKET, LINK_SOCKET, STATE_FILE, VmmExit};
+use banger_proto::supervisor::{CONTROL_SOCKET, LINK_SOCKET, LOCK_FILE, STATE_FILE, VmmExit};
 use rig::{Rig, command, gone, soon};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,6 +137,16 @@ async fn a_dropped_launch_leaves_nothing_running() {
     gone(supervisor).await;
     assert!(!state_file.exists() && !rig.runtime_dir.join(CONTROL_SOCKET).exists());
     rig.clean().await;
+}
+
+#[tokio::test]
+async fn cleaning_up_waits_for_a_supervisor_that_has_not_said_who_it_is() {
+    let rig = Rig::new("");
+    fs_err::create_dir_all(&rig.runtime_dir).unwrap();
+    let lock = fs_err::File::create(rig.runtime_dir.join(LOCK_FILE)).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // The first look at the lock comes before it is let go of.
+    tokio::join!(soon(rig.clean()), async { drop(lock) });
 }
 
 #[tokio::test]

@@ -79,13 +79,30 @@ async fn wait_until_unowned(dir: &Path, vm: &VmId) -> Result<Unowned, Hypervisor
     if let Some(unowned) = try_own(dir).map_err(failed)? {
         return Ok(unowned);
     }
-    if let Some(supervisor) = load_state(&dir.join(STATE_FILE)).as_ref().map(supervisor_of) {
-        // Late is the same as not at all; the second look tells.
-        let _ = tokio::time::timeout(END_DEADLINE, supervisor.gone()).await;
-    }
+    let supervisor = load_state(&dir.join(STATE_FILE)).as_ref().map(supervisor_of);
+    let gone = async {
+        match supervisor {
+            Some(supervisor) => supervisor.gone().await,
+            // One that has not said who it is was given up while it started, and ends now.
+            None => wait_for_lock(dir).await,
+        }
+    };
+    // Late is the same as not at all, and so is an error; the second look tells.
+    let _ = tokio::time::timeout(END_DEADLINE, gone).await;
     try_own(dir)
         .map_err(failed)?
         .ok_or_else(|| HypervisorError::new(format!("VM `{vm}` still has a supervisor that runs")))
+}
+
+/// Waits until the lock is free. The thread that does so stays for as long as somebody has it,
+/// which is bounded by how long a start may take.
+async fn wait_for_lock(dir: &Path) -> io::Result<()> {
+    let path = dir.join(LOCK_FILE);
+    let waiting = tokio::task::spawn_blocking(move || {
+        let lock = fs_err::OpenOptions::new().write(true).open(path)?;
+        Ok(flock(&lock, FlockOperation::LockExclusive)?)
+    });
+    waiting.await.map_err(io::Error::other)?
 }
 
 fn try_own(dir: &Path) -> io::Result<Option<Unowned>> {
