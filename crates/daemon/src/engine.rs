@@ -37,6 +37,7 @@ pub use host::Host;
 use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
+use crate::step::{Operation, Step};
 use crate::store::{Store, StoreError};
 use crate::vm::boot::Order;
 use crate::vm::desk::{Shown, VmHandle};
@@ -194,13 +195,17 @@ impl Engine {
         let Shown { record, vmm } = handle.shown.borrow().clone();
         let vmm = require_running(&record, vmm)?;
         let request = program::plan_exec(asked, &record)?;
-        GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
+        let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
+        walk.enter(Step::Command).await;
+        let session = GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
             GuestError::Refused(problem) => program::explain_refusal(problem, &record),
             error => {
                 let message = format!("cannot run a command in VM `{}`", record.plan.name);
                 Problem::new(Code::OperationFailed, message).because(&error)
             }
-        })
+        })?;
+        walk.enter(Step::Answer).await;
+        Ok(session)
     }
 
     /// The console of a VM: all of it or its last `tail` lines; then, with `follow`, what is

@@ -30,6 +30,8 @@ pub const BANGER_AGENT_BIN: &str = "BANGER_AGENT_BIN";
 pub const BANGER_FIRECRACKER_BIN: &str = "BANGER_FIRECRACKER_BIN";
 /// Log level of daemon and supervisors, before the configuration's.
 pub const BANGER_LOG: &str = "BANGER_LOG";
+/// Socket of a program that follows the steps of what is done to VMs; for tests.
+pub const BANGER_STEPS: &str = "BANGER_STEPS";
 /// Proxy for https addresses; also in lower case, which wins.
 pub const HTTPS_PROXY: &str = "HTTPS_PROXY";
 /// Proxy for http addresses; also in lower case, which wins.
@@ -61,6 +63,7 @@ pub const TABLE: &[Variable] = &[
     Variable { name: BANGER_AGENT_BIN, purpose: "agent to boot VMs with" },
     Variable { name: BANGER_FIRECRACKER_BIN, purpose: "Firecracker program" },
     Variable { name: BANGER_LOG, purpose: "log level of the daemon" },
+    Variable { name: BANGER_STEPS, purpose: "socket that is told of each step, for tests" },
     Variable { name: HTTPS_PROXY, purpose: "proxy for https addresses" },
     Variable { name: HTTP_PROXY, purpose: "proxy for http addresses" },
     Variable { name: NO_PROXY, purpose: "hosts reached without a proxy" },

@@ -77,6 +77,7 @@ impl TestEnv {
             kernels: Kernels::new(&self.paths, &env, &fetcher, catalog_url),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
+            followers: Default::default(),
             env,
             hypervisor: std::sync::Arc::new(self.world.clone()),
             paths: self.paths.clone(),

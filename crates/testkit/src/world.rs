@@ -12,6 +12,7 @@ use banger_daemon::hypervisor::{
     Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm,
     VmProcesses, VmmSpec,
 };
+use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
 use banger_proto::guest::{Configured, GuestConfig};
 use banger_proto::supervisor::VmmExit;
@@ -189,6 +190,7 @@ impl Hypervisor for World {
     fn launch<'a>(
         &'a self,
         spec: &'a VmmSpec,
+        _walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
         async move {
             let boot = self.state().next.pop_front().unwrap_or_default();

@@ -6,6 +6,7 @@ use banger_proto::api::{CreateVm, Event};
 use jiff::Timestamp;
 
 use super::Engine;
+use crate::step::{Operation, Step};
 use crate::vm::boot::Order;
 use crate::vm::bring_in;
 use crate::vm::driver::Driver;
@@ -48,6 +49,7 @@ impl Engine {
         if let Some(kernel) = host.kernels.find(&record.plan.kernel).await? {
             kernel.check(inventory.backend.machine)?;
         }
+        host.followers.walk(&record.plan.name, Operation::Create).enter(Step::Record).await;
         self.inner.store.insert_vm(record.clone()).await?;
         let driver = self.register(record.clone(), None);
         drop(naming);

@@ -10,6 +10,7 @@ use crate::exec::HostEnv;
 use crate::hypervisor::Hypervisor;
 use crate::image::Images;
 use crate::kernel::{Kernel, Kernels, ensure_initramfs};
+use crate::step::Followers;
 
 /// Everything a VM is made with on this host.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Host {
     pub agent: PathBuf,
     /// Held while an initramfs is written: VMs that are made at once want the same file.
     pub initramfs: Arc<Mutex<()>>,
+    /// Who follows the steps of what is done to VMs.
+    pub followers: Followers,
 }
 
 impl Host {

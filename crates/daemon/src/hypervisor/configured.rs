@@ -16,6 +16,7 @@ use super::qemu::{Qemu, QemuOptions};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
 use crate::config::{AccelChoice, Config, VmmChoice};
 use crate::exec::HostEnv;
+use crate::step::Walk;
 
 /// QEMU as configured.
 #[derive(Debug)]
@@ -83,8 +84,9 @@ impl Hypervisor for ConfiguredHypervisor {
     fn launch<'a>(
         &'a self,
         spec: &'a VmmSpec,
+        walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
-        async { self.find()?.launch(spec).await }.boxed()
+        async { self.find()?.launch(spec, walk).await }.boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {

@@ -19,6 +19,7 @@ use banger_proto::supervisor::VmmExit;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::step::Walk;
 use crate::supervise::identity::ProcessIdentity;
 
 /// A disk of a VM.
@@ -134,9 +135,11 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
 
     /// Starts a supervisor with a VMM. The returned VM is owned by the supervisor: dropping the
     /// handle changes nothing. If this fails or is dropped half-way, nothing is left running.
+    /// Enters its own steps on the VM's `walk`.
     fn launch<'a>(
         &'a self,
         spec: &'a VmmSpec,
+        walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>>;
 
     /// Looks for the VM's supervisor from an earlier life of the daemon.

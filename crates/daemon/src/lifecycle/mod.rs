@@ -43,6 +43,7 @@ use crate::http::{Api, Requests, serve};
 use crate::hypervisor::ConfiguredHypervisor;
 use crate::image::Images;
 use crate::kernel::Kernels;
+use crate::step::Followers;
 use crate::store::{Store, StoreError};
 
 /// Most threads that block at a time; ten creates at once write ten disks.
@@ -63,6 +64,8 @@ pub struct Options {
     pub agent: Option<PathBuf>,
     /// Log level, before the configuration's.
     pub log_level: Option<String>,
+    /// Socket that is told of each step of what is done to VMs.
+    pub steps: Option<PathBuf>,
     /// Environment of host programs.
     pub env: HostEnv,
     /// How the network is reached.
@@ -134,6 +137,7 @@ impl Options {
             executable,
             agent: lookup(env::BANGER_AGENT_BIN).map(PathBuf::from),
             log_level: text(env::BANGER_LOG),
+            steps: lookup(env::BANGER_STEPS).map(PathBuf::from),
             network: Network::from_env(text),
             logins: AuthFiles::from_env(text),
             credential_helpers: CredentialHelpers::from_env(host_env.clone(), &lookup),
@@ -222,6 +226,7 @@ fn build_host(options: &Options, config: Config) -> Host {
         kernels: Kernels::new(paths, env, &fetcher, catalog_url),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
+        followers: Followers::at(options.steps.clone()),
         env: env.clone(),
         paths: paths.clone(),
         config,

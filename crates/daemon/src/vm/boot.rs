@@ -30,6 +30,7 @@ use super::{bring_in, console, files, program};
 use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
 use crate::progress::Progress;
+use crate::step::Step;
 
 /// Serial of the image's disk, as the agent looks for it.
 const BASE_SERIAL: &str = "base";
@@ -121,7 +122,9 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
     vm.show(VmState::Preparing);
     let host = Arc::clone(&vm.host);
     let plan = vm.record.plan.clone();
+    let walk = vm.walk.clone();
     let work = async {
+        walk.enter(Step::Image).await;
         let stage = order.progress.stage(Stage::Image);
         let (base, wanted) = match &vm.record.base {
             Some(base) => (check_base(base)?, None),
@@ -135,6 +138,7 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
         stage.finish();
         // An image without a program of its own is found out before anything is made for it.
         program::plan_service(&plan, &base.run).map_err(Problem::from)?;
+        walk.enter(Step::Kernel).await;
         let stage = order.progress.stage(Stage::Kernel);
         // What an image wants that was not here when the VM was planned is known only now.
         let wanted = wanted.filter(|_| vm.record.spec.kernel.is_none());
@@ -175,6 +179,7 @@ fn check_base(base: &Base) -> Result<Base, Problem> {
 async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Failure> {
     vm.record.base = Some(parts.base.clone());
     vm.intend(Intent::Disk, VmState::Preparing).await?;
+    vm.walk.enter(Step::Disk).await;
     let stage = order.progress.stage(Stage::Disk);
     let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
     let size = vm.record.plan.disk_size;
@@ -200,12 +205,13 @@ async fn power_on(
         vm.bring_down().await?;
     }
     vm.intend(Intent::Vmm, VmState::Booting).await?;
+    vm.walk.enter(Step::Launch).await;
     let stage = order.progress.stage(Stage::Boot);
     let deadline = Deadline::for_ready(vm);
     let spec = render_vmm_spec(vm, parts)?;
     let host = Arc::clone(&vm.host);
     let running = tokio::select! {
-        launched = host.hypervisor.launch(&spec) => launched.map_err(|error| {
+        launched = host.hypervisor.launch(&spec, &vm.walk) => launched.map_err(|error| {
             Problem::new(Code::OperationFailed, format!("cannot start VM `{}`", vm.name()))
                 .because(&error)
         })?,
@@ -214,9 +220,11 @@ async fn power_on(
     vm.vmm = Some(Arc::clone(&running));
     let guest = GuestClient::new(Arc::clone(&running));
     let watch = Watch { vm, running: &running, cancel };
+    vm.walk.enter(Step::Greet).await;
     let hello = watch.over("greet", Some(&deadline), guest.hello()).await?;
     stage.finish();
     let stage = order.progress.stage(Stage::Configure);
+    vm.walk.enter(Step::Configure).await;
     let config = render_guest_config(vm, parts)?;
     let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
     for warning in &configured.warnings {
@@ -242,6 +250,7 @@ async fn bring_workspace(
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     let Some(source) = vm.record.plan.workspace.clone() else { return Ok(()) };
+    vm.walk.enter(Step::Workspace).await;
     let stage = order.progress.stage(Stage::Workspace);
     let host = Arc::clone(&vm.host);
     let guest = GuestClient::new(Arc::clone(running));
@@ -264,6 +273,7 @@ async fn await_system(
     if order.wait != WaitFor::System {
         return Ok(guest_view);
     }
+    vm.walk.enter(Step::System).await;
     let stage = order.progress.stage(Stage::System);
     let deadline = Deadline::for_ready(vm);
     let guest = GuestClient::new(Arc::clone(running));

@@ -34,6 +34,7 @@ use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
+use crate::step::{Operation, Step};
 use crate::store::Store;
 
 /// How long a guest gets to power off when nobody said, with hardware virtualisation.
@@ -112,6 +113,7 @@ impl Driver {
             Happened::Ended(exit) => {
                 let ended = ended_by(&exit);
                 tracing::info!(vm = %self.vm.name(), ?ended, "VM ended by itself");
+                self.vm.walk.begin(Operation::End);
                 let _ = self.rest_down(VmState::Stopped { ended }).await;
             }
             Happened::RequestGone => {
@@ -134,6 +136,12 @@ impl Driver {
     }
 
     async fn perform(&mut self, ask: Ask) {
+        self.vm.walk.begin(match ask {
+            Ask::Start(_) => Operation::Start,
+            Ask::Stop { .. } => Operation::Stop,
+            Ask::Kill { .. } => Operation::Kill,
+            Ask::Delete { .. } => Operation::Delete,
+        });
         match ask {
             Ask::Start(order) => self.start(order).await,
             Ask::Stop { grace, progress, reply } => self.stop(grace, &progress, reply).await,
@@ -143,6 +151,7 @@ impl Driver {
     }
 
     async fn create(&mut self, order: Order) {
+        self.vm.walk.begin(Operation::Create);
         let cut = order.cancel.child_token();
         let work = boot::create(&mut self.vm, &order, &cut);
         let problem = match self.desk.attend(&cut, work).await {
@@ -189,19 +198,23 @@ impl Driver {
 
     /// The VM was made and not started, as asked.
     async fn made(&mut self, order: Order) {
+        self.vm.walk.enter(Step::Settle).await;
         self.vm.settle(VmState::Stopped { ended: EndReason::NotStarted }).await;
         self.desk.settle(Rest::Down);
+        self.vm.walk.enter(Step::Answer).await;
         tracing::info!(vm = %self.vm.name(), "VM made");
         order.send_ready(self.vm.view());
     }
 
     /// Commands run: says so, and begins to listen to the guest.
     async fn ready(&mut self, order: Order, guest: GuestView) {
+        self.vm.walk.enter(Step::Settle).await;
         self.vm.record.started_at = Some(Timestamp::now());
         self.health = self.vm.guest().map(HealthFeed::start);
         self.vm.settle(VmState::Running { guest: Some(guest) }).await;
         self.desk.settle(Rest::Running);
         tracing::info!(vm = %self.vm.name(), elapsed = ?order.since.elapsed(), "VM ready");
+        self.vm.walk.enter(Step::Answer).await;
         order.send_ready(self.vm.view());
         // Keeping the order keeps its stream open.
         if self.vm.record.ephemeral && self.lifeline.is_none() {
@@ -216,6 +229,7 @@ impl Driver {
         self.health = None;
         self.vm.settle(VmState::Stopping).await;
         let cut = CancellationToken::new();
+        self.vm.walk.enter(Step::PowerOff).await;
         let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
         let ended = exit.as_ref().map_or(EndReason::Killed, ended_by);
         tracing::info!(vm = %self.vm.name(), ?ended, "VM stopped");
@@ -223,6 +237,7 @@ impl Driver {
         if down.is_ok() {
             stage.finish();
         }
+        self.vm.walk.enter(Step::Answer).await;
         answer(reply, down.map(|()| self.vm.view()));
     }
 
@@ -231,6 +246,7 @@ impl Driver {
         self.vm.settle(VmState::Stopping).await;
         tracing::info!(vm = %self.vm.name(), "VM is killed");
         let down = self.rest_down(VmState::Stopped { ended: EndReason::Killed }).await;
+        self.vm.walk.enter(Step::Answer).await;
         answer(reply, down.map(|()| self.vm.view()));
     }
 
@@ -242,6 +258,7 @@ impl Driver {
         self.vm.record.ephemeral = true;
         self.vm.settle(VmState::Stopping).await;
         let removed = self.remove().await;
+        self.vm.walk.enter(Step::Answer).await;
         answer(reply, removed.map(|()| view));
     }
 
@@ -277,6 +294,7 @@ impl Driver {
                 VmState::Error { problem: Box::new(problem.clone()) }
             }
         };
+        self.vm.walk.enter(Step::Settle).await;
         self.vm.settle(state).await;
         self.desk.settle(Rest::Down);
         down

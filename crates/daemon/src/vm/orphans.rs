@@ -19,6 +19,7 @@ use banger_proto::{ByteSize, Code, Paths, Problem, VmId};
 use super::{files, undo};
 use crate::engine::Host;
 use crate::hypervisor::Found;
+use crate::step::Operation;
 
 /// Bytes in a launch file at most: a command line.
 const LAUNCH_LIMIT: u64 = 1 << 20;
@@ -105,11 +106,12 @@ async fn judge(host: &Host, vm: &VmId, dir: &Path) -> Result<LeftoverKind, Strin
 pub(crate) async fn remove_orphans(host: &Host, garbage: &mut Garbage) {
     for leftover in &mut garbage.leftovers {
         tracing::info!(vm = %leftover.vm, path = %leftover.path, "removing an orphan");
+        let walk = host.followers.walk(&leftover.vm, Operation::Gc);
         let removed = match leftover.kind {
             LeftoverKind::Process | LeftoverKind::Runtime => {
-                undo::remove_vmm(host, &leftover.vm, &mut None).await
+                undo::remove_vmm(host, &leftover.vm, &mut None, &walk).await
             }
-            LeftoverKind::Disk => undo::remove_disk(host, &leftover.vm).await,
+            LeftoverKind::Disk => undo::remove_disk(host, &leftover.vm, &walk).await,
         };
         let left = || fs_err::symlink_metadata(&leftover.path).is_ok();
         match removed {

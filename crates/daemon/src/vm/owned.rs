@@ -15,6 +15,7 @@ use super::view::render_view;
 use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
+use crate::step::{Operation, Step, Walk};
 use crate::store::Store;
 
 /// A VM that somebody owns; only the owner changes it.
@@ -26,6 +27,8 @@ pub(crate) struct Vm {
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
     /// What VMs are made with.
     pub(crate) host: Arc<Host>,
+    /// Its way through the steps of what is done to it.
+    pub(crate) walk: Walk,
     store: Store,
     shown: watch::Sender<Shown>,
     news: News,
@@ -45,7 +48,8 @@ impl Vm {
         if record.state == VmState::Created {
             news.tell_state(&record);
         }
-        (Self { record, vmm, host, store, shown, news }, seen)
+        let walk = host.followers.walk(&record.plan.name, Operation::Create);
+        (Self { record, vmm, host, walk, store, shown, news }, seen)
     }
 
     /// Its name.
@@ -96,17 +100,19 @@ impl Vm {
     /// When it cannot be ended or cleaned up; then its intent stays, and nothing may be started
     /// on its disk.
     pub(crate) async fn bring_down(&mut self) -> Result<(), Problem> {
-        undo::remove_vmm(&self.host, self.record.id(), &mut self.vmm).await?;
+        undo::remove_vmm(&self.host, self.record.id(), &mut self.vmm, &self.walk).await?;
         self.record.intents.retain(|intent| *intent != Intent::Vmm);
         Ok(())
     }
 
     /// Takes everything of the VM away, its row last: as long as something is left, it is known.
     pub(crate) async fn remove(&mut self, registry: &Registry) -> Result<(), Problem> {
-        undo::undo_all(&self.host, &mut self.record, &mut self.vmm).await?;
+        undo::undo_all(&self.host, &mut self.record, &mut self.vmm, &self.walk).await?;
+        self.walk.enter(Step::Forget).await;
         self.store.remove_vm(self.record.id().clone()).await?;
         registry.remove(self.record.id());
         self.news.tell_deleted(&self.record);
+        self.walk.enter(Step::Collect).await;
         // It may have been the last one that was made with an older kernel.
         self.host.kernels.remove_unused(registry.kernels_in_use()).await;
         Ok(())

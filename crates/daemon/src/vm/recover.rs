@@ -13,12 +13,13 @@ use super::state::{Intent, VmRecord, VmState, ended_by};
 use super::{orphans, undo};
 use crate::engine::Host;
 use crate::hypervisor::{Found, RunningVm};
+use crate::step::{Operation, Step};
 use crate::store::Store;
 
 /// What becomes of a recorded VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// It runs and goes on running.
+    /// It runs and goes on running, or goes on with its stop.
     Adopt,
     /// It is down; what its VMM left is removed.
     Down,
@@ -67,6 +68,7 @@ pub(crate) async fn recover(
 
 async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> Option<Recovered> {
     let name = record.plan.name.clone();
+    let walk = host.followers.walk(&name, Operation::Recover);
     let looked = if record.intents.contains(&Intent::Vmm) {
         host.hypervisor.adopt(record.id()).await
     } else {
@@ -87,12 +89,15 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     tracing::info!(vm = %name, state = record.state.name().as_str(), ?verdict, ?ended, "recovering VM");
     let done = match verdict {
         Verdict::Adopt => return Some(Recovered { record, vmm }),
-        Verdict::Down => undo::remove_vmm(host, record.id(), &mut vmm).await,
-        Verdict::Remove => match undo::undo_all(host, &mut record, &mut vmm).await {
-            Ok(()) => match store.remove_vm(record.id().clone()).await {
-                Ok(()) => return None,
-                Err(error) => Err(error.into()),
-            },
+        Verdict::Down => undo::remove_vmm(host, record.id(), &mut vmm, &walk).await,
+        Verdict::Remove => match undo::undo_all(host, &mut record, &mut vmm, &walk).await {
+            Ok(()) => {
+                walk.enter(Step::Forget).await;
+                match store.remove_vm(record.id().clone()).await {
+                    Ok(()) => return None,
+                    Err(error) => Err(error.into()),
+                }
+            }
             Err(problem) => Err(problem),
         },
     };
@@ -103,6 +108,7 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     if !matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) {
         record.state = VmState::Stopped { ended };
     }
+    walk.enter(Step::Settle).await;
     save(store, &record).await;
     Some(Recovered { record, vmm: None })
 }

@@ -13,6 +13,7 @@ use super::files;
 use super::state::{Intent, VmRecord};
 use crate::engine::Host;
 use crate::hypervisor::{Found, RunningVm};
+use crate::step::{Step, Walk};
 
 /// Undoes every intent of the record, last made first. What was undone is struck from the
 /// record; what failed stays in it and is told.
@@ -20,13 +21,14 @@ pub(crate) async fn undo_all(
     host: &Host,
     record: &mut VmRecord,
     vmm: &mut Option<Arc<dyn RunningVm>>,
+    walk: &Walk,
 ) -> Result<(), Problem> {
     let mut failures = Vec::new();
     let mut left = Vec::new();
     while let Some(intent) = record.intents.pop() {
         let undone = match intent {
-            Intent::Vmm => remove_vmm(host, record.id(), vmm).await,
-            Intent::Disk => remove_disk(host, record.id()).await,
+            Intent::Vmm => remove_vmm(host, record.id(), vmm, walk).await,
+            Intent::Disk => remove_disk(host, record.id(), walk).await,
         };
         if let Err(problem) = undone {
             left.insert(0, intent);
@@ -49,7 +51,9 @@ pub(crate) async fn remove_vmm(
     host: &Host,
     vm: &VmId,
     vmm: &mut Option<Arc<dyn RunningVm>>,
+    walk: &Walk,
 ) -> Result<(), Problem> {
+    walk.enter(Step::EndVmm).await;
     let failed = |what: &str| Problem::new(Code::OperationFailed, format!("{what} of VM `{vm}`"));
     if vmm.is_none() {
         let found = host.hypervisor.adopt(vm).await;
@@ -62,6 +66,7 @@ pub(crate) async fn remove_vmm(
         running.kill().await.map_err(|error| failed("cannot end the VMM").because(&error))?;
         *vmm = None;
     }
+    walk.enter(Step::CleanUp).await;
     host.hypervisor
         .clean(vm)
         .await
@@ -72,7 +77,8 @@ pub(crate) async fn remove_vmm(
 }
 
 /// Removes the state directory with everything of banger's in it.
-pub(crate) async fn remove_disk(host: &Host, vm: &VmId) -> Result<(), Problem> {
+pub(crate) async fn remove_disk(host: &Host, vm: &VmId, walk: &Walk) -> Result<(), Problem> {
+    walk.enter(Step::RemoveDisk).await;
     let (paths, id) = (host.paths.clone(), vm.clone());
     let removed = tokio::task::spawn_blocking(move || files::remove_state_dir(&paths, &id)).await;
     let removed = removed.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));

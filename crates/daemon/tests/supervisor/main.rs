@@ -64,7 +64,7 @@ async fn a_life_from_launch_to_clean() {
     for socket in [CONTROL_SOCKET, LINK_SOCKET] {
         assert_eq!(mode(&rig.runtime_dir.join(socket)), 0o600);
     }
-    let again = rig.hypervisor.launch(&rig.spec).await.unwrap_err();
+    let again = rig.hypervisor.launch(&rig.spec, &rig.walk).await.unwrap_err();
     assert!(again.to_string().contains("already runs"), "{again}");
 
     soon(vm.kill()).await.unwrap();
@@ -100,14 +100,14 @@ async fn the_power_button_ends_it_well() {
 #[tokio::test]
 async fn a_vmm_that_dies_at_once_is_reported_with_its_words() {
     let rig = Rig::with_vmm_script("echo 'qemu: bad argument' >&2; exit 3");
-    let error = soon(rig.hypervisor.launch(&rig.spec)).await.unwrap_err().to_string();
+    let error = soon(rig.hypervisor.launch(&rig.spec, &rig.walk)).await.unwrap_err().to_string();
     assert!(error.contains("exit code 3: qemu: bad argument"), "{error}");
     assert!(!rig.runtime_dir.join(CONTROL_SOCKET).exists());
     assert!(!rig.runtime_dir.join(STATE_FILE).exists());
     rig.clean().await;
 
     fs_err::remove_file(rig.path("fake-qemu")).unwrap();
-    let error = soon(rig.hypervisor.launch(&rig.spec)).await.unwrap_err().to_string();
+    let error = soon(rig.hypervisor.launch(&rig.spec, &rig.walk)).await.unwrap_err().to_string();
     assert!(error.contains("fake-qemu"), "{error}");
 }
 
@@ -130,7 +130,7 @@ async fn a_dropped_launch_leaves_nothing_running() {
         lines.map(Result::unwrap).find_map(|line| fake_vmm::parse_processes(&line)).unwrap()
     });
     let (supervisor, vmm) = tokio::select! {
-        launched = rig.hypervisor.launch(&rig.spec) => panic!("{launched:?}"),
+        launched = rig.hypervisor.launch(&rig.spec, &rig.walk) => panic!("{launched:?}"),
         processes = soon(started) => processes.unwrap(),
     };
     gone(vmm).await;

@@ -10,6 +10,7 @@ use banger_daemon::guest::GuestClient;
 use banger_daemon::hypervisor::detect::Accel;
 use banger_daemon::hypervisor::qemu::{Qemu, QemuOptions};
 use banger_daemon::hypervisor::{Hypervisor, RunningVm, VmmSpec};
+use banger_daemon::step::{Followers, Operation, Walk};
 use banger_link::Magic;
 use banger_proto::guest::ExecRequest;
 use banger_proto::supervisor::{STATE_FILE, SupervisorState};
@@ -30,6 +31,7 @@ pub(crate) struct Rig {
     dir: tempfile::TempDir,
     pub(crate) hypervisor: Qemu,
     pub(crate) spec: VmmSpec,
+    pub(crate) walk: Walk,
     pub(crate) runtime_dir: PathBuf,
 }
 
@@ -83,7 +85,8 @@ impl Rig {
             supervisor: script(&at("supervisor"), &supervisor),
             host_khz: Some(1),
         });
-        Self { dir, hypervisor, spec, runtime_dir }
+        let walk = Followers::default().walk(&"vm", Operation::Start);
+        Self { dir, hypervisor, spec, walk, runtime_dir }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -91,7 +94,7 @@ impl Rig {
     }
 
     pub(crate) async fn launch(&self) -> (Arc<dyn RunningVm>, GuestClient) {
-        let vm = self.hypervisor.launch(&self.spec).await.unwrap();
+        let vm = self.hypervisor.launch(&self.spec, &self.walk).await.unwrap();
         (Arc::clone(&vm), GuestClient::new(vm).within(DEADLINE))
     }
 

@@ -24,6 +24,7 @@ use super::command::render_command;
 use super::handle::{SupervisedVm, describe_exit};
 use super::leftovers;
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
+use crate::step::{Step, Walk};
 use crate::supervise::lines::LineReader;
 
 /// Name that tells the executable which role it plays.
@@ -43,6 +44,7 @@ const REPORT_LIMIT: usize = 64 << 10;
 pub(super) async fn launch(
     options: &QemuOptions,
     spec: &VmmSpec,
+    walk: &Walk,
 ) -> Result<SupervisedVm, HypervisorError> {
     let vm = &spec.vm;
     let dir = options.paths.vm_runtime_dir(vm);
@@ -57,6 +59,7 @@ pub(super) async fn launch(
 
     let (mut child, channel) = start_supervisor(&options.supervisor, &launch_file)
         .map_err(failed(format!("cannot start the supervisor of VM `{vm}`")))?;
+    walk.enter(Step::Report).await;
     let (reader, mut keep) = channel.into_split();
     let mut reports = LineReader::new(reader, REPORT_LIMIT);
     let report = tokio::time::timeout(REPORT_DEADLINE, reports.next_line()).await;
@@ -64,10 +67,13 @@ pub(super) async fn launch(
         Ok(Ok(Some(Ok(LaunchReport::Running(_))))) => {
             // Watched before it is kept: from here on nothing can get lost.
             match SupervisedVm::connect(&dir, vm).await {
-                Ok(handle) => match keep.write_all(KEEP).await {
-                    Ok(()) => return Ok(handle),
-                    Err(error) => HypervisorError::because(supervisor_ended(vm), error),
-                },
+                Ok(handle) => {
+                    walk.enter(Step::Keep).await;
+                    match keep.write_all(KEEP).await {
+                        Ok(()) => return Ok(handle),
+                        Err(error) => HypervisorError::because(supervisor_ended(vm), error),
+                    }
+                }
                 Err(error) => HypervisorError::because(supervisor_ended(vm), error),
             }
         }

@@ -23,6 +23,7 @@ use futures_util::future::BoxFuture;
 
 use super::detect::Accel;
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
+use crate::step::Walk;
 
 /// How much longer than with KVM a boot may take in software.
 const TCG_SLOWNESS: u32 = 6;
@@ -83,9 +84,12 @@ impl Hypervisor for Qemu {
     fn launch<'a>(
         &'a self,
         spec: &'a VmmSpec,
+        walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
-        async { Ok(Arc::new(launch::launch(&self.options, spec).await?) as Arc<dyn RunningVm>) }
-            .boxed()
+        async {
+            Ok(Arc::new(launch::launch(&self.options, spec, walk).await?) as Arc<dyn RunningVm>)
+        }
+        .boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
