@@ -204,6 +204,13 @@ impl Desk {
         self.admit((Ask::Delete { only_down: false, reply }, Span::none()));
     }
 
+    /// Puts a stop that nobody waits for into the queue.
+    pub(crate) fn admit_stop(&mut self) {
+        let (reply, _) = oneshot::channel();
+        let progress = Progress::none();
+        self.admit((Ask::Stop { grace: None, progress, reply }, Span::none()));
+    }
+
     /// Judges a request; true when what is under way has to be cut short for it.
     fn admit(&mut self, asked: Asked) -> bool {
         let request = asked.0.request();

@@ -55,7 +55,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// A driver for a VM that is recorded, and the handle to it. `vmm` is the one that runs, in
-    /// state `Running`.
+    /// state `Running`, or in state `Stopping`, which an earlier daemon left: that stop goes on.
     pub(crate) fn new(
         host: Arc<Host>,
         store: Store,
@@ -66,11 +66,15 @@ impl Driver {
     ) -> (Self, VmHandle) {
         let rest = match record.state {
             VmState::Created => None,
-            VmState::Running { .. } => Some(Rest::Running),
+            VmState::Running { .. } | VmState::Stopping => Some(Rest::Running),
             _ => Some(Rest::Down),
         };
         let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
-        let (desk, handle) = Desk::open(host, shown, rest);
+        let stopping = vm.record.state == VmState::Stopping;
+        let (mut desk, handle) = Desk::open(host, shown, rest);
+        if stopping {
+            desk.admit_stop();
+        }
         let health = vm.guest().map(HealthFeed::start);
         (Self { vm, desk, registry, health, lifeline: None }, handle)
     }

@@ -37,16 +37,18 @@ fn judge(record: &VmRecord, alive: bool) -> Verdict {
             Verdict::Remove
         }
         _ if record.ephemeral => Verdict::Remove,
-        VmState::Running { .. } if alive => Verdict::Adopt,
+        // Its guest was asked to power off, or is going to be: what it has not written yet is
+        // not lost for it.
+        VmState::Running { .. } | VmState::Stopping if alive => Verdict::Adopt,
         _ => Verdict::Down,
     }
 }
 
 /// A VM that is there after recovery.
 pub(crate) struct Recovered {
-    /// Its record, in state `Running`, `Stopped` or `Error`.
+    /// Its record, in state `Running`, `Stopping`, `Stopped` or `Error`.
     pub(crate) record: VmRecord,
-    /// Its VMM, in state `Running`.
+    /// Its VMM, in state `Running` or `Stopping`.
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
 }
 
@@ -163,7 +165,9 @@ mod tests {
             (running(), true, false, true, Verdict::Adopt),
             (running(), true, false, false, Verdict::Down),
             (running(), true, true, true, Verdict::Remove),
-            (VmState::Stopping, true, false, true, Verdict::Down),
+            (VmState::Stopping, true, false, true, Verdict::Adopt),
+            (VmState::Stopping, true, false, false, Verdict::Down),
+            (VmState::Stopping, true, true, true, Verdict::Remove),
             (stopped(), true, false, false, Verdict::Down),
             (stopped(), true, true, false, Verdict::Remove),
             (error(), false, false, false, Verdict::Down),
