@@ -177,12 +177,23 @@ impl Home {
     }
 
     /// Starts `banger` with `args` and lets it run.
+    #[must_use]
+    pub fn spawn_banger<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Child {
+        self.spawn_banger_with(args, &[])
+    }
+
+    /// The same with more in its environment.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn spawn_banger<I: IntoIterator<Item: AsRef<OsStr>>>(&self, args: I) -> Child {
+    pub fn spawn_banger_with<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        args: I,
+        env: &[(&str, &Path)],
+    ) -> Child {
         self.banger_command(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// A process that belongs to a home.
@@ -50,12 +52,24 @@ pub(crate) fn end_processes(home: &Path) {
 /// # Panics
 /// When there is none, or it does not go within half a minute.
 pub fn kill_and_wait(pid: i32) {
-    let pid = Pid::from_raw(pid).expect("a pid");
-    let process = pidfd_open(pid, PidfdFlags::empty()).expect("a process");
+    let process = open_process(pid).expect("a process");
     pidfd_send_signal(&process, Signal::KILL).expect("kill");
-    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
-    let gone = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
-    assert_eq!(gone, Ok(1), "process {pid:?} does not end");
+    assert!(ends_within(&process, Duration::from_secs(30)), "process {pid} does not end");
+}
+
+/// Whether the process `pid` is gone, or goes within `patience`.
+#[must_use]
+pub fn is_gone_within(pid: i32, patience: Duration) -> bool {
+    open_process(pid).is_none_or(|process| ends_within(&process, patience))
+}
+
+fn open_process(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+fn ends_within(process: &OwnedFd, patience: Duration) -> bool {
+    let patience = Timespec::try_from(patience).expect("seconds");
+    poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)) == Ok(1)
 }
 
 /// Every file and directory under `dir`.

@@ -29,7 +29,7 @@ pub use changes::Changes;
 pub use gate::Gate;
 pub use home::{Home, Ran};
 pub use image::OciImage;
-pub use leftovers::{files, kill_and_wait};
+pub use leftovers::{files, is_gone_within, kill_and_wait};
 pub use oci::Sample;
 pub use registry::Registry;
 pub use repository::Repository;
