@@ -2,7 +2,7 @@
 
 use std::thread::JoinHandle;
 
-use banger_daemon::lifecycle::Daemon;
+use banger_daemon::lifecycle::{Daemon, build_runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -38,10 +38,7 @@ impl TestDaemon {
         let (ready, is_ready) = oneshot::channel();
         let (stopping, killed) = (stop.clone(), kill.clone());
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = build_runtime().expect("a runtime");
             let life = async {
                 let daemon = Daemon::open(host, owner, "test".to_owned()).await.expect("a daemon");
                 let _ = ready.send(());

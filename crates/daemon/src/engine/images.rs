@@ -1,5 +1,6 @@
 //! Images, as far as VMs have a say in them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -161,13 +162,13 @@ impl Engine {
     async fn try_collect_images(&self) -> Result<Pruned, Problem> {
         let store = self.inner.store.clone();
         let paths = self.inner.host.paths.clone();
-        let used = async move || {
+        let used = move || {
             // Looked at before the records: one that is made meanwhile is in neither.
             let seen = orphans::observe_dirs(&paths).map_err(|error| {
                 Problem::new(Code::OperationFailed, "cannot look for disks of VMs").because(&error)
             })?;
-            let records = store.load_vms().await?;
-            let known: Vec<VmId> = records.iter().map(|record| record.id().clone()).collect();
+            let records = store.load_vms_blocking()?;
+            let known: BTreeSet<VmId> = records.iter().map(|record| record.id().clone()).collect();
             // A disk without a record, as a lost database leaves it, may lie over any file.
             if seen.unknown_to(&known).next().is_some() {
                 return Ok(None);

@@ -350,20 +350,22 @@ impl Images {
     /// from; it is asked while no image can be replaced. It says nothing while a VM is being made
     /// whose file is not known yet: then all are kept, for that VM's end is the next occasion.
     ///
+    /// All of it is one piece of blocking work: who held the lock and then had to wait for a thread
+    /// could wait for those that wait for the lock.
+    ///
     /// # Errors
     /// When `used` fails, or the index cannot be read.
     pub async fn collect(
         &self,
-        used: impl AsyncFnOnce() -> Result<Option<Vec<PathBuf>>, Problem>,
+        used: impl FnOnce() -> Result<Option<Vec<PathBuf>>, Problem> + Send + 'static,
     ) -> Result<Pruned, Problem> {
-        let index = self.index().clone();
-        let held = blocking(move || index.lock()).await.map_err(|source| lost("", source))?;
-        let held = held.map_err(ImageError::from)?;
-        let Some(used) = used().await? else { return Ok(Pruned::default()) };
         let (index, state_dir) = (self.index().clone(), self.state_dir.clone());
-        let removed =
-            blocking(move || collect::remove_unused(&index, &held, &state_dir, &used)).await;
-        Ok(removed.map_err(|source| lost("", source))??)
+        let collected = blocking(move || {
+            let held = index.lock().map_err(ImageError::from)?;
+            let Some(used) = used()? else { return Ok(Pruned::default()) };
+            Ok(collect::remove_unused(&index, &held, &state_dir, &used)?)
+        });
+        collected.await.map_err(|source| lost("", source))?
     }
 
     /// Removes what killed work left and the layers in the cache, and tells how much it was. What

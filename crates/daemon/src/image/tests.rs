@@ -165,10 +165,11 @@ async fn an_archive_becomes_an_image() {
     assert_eq!((replaced.kernel_ref.as_deref(), &*replaced.description), (Some("own"), "mine own"));
     // The old file is kept for whoever uses it.
     assert!(image.path.is_file());
-    let kept = place.images.collect(async || Ok(Some(vec![image.path.clone()]))).await.unwrap();
+    let used = vec![image.path.clone()];
+    let kept = place.images.collect(move || Ok(Some(used))).await.unwrap();
     assert_eq!(kept.files, 0);
-    assert_eq!(place.images.collect(async || Ok(None)).await.unwrap().files, 0);
-    assert_eq!(place.images.collect(async || Ok(Some(vec![]))).await.unwrap().files, 1);
+    assert_eq!(place.images.collect(|| Ok(None)).await.unwrap().files, 0);
+    assert_eq!(place.images.collect(|| Ok(Some(vec![]))).await.unwrap().files, 1);
     assert!(!image.path.exists() && replaced.path.is_file());
 }
 
@@ -266,7 +267,7 @@ async fn a_registered_file_stays_where_it_is_until_promoted() {
     let again = place.images.promote("own", &Progress::none()).await;
     assert!(matches!(again, Err(ImageError::NotRegistered(_))));
     place.images.delete("own").await.unwrap();
-    place.images.collect(async || Ok(Some(vec![]))).await.unwrap();
+    place.images.collect(|| Ok(Some(vec![]))).await.unwrap();
     assert!(own.is_file() && !promoted.path.exists());
 }
 

@@ -189,11 +189,7 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
         tracing::warn!("{warning}");
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "daemon starts");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build()
-        .map_err(LifecycleError::Runtime)?;
+    let runtime = build_runtime().map_err(LifecycleError::Runtime)?;
     let build = build_identity(&options.executable);
     let host = build_host(&options, config);
     let ended = runtime.block_on(async {
@@ -212,6 +208,18 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     // Given back by the end of the process and not before: that work may still be under way.
     std::mem::forget(lock);
     ended
+}
+
+/// The runtime of a daemon. A test's daemon has the same: work that waits for a thread while it
+/// holds what other threads wait for does so there, too.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
 }
 
 /// Everything VMs are made with, from the surroundings and the configuration.

@@ -39,7 +39,7 @@ pub(crate) struct Seen(Vec<VmDir>);
 
 impl Seen {
     /// The directories of VMs that are not in `known`.
-    pub(crate) fn unknown_to(&self, known: &[VmId]) -> impl Iterator<Item = &Path> {
+    pub(crate) fn unknown_to(&self, known: &BTreeSet<VmId>) -> impl Iterator<Item = &Path> {
         let unknown = self.0.iter().filter(|dir| !known.contains(&dir.vm));
         unknown.map(|dir| dir.path.as_path())
     }

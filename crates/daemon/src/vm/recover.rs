@@ -3,6 +3,7 @@
 //! For every recorded VM the supervisor is asked; [`judge`] says what follows, and the intents
 //! in the record say what there may be to take away. Directories without a record are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use banger_proto::api::EndReason;
@@ -61,7 +62,7 @@ pub(crate) async fn recover(
     store: &Store,
 ) -> Result<Vec<Recovered>, crate::store::StoreError> {
     let records = store.load_vms().await?;
-    let known: Vec<VmId> = records.iter().map(|record| record.id().clone()).collect();
+    let known: BTreeSet<VmId> = records.iter().map(|record| record.id().clone()).collect();
     let recovered = join_all(records.into_iter().map(|record| recover_one(host, store, record)));
     let recovered = recovered.await.into_iter().flatten().collect();
     tell_orphans(host, &known);
@@ -133,7 +134,7 @@ async fn save(store: &Store, record: &VmRecord) {
 }
 
 /// Tells what belongs to no VM; see [`orphans`] why it is not removed.
-fn tell_orphans(host: &Host, known: &[VmId]) {
+fn tell_orphans(host: &Host, known: &BTreeSet<VmId>) {
     match orphans::observe_dirs(&host.paths) {
         Ok(seen) => {
             for dir in seen.unknown_to(known) {

@@ -1,6 +1,7 @@
 //! The daemon from the outside: real HTTP on a real socket, a real database, real files; only
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
+mod crowd;
 mod failures;
 mod garbage;
 mod image_config;
