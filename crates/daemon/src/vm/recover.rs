@@ -45,6 +45,12 @@ fn judge(record: &VmRecord, alive: bool) -> Verdict {
     }
 }
 
+/// Pure: whether by its record a VM has no VMM and is what it shall be.
+fn is_at_rest(record: &VmRecord) -> bool {
+    let down = matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. });
+    down && !record.ephemeral && !record.intents.contains(&Intent::Vmm)
+}
+
 /// A VM that is there after recovery.
 pub(crate) struct Recovered {
     /// Its record, in state `Running`, `Stopping`, `Stopped` or `Error`.
@@ -70,6 +76,10 @@ pub(crate) async fn recover(
 }
 
 async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> Option<Recovered> {
+    // Most VMs, and each write to the database waits for the disk: a start has no time for that.
+    if is_at_rest(&record) && !host.paths.vm_runtime_dir(record.id()).exists() {
+        return Some(Recovered { record, vmm: None });
+    }
     let name = record.plan.name.clone();
     let walk = host.followers.walk(&name, Operation::Recover);
     let looked = if record.intents.contains(&Intent::Vmm) {
