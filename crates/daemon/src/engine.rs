@@ -15,6 +15,7 @@ mod images;
 mod insight;
 mod kernels;
 mod life;
+mod unused;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ struct Inner {
     /// Held while a name is chosen and recorded, so that two requests do not choose the same.
     naming: tokio::sync::Mutex<()>,
     drivers: TaskTracker,
+    /// Wakes who removes what no VM needs any more.
+    unused: tokio::sync::Notify,
     stopping: CancellationToken,
     started_at: Timestamp,
 }
@@ -108,6 +111,7 @@ impl Engine {
                 news: News::default(),
                 naming: tokio::sync::Mutex::default(),
                 drivers: TaskTracker::new(),
+                unused: tokio::sync::Notify::new(),
                 stopping: CancellationToken::new(),
                 started_at: Timestamp::now(),
             }),
@@ -117,12 +121,13 @@ impl Engine {
             let ended = engine.clone();
             engine.inner.drivers.spawn(async move {
                 driver.run().await;
-                ended.collect_images().await;
+                ended.collect_unused_later();
             });
         }
-        let Inner { host, registry, .. } = &*engine.inner;
+        let Inner { host, registry, drivers, .. } = &*engine.inner;
         host.kernels.settle(registry.kernels_in_use()).await;
         engine.collect_images().await;
+        drivers.spawn(engine.clone().collect_unused_when_asked());
         Ok(engine)
     }
 
@@ -176,7 +181,7 @@ impl Engine {
                     // The driver owns VM and order now, and answers; the stream ends with it.
                     drop(progress);
                     driver.create_and_run(order).await;
-                    engine.collect_images().await;
+                    engine.collect_unused_later();
                 }
                 Err(problem) => progress.send(Event::Failed { problem }),
             }

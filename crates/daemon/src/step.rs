@@ -91,8 +91,6 @@ pub enum Step {
     RemoveDisk,
     /// The record is removed, which frees the name.
     Forget,
-    /// What only this VM needed is removed: kernels that were replaced.
-    Collect,
     /// The state that the VM is in now is recorded.
     Settle,
     /// The guest's answer to a command's start is waited for.
@@ -120,7 +118,6 @@ impl Step {
             Self::CleanUp => "clean-up",
             Self::RemoveDisk => "remove-disk",
             Self::Forget => "forget",
-            Self::Collect => "collect",
             Self::Settle => "settle",
             Self::Command => "command",
             Self::Answer => "answer",

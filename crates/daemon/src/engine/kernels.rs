@@ -75,15 +75,15 @@ impl Engine {
             return Err(KernelError::InUse { name: name.to_owned(), vms }.into());
         }
         host.kernels.delete(name).await?;
-        host.kernels.remove_unused(self.inner.registry.kernels_in_use()).await;
+        self.remove_unused_kernels().await;
         Ok(view)
     }
 
     /// The kernel that was just taken in, for the last event. What it lacks is told, and what it
     /// replaced goes, where no VM needs it.
     async fn kernel_ready(&self, name: &str, notice: impl Fn(String)) -> Result<Event, Problem> {
-        let Inner { host, registry, .. } = &*self.inner;
-        host.kernels.remove_unused(registry.kernels_in_use()).await;
+        let host = &self.inner.host;
+        self.remove_unused_kernels().await;
         let kernel = host.kernels.find(name).await?.ok_or_else(|| vanished("kernel", name))?;
         match kernel.check(host.hypervisor.features().machine) {
             Ok(text) => text.into_iter().for_each(notice),

@@ -112,9 +112,6 @@ impl Vm {
         self.store.remove_vm(self.record.id().clone()).await?;
         registry.remove(self.record.id());
         self.news.tell_deleted(&self.record);
-        self.walk.enter(Step::Collect).await;
-        // It may have been the last one that was made with an older kernel.
-        self.host.kernels.remove_unused(registry.kernels_in_use()).await;
         Ok(())
     }
 
