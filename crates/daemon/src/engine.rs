@@ -176,7 +176,7 @@ impl Engine {
         let engine = self.clone();
         let creation = async move {
             let progress = order.progress.clone();
-            match engine.plan_and_record(asked, order).await {
+            match Box::pin(engine.plan_and_record(asked, order)).await {
                 Ok((driver, order)) => {
                     // The driver owns VM and order now, and answers; the stream ends with it.
                     drop(progress);
@@ -260,13 +260,13 @@ impl Engine {
         (order, Work { events: Some(events), _cancel: None })
     }
 
-    fn register(&self, record: VmRecord, vmm: Option<Arc<dyn RunningVm>>) -> Driver {
+    fn register(&self, record: VmRecord, vmm: Option<Arc<dyn RunningVm>>) -> Box<Driver> {
         let Inner { host, store, registry, news, .. } = &*self.inner;
         let id = record.id().clone();
         let (host, store, registry) = (Arc::clone(host), store.clone(), registry.clone());
         let (driver, handle) = Driver::new(host, store, registry, record, vmm, news.clone());
         self.inner.registry.insert(id, handle);
-        driver
+        Box::new(driver)
     }
 
     /// Names that are taken.

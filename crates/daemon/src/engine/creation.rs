@@ -21,7 +21,7 @@ impl Engine {
         &self,
         asked: CreateVm,
         order: Order,
-    ) -> Result<(Driver, Order), Problem> {
+    ) -> Result<(Box<Driver>, Order), Problem> {
         let host = &self.inner.host;
         host.hypervisor
             .check()

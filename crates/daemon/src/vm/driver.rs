@@ -80,16 +80,17 @@ impl Driver {
     }
 
     /// Makes the VM, then drives it.
-    pub(crate) async fn create_and_run(mut self, order: Order) {
-        self.create(order).await;
+    pub(crate) async fn create_and_run(mut self: Box<Self>, order: Order) {
+        // What the making takes is given back: a VM rests for most of its life, and there are many.
+        Box::pin(self.create(order)).await;
         self.run().await;
     }
 
     /// Drives the VM until it is deleted, or nobody holds its handle and nothing is under way.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         loop {
             while let Some((ask, span)) = self.desk.take() {
-                self.perform(ask).instrument(span).await;
+                Box::pin(self.perform(ask)).instrument(span).await;
             }
             if self.desk.is_gone() || !self.idle().await {
                 break;
