@@ -19,6 +19,7 @@ use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -235,9 +236,12 @@ impl Driver {
         self.vm.settle(VmState::Stopping).await;
         let cut = CancellationToken::new();
         self.vm.walk.enter(Step::PowerOff).await;
+        let asked = Instant::now();
         let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
         let ended = exit.as_ref().map_or(EndReason::Killed, ended_by);
-        tracing::info!(vm = %self.vm.name(), ?ended, "VM stopped");
+        // Its guest's share of a stop, all of it, which nothing here can make shorter.
+        let guest_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(vm = %self.vm.name(), ?ended, guest_ms, "VM stopped");
         let down = self.rest_down(VmState::Stopped { ended }).await;
         if down.is_ok() {
             stage.finish();
