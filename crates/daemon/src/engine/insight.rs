@@ -102,6 +102,7 @@ impl Engine {
             interval,
             end: stopping.clone(),
             last: None,
+            guests: Default::default(),
         })
     }
 

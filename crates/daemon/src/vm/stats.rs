@@ -2,7 +2,9 @@
 //!
 //! Both count from a start, so what is shown is the difference of two looks. Nothing is looked
 //! at while nobody asks, and nobody who reads slowly holds anything up: the next look is made
-//! when the last report was taken.
+//! when the last report was taken. Nor does a guest that hangs: see `guests`.
+
+mod guests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use banger_proto::api::{GuestUse, HostStats, ProcessStats, StatsReport, Usage, VmStats};
 use banger_proto::guest::GuestStats;
 use banger_proto::{ByteSize, VmId};
-use futures_util::future::join_all;
+use guests::Guests;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::supervise::identity::{ProcessIdentity, ProcessUse};
 
-/// How long an agent may take; of one that takes longer, there is nothing to show.
+/// How long an agent may take until it is asked again.
 const GUEST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Reports, one look after the other.
@@ -40,6 +42,8 @@ pub struct StatsFeed {
     pub(crate) end: CancellationToken,
     /// The last look.
     pub(crate) last: Option<Look>,
+    /// What guests were asked.
+    pub(crate) guests: Guests,
 }
 
 impl StatsFeed {
@@ -65,7 +69,7 @@ impl StatsFeed {
         report
     }
 
-    async fn look(&self) -> Look {
+    async fn look(&mut self) -> Look {
         let wanted = |handle: &VmHandle| {
             let shown = handle.shown.borrow();
             self.only.as_ref().is_none_or(|only| only.contains(shown.record.id()))
@@ -79,9 +83,10 @@ impl StatsFeed {
         let at = Instant::now();
         // The host's side of all first, at one moment; guests answer when they do.
         let hosts: Vec<_> = shown.iter().map(observe_host).collect();
-        let guests = join_all(shown.iter().map(observe_guest)).await;
-        let vms = shown.into_iter().zip(hosts).zip(guests).map(|((shown, host), guest)| {
+        let mut guests = self.guests.look(shown.iter().filter_map(plan_question)).await;
+        let vms = shown.into_iter().zip(hosts).map(|(shown, host)| {
             let disk = observe_used(&files::disk(&self.host.paths, shown.record.id()));
+            let guest = guests.remove(shown.record.id());
             VmLook { disk_used: disk.unwrap_or_default(), shown, host, guest }
         });
         Look { at, vms: vms.collect() }
@@ -116,15 +121,22 @@ fn observe_host(shown: &Shown) -> Option<HostLook> {
     Some(HostLook { vmm: look(processes.vmm)?, supervisor: look(processes.supervisor)? })
 }
 
-async fn observe_guest(shown: &Shown) -> Option<GuestStats> {
+/// What to ask the guest of a VM, if it has one that can be asked.
+fn plan_question(
+    shown: &Shown,
+) -> Option<(VmId, impl Future<Output = Option<GuestStats>> + use<>)> {
     let vmm = shown.vmm.clone().filter(|_| shown.record.state.runs_commands())?;
-    let stats = GuestClient::new(vmm).within(GUEST_DEADLINE).stats().await;
-    stats
-        .inspect_err(|error| {
-            let error: &dyn std::error::Error = error;
-            tracing::debug!(vm = %shown.record.plan.name, error, "no numbers from the guest");
-        })
-        .ok()
+    let name = shown.record.plan.name.clone();
+    let ask = async move {
+        let stats = GuestClient::new(vmm).within(GUEST_DEADLINE).stats().await;
+        stats
+            .inspect_err(|error| {
+                let error: &dyn std::error::Error = error;
+                tracing::debug!(vm = %name, error, "no numbers from the guest");
+            })
+            .ok()
+    };
+    Some((shown.record.id().clone(), ask))
 }
 
 /// What was used between two looks.
