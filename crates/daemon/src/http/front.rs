@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -64,6 +65,9 @@ pub(super) async fn front(
         if let Err(problem) = check(&api, peer, request.headers()) {
             return Failed(problem).into_response();
         }
+        if let Some(full) = peer.full {
+            return Failed(full.into()).into_response();
+        }
         request.extensions_mut().insert(op.clone());
         request.extensions_mut().insert(in_flight.clone());
         next.run(request).await
@@ -74,6 +78,10 @@ pub(super) async fn front(
         response = problem.number(op.clone());
     }
     let headers = response.headers_mut();
+    if peer.full.is_some() {
+        // Somebody else may want to hear it.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(VERSION_HEADER, HeaderValue::from(API_VERSION));
     if let Ok(op) = HeaderValue::from_str(op.as_str()) {
         headers.insert(OP_ID_HEADER, op);

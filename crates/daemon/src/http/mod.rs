@@ -5,12 +5,14 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
 //! | `vms`, `exec`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
 mod daemon;
+mod door;
 mod events;
 mod exec;
 mod front;
@@ -32,6 +34,7 @@ use utoipa::openapi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use door::{Door, Full};
 pub use front::Requests;
 
 use crate::engine::Engine;
@@ -56,23 +59,28 @@ pub struct Api {
 struct Peer {
     /// User id; absent when the kernel would not tell.
     uid: Option<u32>,
+    /// Why it is not served, if it is not.
+    full: Option<Full>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+impl Connected<IncomingStream<'_, Door>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        let visitor = stream.io();
+        Self { uid: visitor.uid(), full: visitor.full }
     }
 }
 
-/// Answers requests on `listener` until `api.stop` is set off and the requests under way are
-/// answered.
+/// Answers requests on `listener`, in a process that may have `open_files`, until `api.stop` is set
+/// off and the requests under way are answered.
 ///
 /// # Errors
 /// When the socket fails.
-pub async fn serve(listener: UnixListener, api: Api) -> std::io::Result<()> {
+pub async fn serve(listener: UnixListener, open_files: u64, api: Api) -> std::io::Result<()> {
     let stop = api.stop.clone();
     let app = router(api).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(Door::new(listener, open_files), app)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 fn router(api: Api) -> Router {

@@ -14,6 +14,7 @@
 mod announce;
 mod companion;
 mod directories;
+mod limits;
 mod listen;
 mod lock;
 mod log;
@@ -188,6 +189,7 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    limits::raise_open_files();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "daemon starts");
     let runtime = build_runtime().map_err(LifecycleError::Runtime)?;
     let build = build_identity(&options.executable);
@@ -281,7 +283,7 @@ impl Daemon {
         let requests = Requests::default();
         let api = Api { engine: engine.clone(), owner, requests, stop: stop.clone(), build };
         let (incoming, bound) = listener.into_parts();
-        let mut serving = std::pin::pin!(serve(incoming, api));
+        let mut serving = std::pin::pin!(serve(incoming, limits::observe_open_files(), api));
         let served = tokio::select! {
             served = &mut serving => served,
             () = stop.cancelled() => {
