@@ -1,7 +1,9 @@
 //! The stream: a zstd-compressed tar of `.git` and the working tree.
 //!
-//! A blocking task reads files and compresses; chunks go through a short queue, so that memory
-//! stays bounded however slow the guest is. Dropping [`Chunks`] ends the task at its next chunk.
+//! A thread reads files and compresses; chunks go through a short queue, so that memory stays
+//! bounded however slow the guest is. Dropping [`Chunks`] ends the thread at its next chunk. It is
+//! none of the runtime's: those are few and for what is brief, and this one is as slow as its
+//! guest, which may have stopped taking anything.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -14,8 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use banger_proto::api::VmWorkspace;
 use rustix::fs::Stat;
 use tar::{Builder, EntryType, Header};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::error::WorkspaceError;
 use super::git::Git;
@@ -46,7 +47,8 @@ pub struct Archive {
 #[derive(Debug)]
 pub struct Chunks {
     queue: mpsc::Receiver<Vec<u8>>,
-    task: Option<JoinHandle<Result<(), WorkspaceError>>>,
+    /// Says how the writing ended, once nothing of it is left.
+    ended: Option<oneshot::Receiver<Result<(), WorkspaceError>>>,
     files: u64,
     done: Arc<AtomicU64>,
     top: PathBuf,
@@ -72,7 +74,7 @@ impl Archive {
         describe(&self.git, &self.metadata.head)
     }
 
-    /// Starts writing; needs a tokio runtime.
+    /// Starts writing.
     #[must_use]
     pub fn stream(self) -> Chunks {
         let (sender, queue) = mpsc::channel(QUEUE);
@@ -80,11 +82,19 @@ impl Archive {
         let counter = Arc::clone(&done);
         let top = self.git.top_level.clone();
         let files = u64::try_from(self.metadata.paths.len()).unwrap_or(u64::MAX);
-        let task = tokio::task::spawn_blocking(move || {
+        let (told, ended) = oneshot::channel();
+        let write = move || {
             let out = Outlet { sender, chunk: Vec::with_capacity(CHUNK) };
-            write_archive(&self, out, &counter)
-        });
-        Chunks { queue, task: Some(task), files, done, top }
+            let written = write_archive(&self, out, &counter);
+            drop(self);
+            // Whoever gave the stream up does not want to know.
+            let _ = told.send(written);
+        };
+        if let Err(error) = std::thread::Builder::new().name("workspace".to_owned()).spawn(write) {
+            // The stream then ends before it began, as an error.
+            tracing::error!(%error, "no thread for a workspace");
+        }
+        Chunks { queue, ended: Some(ended), files, done, top }
     }
 }
 
@@ -98,9 +108,9 @@ impl Chunks {
         if let Some(chunk) = self.queue.recv().await {
             return Ok(Some(chunk));
         }
-        match self.task.take() {
+        match self.ended.take() {
             None => Ok(None),
-            Some(task) => match task.await {
+            Some(ended) => match ended.await {
                 Ok(result) => result.map(|()| None),
                 Err(_) => Err(WorkspaceError::Interrupted(self.top.clone())),
             },
@@ -112,8 +122,8 @@ impl Chunks {
     pub fn abandon(self) -> impl Future<Output = ()> {
         drop(self.queue);
         async move {
-            if let Some(task) = self.task {
-                let _ = task.await;
+            if let Some(ended) = self.ended {
+                let _ = ended.await;
             }
         }
     }

@@ -441,13 +441,40 @@ async fn work_goes_on_in_the_guest() {
     assert_eq!(guest.git(&["rev-list", "--count", "HEAD"]).await, b"2\n");
 }
 
+/// More than the queue of a stream takes, however well it is compressed.
+fn noise() -> Vec<u8> {
+    (0..2_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect()
+}
+
+#[test]
+fn guests_that_take_nothing_hold_no_thread_of_the_runtime() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let host = Host::with_history().await;
+        host.write("noise", noise());
+        host.commit().await;
+        let temp = tempfile::tempdir().unwrap();
+        let mut begun = Vec::new();
+        for _ in 0..2 {
+            let source = host.inspect().await.unwrap();
+            let archive = source.archive(TRACKED, temp.path());
+            let archive = tokio::time::timeout(Duration::from_secs(60), archive).await;
+            let mut chunks = archive.expect("a thread to prepare with").unwrap().stream();
+            assert!(chunks.next().await.unwrap().is_some());
+            begun.push(chunks);
+        }
+        for chunks in begun {
+            chunks.abandon().await;
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_dropped_stream_leaves_nothing() {
     let host = Host::with_history().await;
     host.write("large", vec![7; 1 << 20]);
-    let noise: Vec<u8> =
-        (0..2_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
-    host.write("noise", noise);
+    host.write("noise", noise());
     host.commit().await;
     let temp = tempfile::tempdir().unwrap();
     let source = host.inspect().await.unwrap();
