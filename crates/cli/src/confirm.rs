@@ -1,6 +1,6 @@
 //! Asking a person before something that cannot be taken back.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use crate::errors::CliError;
 use crate::signals::Signals;
@@ -21,8 +21,7 @@ pub(crate) async fn confirm(
     question: &str,
 ) -> Result<bool, CliError> {
     let gone = |error: &io::Error| CliError::failure("cannot ask on this terminal").because(error);
-    let mut stderr = io::stderr();
-    write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).map_err(|e| gone(&e))?;
+    ui.prompt(format!("{question} [y/N] ")).map_err(|error| gone(&error))?;
     let answer = signals.race(async {
         let mut input = Input::open();
         let mut answer = [0; MAX_ANSWER];

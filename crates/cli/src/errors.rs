@@ -4,9 +4,10 @@
 
 use std::io;
 
+use banger_proto::harmless::render_text;
 use banger_proto::{Code, OpId, Problem, exit_code};
 
-use crate::ui::Ui;
+use crate::ui::{Styled, Ui};
 
 /// What a command ends with: its exit code or a failure to show.
 pub(crate) type Outcome = Result<u8, CliError>;
@@ -130,7 +131,7 @@ impl CliError {
     pub(crate) fn show(&self, ui: &Ui) {
         match self.kind {
             Kind::BrokenPipe | Kind::Reported => {}
-            kind => ui.note(&render_problem(&self.problem, kind == Kind::Failure, ui)),
+            kind => ui.note(render_problem(&self.problem, kind == Kind::Failure, ui)),
         }
     }
 }
@@ -144,27 +145,20 @@ impl From<Problem> for CliError {
 }
 
 /// A failure as text: headline, causes, hints, operation.
-fn render_problem(problem: &Problem, labelled: bool, ui: &Ui) -> String {
-    let mut text = ui.red("banger:");
-    text.push(' ');
+fn render_problem(problem: &Problem, labelled: bool, ui: &Ui) -> Styled {
+    let mut text = ui.red("banger:").then(" ");
     if let Some(label) = label(&problem.code).filter(|_| labelled) {
-        text.push_str(label);
-        text.push_str(": ");
+        text = text.then(label).then(": ");
     }
-    text.push_str(&indented(&problem.message));
+    text = text.then(indented(&problem.message));
     for cause in &problem.causes {
-        text.push_str("\n  caused by: ");
-        text.push_str(&indented(cause));
+        text = text.then("\n  caused by: ").then(indented(cause));
     }
     for hint in &problem.hints {
-        text.push_str("\n  ");
-        text.push_str(&ui.cyan("hint:"));
-        text.push(' ');
-        text.push_str(&indented(hint));
+        text = text.then("\n  ").then(ui.cyan("hint:")).then(" ").then(indented(hint));
     }
     if let Some(op_id) = &problem.op_id {
-        text.push('\n');
-        text.push_str(&ui.dim(&format!("  (op {op_id})")));
+        text = text.then("\n").then(ui.dim(&format!("  (op {op_id})")));
     }
     text
 }
@@ -184,10 +178,10 @@ fn label(code: &Code) -> Option<&str> {
     }
 }
 
-/// Later lines (a console's tail) stand under the first. Control characters go: such text can
-/// come from a guest, and a terminal obeys them.
+/// Later lines (a console's tail) stand under the first. Made harmless before it is indented:
+/// what becomes a line of its own by that would look like one of ours.
 fn indented(text: &str) -> String {
-    crate::ui::printable(text).trim_end().replace('\n', "\n    ")
+    render_text(text).trim_end().replace('\n', "\n    ")
 }
 
 #[cfg(test)]
@@ -195,7 +189,7 @@ mod tests {
     use super::*;
 
     fn render(problem: Problem) -> String {
-        render_problem(&problem, true, &Ui::plain())
+        render_problem(&problem, true, &Ui::plain()).as_str().to_owned()
     }
 
     #[test]
@@ -215,12 +209,13 @@ mod tests {
     #[test]
     fn guests_cannot_drive_the_terminal() {
         let problem = Problem::new(Code::OperationFailed, "the guest died")
-            .cause("console:\n\x1b[2Jpanic\r\nend\x07");
+            .cause("console:\n\x1b[2Jpanic\rbanger: all is well\r\nend\x07");
         insta::assert_snapshot!(render(problem), @r"
         banger: the guest died
           caused by: console:
-            ?[2Jpanic
-            end?
+            panic
+            banger: all is well
+            end�
         ");
     }
 

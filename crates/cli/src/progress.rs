@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use banger_proto::ByteSize;
 use banger_proto::api::{Event, Stage};
+use banger_proto::harmless::render_line;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -12,7 +13,7 @@ use crate::client::Events;
 use crate::cmd::Context;
 use crate::errors::CliError;
 use crate::signals::Signals;
-use crate::ui::{Ui, printable};
+use crate::ui::{Styled, Ui};
 
 /// Time between two plain lines about the same work.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
@@ -153,10 +154,10 @@ impl Progress {
 
     /// Says something of little weight, where anything is said.
     pub(crate) fn remark(&self, text: &str) {
-        self.line(&self.ui.dim(text));
+        self.line(self.ui.dim(text));
     }
 
-    fn line(&self, text: &str) {
+    fn line(&self, text: impl Into<Styled>) {
         match &self.look {
             Look::Silent => {}
             Look::Live { bar: Some(bar), .. } => bar.suspend(|| self.ui.note(text)),
@@ -166,17 +167,17 @@ impl Progress {
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Planned { spec, .. } => self.line(&format!("spec: {}", printable(spec))),
+            Event::Planned { spec, .. } => self.line(format!("spec: {spec}")),
             Event::StageStarted { stage } => self.begin(stage_text(*stage)),
             Event::StageFinished { stage, millis } => {
                 self.clear();
                 if let Look::Plain { .. } = self.look {
                     let text = stage_text(*stage);
-                    self.line(&format!("{text}: done in {}", render_seconds(*millis)));
+                    self.line(format!("{text}: done in {}", render_seconds(*millis)));
                 }
             }
             Event::Progress { label, done, total } => self.advance(label, *done, *total),
-            Event::Notice { text } => self.line(&format!("note: {}", printable(text))),
+            Event::Notice { text } => self.line(format!("note: {text}")),
             // The last events, which `follow` keeps.
             Event::VmReady { .. }
             | Event::ImageReady { .. }
@@ -186,7 +187,7 @@ impl Progress {
     }
 
     fn advance(&mut self, label: &str, done: u64, total: Option<u64>) {
-        let label = printable(label).replace('\n', " ");
+        let label = render_line(label);
         match &mut self.look {
             Look::Silent => {}
             Look::Plain { doing, last } => {

@@ -1,8 +1,7 @@
 //! Tables and listings: borderless, two spaces between columns, `-` in empty cells.
 
+use banger_proto::harmless::render_line;
 use comfy_table::{ContentArrangement, Table, presets};
-
-use crate::ui::printable;
 
 /// Renders rows under their headings, without trailing blanks or a last line end.
 pub(crate) fn render_table(
@@ -32,7 +31,7 @@ pub(crate) fn render_pairs<L: AsRef<str>>(pairs: impl IntoIterator<Item = (L, St
 }
 
 fn cell(text: String) -> String {
-    if text.is_empty() { "-".to_owned() } else { printable(&text).replace('\n', " ") }
+    if text.is_empty() { "-".to_owned() } else { render_line(&text) }
 }
 
 #[cfg(test)]

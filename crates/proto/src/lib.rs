@@ -11,6 +11,7 @@
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
 //! | [`id`], [`name`], [`image_name`], [`size`] | the words all of them share |
+//! | [`harmless`] | the words of guests and images on their way to a terminal |
 //! | [`oci`] | names of images in registries, digests |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
 
@@ -18,6 +19,7 @@ pub mod api;
 pub mod env;
 pub mod exit_code;
 pub mod guest;
+pub mod harmless;
 pub mod id;
 pub mod image_name;
 pub mod name;

@@ -5,7 +5,6 @@ use banger_proto::exit_code;
 
 use super::Context;
 use crate::errors::Outcome;
-use crate::ui::printable;
 
 /// Check this host
 ///
@@ -46,7 +45,7 @@ fn render_check(check: &CheckResult, width: usize) -> String {
     if let Some(remedy) = &check.remedy {
         text.push_str(&format!("\n      {:width$}  -> {remedy}", ""));
     }
-    printable(&text)
+    text
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fn pings() {
     let host = Host::new();
     let fake = with_vms(&host).with("dd0000000000", "slow", StateName::Running);
     assert_snapshot!(host.run(&["vm", "ping", "web"]), @r"
-    web: agent 0.1.0? answered in 1.2 ms
+    web: agent 0.1.0 answered in 1.2 ms
     -- exit 0
     ");
     assert_snapshot!(host.run(&["vm", "ping", "--timeout", "2", "--json", "web"]), @r#"
@@ -71,7 +71,7 @@ fn health_is_told_and_decides_the_exit_code() {
     disk:      -
     systemd:   degraded
     failed:    a.service
-    failed:    b?.mount
+    failed:    b�.mount
     -- exit 1
     ");
     let json = host.run(&["vm", "health", "--json", "sick"]);

@@ -13,6 +13,8 @@ mod fake_kernels;
 mod help;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod hostile;
 mod images;
 #[cfg(test)]
 mod insight;

@@ -147,6 +147,10 @@ fn logs_cannot_drive_the_terminal() {
     let mut child = terminal.start(host.banger(&["vm", "logs", "web"]));
     assert_eq!(terminal.wait_for("red\r\n"), "console of web, follow=false\r\nred\r\n");
     assert!(child.wait().unwrap().success());
+    // Unless that is what is wanted.
+    let mut child = terminal.start(host.banger(&["vm", "logs", "--raw", "web"]));
+    terminal.wait_for("\x1b[31mred\x1b[0m\r\n");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

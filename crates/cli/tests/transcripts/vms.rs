@@ -61,7 +61,7 @@ fn shows_the_guest_and_its_service() {
         (serde_json::json!({"state": "running", "pid": 71}), "running (process 71)"),
         (serde_json::json!({"state": "exited", "code": 3}), "exited with code 3"),
         (serde_json::json!({"state": "exited", "signal": 9}), "ended by signal 9"),
-        (serde_json::json!({"state": "failed", "reason": "no \u{1b}"}), "not started: no ?"),
+        (serde_json::json!({"state": "failed", "reason": "no \u{8}"}), "not started: no \u{fffd}"),
     ] {
         let guest = serde_json::json!({
             "init": "agent", "state": "running", "boot_id": "b007", "service": service,

@@ -1,7 +1,10 @@
 //! Making what a guest says fit to be shown and stored.
 
+use std::borrow::Cow;
+
 use banger_proto::Problem;
 use banger_proto::guest::{AgentHello, Configured, GuestStats, Health, ServiceState, SystemReport};
+use banger_proto::harmless::render_text;
 
 /// Bytes in an identifier or a version.
 const WORD_LIMIT: usize = 64;
@@ -72,24 +75,17 @@ fn bound_list(texts: &mut Vec<String>) {
     texts.iter_mut().for_each(|text| bound_text(text, TEXT_LIMIT));
 }
 
-/// Cuts `text` to `limit` bytes and makes control characters visible: it will be printed to a
-/// terminal, which obeys some of them.
+/// Cuts `text` to `limit` bytes and makes it harmless. Whoever shows it does that again; but these
+/// are words for people, and not every reader of the interface or of the log is as careful.
 fn bound_text(text: &mut String, limit: usize) {
     if text.len() > limit {
         let cut = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }
-    if text.chars().any(is_unprintable) {
-        *text = text
-            .chars()
-            .map(|c| if is_unprintable(c) { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
+    if let Cow::Owned(shown) = render_text(text) {
+        *text = shown;
     }
-}
-
-fn is_unprintable(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
 }
 
 #[cfg(test)]
@@ -104,7 +100,7 @@ mod tests {
         problem.causes = vec!["é".repeat(5000); 100];
         problem.op_id = Some(banger_proto::OpId::from_random([1; 6]));
         problem.bound();
-        assert!(problem.message.starts_with("\u{fffd}]0;owned\u{fffd}né"));
+        assert!(problem.message.starts_with("néné"), "{}", problem.message);
         assert!(problem.message.len() <= 3 * TEXT_LIMIT, "{}", problem.message.len());
         assert_eq!((problem.causes.len(), problem.op_id), (LIST_LIMIT, None));
         assert!(problem.causes[0].len() <= TEXT_LIMIT + '…'.len_utf8());

@@ -15,6 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use banger_proto::harmless::render_line;
 use tokio::sync::oneshot;
 
 /// Bytes that wait for the disk at most, for each file.
@@ -117,14 +118,10 @@ impl Recorder {
         self.shared.wake.notify_one();
     }
 
-    /// Takes one line for the supervisor's log. Control characters are made visible: some of
-    /// what is logged comes from the guest's side.
+    /// Takes one line for the supervisor's log, which is read as it is; and some of what is logged
+    /// comes from the guest's side.
     pub(super) fn log(&self, message: impl fmt::Display) {
-        let message: String = message
-            .to_string()
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
+        let message = render_line(&message.to_string());
         let line = format!("{:.3} {message}\n", jiff::Timestamp::now());
         self.shared.lock().log.push(line.as_bytes());
         self.shared.wake.notify_one();
@@ -257,7 +254,7 @@ mod tests {
         assert!(rotated.starts_with("earlier\naaa"));
         assert!(rotated.len() < 10_000 + KEPT_CAPACITY && kept.ends_with("tail"), "{kept}");
         assert_eq!(kept.len() + rotated.len(), 20_012);
-        assert!(read(&log).ends_with(" one\u{fffd}line\n"));
+        assert!(read(&log).ends_with(" one line\n"));
     }
 
     #[tokio::test]

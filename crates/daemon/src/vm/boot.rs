@@ -356,7 +356,7 @@ impl Watch<'_> {
         let how = match ended_by(exit) {
             EndReason::PoweredOff => "the guest powered off".to_owned(),
             EndReason::Killed => "it was killed".to_owned(),
-            EndReason::Failed(how) => console::render_harmless(&how),
+            EndReason::Failed(how) => console::render_short(&how),
             EndReason::Lost | EndReason::NotStarted => "nobody saw how".to_owned(),
             EndReason::Untold(why) => why,
         };

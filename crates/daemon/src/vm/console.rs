@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use banger_proto::harmless;
 use bytes::Bytes;
 use fs_err::File;
 use rustix::fs::inotify;
@@ -41,48 +42,15 @@ pub(crate) fn load_tail(path: &Path, lines: usize) -> Vec<String> {
 
 fn render_tail(bytes: &[u8], lines: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let mut tail: Vec<_> =
-        text.lines().map(render_harmless).filter(|line| !line.is_empty()).collect();
+    let mut tail: Vec<_> = text.lines().map(render_short).filter(|line| !line.is_empty()).collect();
     tail.drain(..tail.len().saturating_sub(lines));
     tail
 }
 
 /// Text of a guest as one short line that does nothing to a terminal.
-pub(crate) fn render_harmless(text: &str) -> String {
-    let stripped = strip_escapes(text.trim_end());
-    let mut line: String = stripped
-        .chars()
-        .map(|c| if c == '\t' { ' ' } else { c })
-        .map(|c| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c })
-        .take(MAX_LINE)
-        .collect();
-    line.truncate(line.trim_end().len());
-    line
-}
-
-/// Characters that reorder the text around them.
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Takes out terminal control sequences (ECMA-48 §5.4: `ESC [` parameters final byte), which
-/// kernels and init systems use for colour.
-fn strip_escapes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().filter(|c| *c != '\r').peekable();
-    while let Some(c) = chars.next() {
-        if c == '\u{1b}' && chars.peek() == Some(&'[') {
-            chars.next();
-            for c in chars.by_ref() {
-                if ('\u{40}'..='\u{7e}').contains(&c) {
-                    break;
-                }
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
+pub(crate) fn render_short(text: &str) -> String {
+    let line: String = harmless::render_line(text.trim_end()).chars().take(MAX_LINE).collect();
+    line.trim_end().to_owned()
 }
 
 /// Reads a log: all of it or its last `tail` lines, then, if asked, what is written to it until
@@ -240,15 +208,9 @@ mod tests {
             rtl \xe2\x80\xae txt\nKernel panic";
         assert_eq!(
             render_tail(log, 5),
-            [
-                "OK started",
-                "\u{fffd}]0;title\u{fffd}evil",
-                "\u{fffd}\u{fffd} tabs",
-                "rtl \u{fffd} txt",
-                "Kernel panic",
-            ]
+            ["OK started", "evil", "\u{fffd}\u{fffd} tabs", "rtl \u{fffd} txt", "Kernel panic",]
         );
-        assert_eq!(render_harmless(&"x".repeat(5000)).len(), MAX_LINE);
+        assert_eq!(render_short(&"x".repeat(5000)).len(), MAX_LINE);
         assert!(load_tail(Path::new("/does/not/exist"), 3).is_empty());
     }
 

@@ -19,7 +19,7 @@ pub(crate) async fn stop(context: &Context, _args: Args) -> Outcome {
         Presence::Running(client) => {
             let status = client::stop(&client).await?;
             if status.vms_running > 0 {
-                context.ui.note(&format!("{} VMs keep running", status.vms_running));
+                context.ui.note(format!("{} VMs keep running", status.vms_running));
             }
         }
     }

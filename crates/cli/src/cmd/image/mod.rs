@@ -21,7 +21,6 @@ use crate::client::Events;
 use crate::errors::{CliError, Outcome};
 use crate::progress::Progress;
 use crate::signals::Signals;
-use crate::ui::printable;
 
 /// Root filesystems for VMs
 ///
@@ -91,6 +90,6 @@ fn absolute(path: &Path) -> Result<String, CliError> {
 /// Says what the user should know about a result.
 pub(super) fn note_all(context: &Context, notices: &[String]) {
     for notice in notices {
-        context.ui.note(&format!("note: {}", printable(notice)));
+        context.ui.note(format!("note: {notice}"));
     }
 }

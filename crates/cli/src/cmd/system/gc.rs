@@ -6,7 +6,6 @@ use banger_proto::{ByteSize, exit_code};
 use crate::cmd::Context;
 use crate::errors::{CliError, Outcome};
 use crate::table::render_table;
-use crate::ui::printable;
 
 /// Remove what belongs to no VM: disks, sockets, processes
 ///
@@ -35,12 +34,12 @@ pub(super) async fn collect(context: &Context, args: Args) -> Outcome {
         context.ui.print_json(&garbage)?;
     } else {
         for notice in &garbage.notices {
-            context.ui.note(&format!("note: {}", printable(notice)));
+            context.ui.note(format!("note: {notice}"));
         }
         if !garbage.leftovers.is_empty() {
             context.ui.print(&render_leftovers(&garbage))?;
         }
-        context.ui.note(&render_sum(&garbage, args.dry_run));
+        context.ui.note(render_sum(&garbage, args.dry_run));
     }
     let mut failed = false;
     for problem in garbage.leftovers.into_iter().filter_map(|leftover| leftover.problem) {

@@ -2,6 +2,7 @@
 
 use banger_proto::api::Pong;
 use banger_proto::exit_code;
+use banger_proto::harmless::render_line;
 use clap_complete::ArgValueCandidates;
 
 use crate::cmd::Context;
@@ -55,5 +56,5 @@ pub(crate) async fn ping(context: &Context, args: Args) -> Outcome {
 fn render_pong(pong: &Pong) -> String {
     let Pong { name, agent_version, micros, .. } = pong;
     let millis = format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
-    crate::ui::printable(&format!("{name}: agent {agent_version} answered in {millis}"))
+    format!("{name}: agent {} answered in {millis}", render_line(agent_version))
 }

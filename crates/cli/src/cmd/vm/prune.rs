@@ -37,12 +37,12 @@ pub(crate) async fn prune(context: &Context, args: Args) -> Outcome {
     let VmList { mut vms } = several.list().await?;
     vms.retain(|vm| matches!(vm.state, StateName::Stopped | StateName::Error));
     if vms.is_empty() {
-        ui.note(&ui.dim("no VM is down"));
+        ui.note(ui.dim("no VM is down"));
         return several.tell(vec![]);
     }
     let list = VmList { vms };
     if !args.force {
-        ui.note(&render_list(&list, context.environment.now));
+        ui.note(render_list(&list, context.environment.now));
         let question = render_question(&list.vms);
         if !confirm(ui, &mut several.signals, &question).await? {
             ui.note("nothing was deleted");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use banger_proto::api::{CreateVm, Entrypoint, EntrypointOptions, Event, VmView};
+use banger_proto::harmless::render_line;
 use banger_proto::{Code, exit_code};
 
 use super::attach::{AttachArgs, Attachment, attach};
@@ -96,7 +97,7 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
     if args.rm {
         remove(context, &client, &vm, &mut progress).await;
     } else if interactive || !progress.is_silent() {
-        context.ui.note(&context.ui.dim(&reminder(&vm)));
+        context.ui.note(context.ui.dim(&reminder(&vm)));
     }
     // Kept until here: closing the stream deletes an ephemeral VM, also when we are killed.
     drop(events);
@@ -136,7 +137,7 @@ async fn dry_run(context: &Context, request: &CreateVm) -> Outcome {
     if let Some(files) = plan.files {
         context.ui.print(&format!("files: {}", files.len()))?;
         for file in files {
-            context.ui.print(&format!("  {}", crate::ui::printable(&file).replace('\n', "?")))?;
+            context.ui.print(&format!("  {}", render_line(&file)))?;
         }
     }
     Ok(exit_code::OK)

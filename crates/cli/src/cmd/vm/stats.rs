@@ -69,9 +69,10 @@ impl Screen {
         let size = terminal::size();
         let text = fit(text, size.cols.into(), size.rows.into());
         // Up to the first line, and everything from there on away (ECMA-48: CUU, ED).
-        let back =
-            if self.lines > 0 { format!("\x1b[{}A\r\x1b[J", self.lines) } else { String::new() };
-        ui.print(&format!("{back}{text}"))?;
+        if self.lines > 0 {
+            ui.print_bytes(format!("\x1b[{}A\r\x1b[J", self.lines).as_bytes())?;
+        }
+        ui.print(&text)?;
         self.lines = text.lines().count();
         Ok(())
     }

@@ -41,7 +41,7 @@ async fn health(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> 
     let Some(vm) = find(&shared, &name) else { return unknown(&name) };
     let sick = vm.name.as_str() == "sick";
     let system = if sick {
-        serde_json::json!({"state": "degraded", "failed_units": ["a.service", "b\u{1b}.mount"]})
+        serde_json::json!({"state": "degraded", "failed_units": ["a.service", "b\u{8}.mount"]})
     } else {
         serde_json::Value::Null
     };
