@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use banger_proto::api::{CreateVm, Event, ExecVm, StateName, VmView, WaitFor};
 use banger_proto::{Code, Problem};
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,6 +37,7 @@ pub use host::Host;
 use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
+use crate::rotated::Chunks;
 use crate::step::{Operation, Step};
 use crate::store::{Store, StoreError};
 use crate::vm::boot::Order;
@@ -223,7 +223,7 @@ impl Engine {
         reference: &str,
         tail: Option<usize>,
         follow: bool,
-    ) -> Result<mpsc::Receiver<std::io::Result<Bytes>>, Problem> {
+    ) -> Result<Chunks, Problem> {
         let handle = self.inner.registry.find(reference)?;
         let log = files::console_log(&self.inner.host.paths, handle.shown.borrow().record.id());
         Ok(console::stream(log, tail, follow.then(|| handle.shown.clone())))

@@ -38,6 +38,7 @@ pub mod kernel;
 pub mod lifecycle;
 mod private;
 pub mod progress;
+pub mod rotated;
 pub mod step;
 pub mod store;
 pub mod supervise;

@@ -1,4 +1,4 @@
-//! The daemon's log: JSON lines in a private file.
+//! The daemon's log: JSON lines in private files of bounded size.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -8,9 +8,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogLevel;
 use crate::private;
+use crate::rotated::RotatedFile;
 
-/// Size in bytes from which a start begins a new file and keeps the old one as `.1`.
-const ROTATE_AT: u64 = 8 << 20;
+/// Bytes in one file; with the rotated one twice as many are kept.
+const LIMIT: u64 = 8 << 20;
 
 /// Sends this process's log to `path`. `asked` is a level or a filter
 /// (`debug`, `banger_daemon::vm=trace`); one that cannot be read is ignored for `configured`.
@@ -18,11 +19,8 @@ const ROTATE_AT: u64 = 8 << 20;
 /// # Errors
 /// When the file cannot be written.
 pub(super) fn start(path: &Path, asked: Option<&str>, configured: LogLevel) -> std::io::Result<()> {
-    if fs_err::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATE_AT) {
-        fs_err::rename(path, path.with_extension("log.1"))?;
-    }
     private::ensure_file(path)?;
-    let file = fs_err::OpenOptions::new().append(true).open(path)?.into_file();
+    let file = RotatedFile::new(path, LIMIT);
     let level = match configured {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

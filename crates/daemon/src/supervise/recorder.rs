@@ -11,12 +11,13 @@
 //! ```
 
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use banger_proto::harmless::render_line;
 use tokio::sync::oneshot;
+
+use crate::rotated::RotatedFile;
 
 /// Bytes that wait for the disk at most, for each file.
 const PENDING_LIMIT: usize = 256 << 10;
@@ -98,8 +99,8 @@ impl Recorder {
         log: &Path,
     ) -> std::io::Result<(Self, Finished)> {
         let shared = Arc::<Shared>::default();
-        let mut console = RotatedFile::new(console, console_limit, "console");
-        let mut log = RotatedFile::new(log, LOG_LIMIT, "log");
+        let mut console = Recorded::new(console, console_limit, "console");
+        let mut log = Recorded::new(log, LOG_LIMIT, "log");
         let (finished, receiver) = oneshot::channel();
         let thread_shared = Arc::clone(&shared);
         std::thread::Builder::new().name("recorder".into()).stack_size(THREAD_STACK).spawn(
@@ -142,7 +143,7 @@ impl Finished {
     }
 }
 
-fn record(shared: &Shared, console: &mut RotatedFile, log: &mut RotatedFile) {
+fn record(shared: &Shared, console: &mut Recorded, log: &mut Recorded) {
     loop {
         let mut pending = shared.lock();
         while pending.console.is_empty() && pending.log.is_empty() && !pending.closed {
@@ -169,19 +170,17 @@ fn give_back(stream: &mut Stream, mut buffer: Vec<u8>) {
     }
 }
 
-/// A file that is renamed to the same name with `.1` when it is full.
-struct RotatedFile {
-    path: PathBuf,
-    limit: u64,
+/// A file, and what could not be written to it.
+struct Recorded {
+    file: RotatedFile,
     what: &'static str,
-    open: Option<(fs_err::File, u64)>,
     /// Bytes that could not be written since the last that could.
     lost: u64,
 }
 
-impl RotatedFile {
+impl Recorded {
     fn new(path: &Path, limit: u64, what: &'static str) -> Self {
-        Self { path: path.to_owned(), limit, what, open: None, lost: 0 }
+        Self { file: RotatedFile::new(path, limit), what, lost: 0 }
     }
 
     /// Writes `stream` and gives its buffer back.
@@ -192,7 +191,7 @@ impl RotatedFile {
         self.lost += stream.lost;
         if self.lost > 0 {
             let note = format!("\n[banger: {} bytes of {} lost]\n", self.lost, self.what);
-            if self.append(note.as_bytes()).is_ok() {
+            if self.file.append(note.as_bytes()).is_ok() {
                 self.lost = 0;
             }
         }
@@ -202,31 +201,10 @@ impl RotatedFile {
     fn write(&mut self, bytes: &[u8]) {
         // Cut so that neither file ever grows over the limit by more than one piece.
         for piece in bytes.chunks(KEPT_CAPACITY) {
-            if self.append(piece).is_err() {
+            if self.file.append(piece).is_err() {
                 self.lost += piece.len() as u64;
             }
         }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if self.open.as_ref().is_some_and(|(_, len)| *len >= self.limit) {
-            let mut rotated = self.path.clone().into_os_string();
-            rotated.push(".1");
-            // If this fails the file stays open and full: it must not grow without end.
-            fs_err::rename(&self.path, rotated)?;
-            self.open = None;
-        }
-        let (file, len) = match &mut self.open {
-            Some(open) => open,
-            closed @ None => {
-                let file = fs_err::OpenOptions::new().create(true).append(true).open(&self.path)?;
-                let len = file.metadata()?.len();
-                closed.insert((file, len))
-            }
-        };
-        file.write_all(bytes)?;
-        *len += bytes.len() as u64;
-        Ok(())
     }
 }
 
@@ -261,7 +239,7 @@ mod tests {
     async fn a_disk_that_refuses_costs_output_and_says_so_later() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("later");
-        let mut file = RotatedFile::new(&missing.join("console.log"), 1 << 20, "console");
+        let mut file = Recorded::new(&missing.join("console.log"), 1 << 20, "console");
         file.take(Stream { bytes: b"12345".to_vec(), lost: 2 });
         fs_err::create_dir(&missing).unwrap();
         file.take(Stream { bytes: b"back\n".to_vec(), lost: 0 });

@@ -11,7 +11,7 @@ use banger_proto::{Paths, VmId};
 const DISK: &str = "writable.ext4";
 const CONSOLE: &str = "console.log";
 /// Everything banger and its supervisor write there.
-const OURS: &[&str] = &[DISK, CONSOLE, "console.log.1", "supervisor.log"];
+const OURS: &[&str] = &[DISK, CONSOLE, "console.log.1", "supervisor.log", "supervisor.log.1"];
 
 /// The writable disk.
 pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {
@@ -85,7 +85,9 @@ mod tests {
         let vm: VmId = "0123456789ab".parse().unwrap();
         ensure_state_dir(&paths, &vm).unwrap();
         let dir = paths.vm_state_dir(&vm);
-        fs_err::write(disk(&paths, &vm), "").unwrap();
+        for name in OURS {
+            fs_err::write(dir.join(name), "").unwrap();
+        }
         fs_err::write(dir.join("notes.txt"), "mine").unwrap();
         fs_err::write(dir.parent().unwrap().join("README"), "").unwrap();
         assert_eq!(observe_vm_dirs(dir.parent().unwrap()).unwrap(), std::slice::from_ref(&vm));
