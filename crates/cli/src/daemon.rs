@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{DryRun, ImageBundle, KernelBundle, MadeBundle};
+use banger_cli::{Chunks, DryRun, ImageBundle, KernelBundle, MadeBundle};
 use banger_daemon::image;
 use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
+use banger_daemon::rotated;
 use banger_proto::api::CreateVm;
 use banger_proto::{Code, Problem, exit_code};
+use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +40,11 @@ fn executable() -> PathBuf {
 /// What tells one build of the program from another.
 pub(super) fn build() -> String {
     lifecycle::build_identity(&executable())
+}
+
+/// Reads a log: all of it or its last lines, and on without an end.
+pub(super) fn read_log(log: PathBuf, tail: Option<usize>, follow: bool) -> Chunks {
+    rotated::stream(log, tail, follow.then(|| std::future::pending().boxed()))
 }
 
 /// Packs a kernel.

@@ -2,12 +2,15 @@
 //! both crates, so that no command can reach into the engine.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use banger_proto::api::CreateVm;
 use banger_proto::{ByteSize, ImageName, Problem};
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// The other programs of this file, and what is done without a daemon.
@@ -27,7 +30,13 @@ pub struct Hooks {
     /// Identity of this program's file, in the form of
     /// [`DaemonStatus::build`](banger_proto::api::DaemonStatus::build).
     pub build: fn() -> String,
+    /// Reads a log of bounded size, the older of its files included: all of it or this many of
+    /// its last lines, then, if the last is true, what is written to it, without an end.
+    pub read_log: fn(PathBuf, Option<usize>, bool) -> Chunks,
 }
+
+/// What a log is read with: chunks, and why there are no more.
+pub type Chunks = mpsc::Receiver<io::Result<Bytes>>;
 
 /// A kernel to pack.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
-pub use hooks::{DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle};
+pub use hooks::{Chunks, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle};
 
 /// Runs the program this process was started as, to its end.
 #[must_use]

@@ -15,5 +15,6 @@ fn main() -> ExitCode {
         make_image_bundle: daemon::make_image_bundle,
         make_kernel_bundle: daemon::make_kernel_bundle,
         build: daemon::build,
+        read_log: daemon::read_log,
     })
 }

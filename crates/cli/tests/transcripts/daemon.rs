@@ -14,7 +14,7 @@ fn status_tells_whether_one_runs() {
     -- stderr
     banger: the daemon is not running
       hint: the next command that needs it starts it, and so does `banger daemon start`
-      hint: what it did last is in `$HOST/home/.local/state/banger/bangerd.log`
+      hint: what it did last: `banger daemon logs`, from `$HOST/home/.local/state/banger/bangerd.log`
     -- exit 1
     ");
     assert_snapshot!(host.run(&["daemon", "stop"]), @r"
@@ -35,6 +35,38 @@ fn status_tells_whether_one_runs() {
     requests:   1
     -- exit 0
     ");
+}
+
+#[test]
+fn logs_are_read_without_a_daemon() {
+    let host = Host::new();
+    assert_snapshot!(host.run(&["daemon", "logs"]), @r"
+    -- stderr
+    banger: there is no log at `$HOST/home/.local/state/banger/bangerd.log`: no daemon has run yet
+      hint: `banger daemon start` starts one
+    -- exit 1
+    ");
+    let log = host.path("home/.local/state/banger/bangerd.log");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    let line = |second: u8, message: &str| {
+        format!(
+            r#"{{"timestamp":"2026-08-05T12:00:0{second}.5Z","level":"INFO","message":"{message}"}}
+"#
+        )
+    };
+    std::fs::write(log.with_extension("log.1"), line(1, "daemon starts")).unwrap();
+    std::fs::write(&log, line(2, "VM ready") + "{\"cut").unwrap();
+    assert_snapshot!(host.run(&["daemon", "logs"]), @r#"
+    2026-08-05T12:00:01.500Z  INFO   daemon starts
+    2026-08-05T12:00:02.500Z  INFO   VM ready
+    {"cut
+    -- exit 0
+    "#);
+    assert_snapshot!(host.run(&["daemon", "logs", "--tail", "2", "--json"]), @r#"
+    {"timestamp":"2026-08-05T12:00:02.5Z","level":"INFO","message":"VM ready"}
+    {"cut
+    -- exit 0
+    "#);
 }
 
 #[test]

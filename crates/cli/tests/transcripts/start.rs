@@ -1,7 +1,7 @@
 //! Daemons that are started, stopped and killed for real: there is one whenever one is needed,
 //! and never two.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
@@ -43,6 +43,31 @@ impl User {
             .stderr(Stdio::null());
         command.spawn().unwrap()
     }
+}
+
+/// Waits for the next line with `text` in it.
+fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, text: &str) {
+    assert!(lines.any(|line| line.unwrap().contains(text)), "no `{text}`");
+}
+
+#[test]
+fn a_log_is_followed_from_daemon_to_daemon() {
+    let user = User::new();
+    user.run(&["daemon", "start"]);
+    let follow = ["daemon", "logs", "-f", "--tail", "1"];
+    let mut logs = user.0.banger(&follow).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines();
+    wait_for(&mut lines, "  INFO   ");
+    user.run(&["daemon", "stop"]);
+    wait_for(&mut lines, "daemon ended");
+    // As a full log is.
+    let log = user.0.path("home/.local/state/banger/bangerd.log");
+    std::fs::rename(&log, log.with_extension("log.1")).unwrap();
+    user.run(&["daemon", "start"]);
+    wait_for(&mut lines, "daemon starts");
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    assert!(user.run(&["daemon", "logs", "--tail", "1"]).contains("  INFO   "));
 }
 
 impl Drop for User {

@@ -1,5 +1,6 @@
 //! `banger daemon`
 
+mod logs;
 mod start;
 mod status;
 mod stop;
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Status(status::Args),
     Stop(stop::Args),
     Start(start::Args),
+    Logs(logs::Args),
 }
 
 pub(super) async fn run_command(context: &Context, command: Command) -> Outcome {
@@ -25,5 +27,6 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Status(args) => status::status(context, args).await,
         Command::Stop(args) => stop::stop(context, args).await,
         Command::Start(args) => start::start(context, args).await,
+        Command::Logs(args) => logs::logs(context, args).await,
     }
 }

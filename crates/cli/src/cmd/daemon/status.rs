@@ -24,7 +24,7 @@ pub(crate) async fn status(context: &Context, args: Args) -> Outcome {
         let log = paths(&context.environment)?.daemon_log();
         return Err(CliError::failure("the daemon is not running")
             .hint("the next command that needs it starts it, and so does `banger daemon start`")
-            .hint(format!("what it did last is in `{}`", log.display())));
+            .hint(format!("what it did last: `banger daemon logs`, from `{}`", log.display())));
     };
     let status = client.status().await?;
     if args.json {
