@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::supervisor::{Command, Reply, SupervisorState};
+use rustix::process::geteuid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -47,7 +48,8 @@ pub(super) async fn serve(
     connections: &mut JoinSet<()>,
     recorder: Recorder,
 ) -> Infallible {
-    let door = Door { listener, name: "control", places: MAX_CLIENTS };
+    let owner = geteuid().as_raw();
+    let door = Door { listener, name: "control", places: MAX_CLIENTS, owner };
     serve_each(door, connections, recorder, |client| {
         let controls = Arc::clone(&controls);
         async move { serve_client(client, &controls).await }

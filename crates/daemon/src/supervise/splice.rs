@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 
+use rustix::process::geteuid;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, Ready};
 use tokio::net::{UnixListener, UnixStream};
@@ -27,7 +28,8 @@ pub(super) async fn serve(
     connections: &mut JoinSet<()>,
     recorder: Recorder,
 ) -> Infallible {
-    let door = Door { listener, name: "link", places: MAX_STREAMS };
+    let owner = geteuid().as_raw();
+    let door = Door { listener, name: "link", places: MAX_STREAMS, owner };
     serve_each(door, connections, recorder, |client| {
         let mut sessions = sessions.clone();
         async move { serve_client(client, &mut sessions).await }
