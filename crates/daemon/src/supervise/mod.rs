@@ -13,6 +13,7 @@
 //! | `files` | the runtime directory |
 //! | `recorder` | console log and own log |
 //! | `identity`, `lines` | processes told apart, bounded lines |
+//! | `processes` | finding supervisors among all processes, for the daemon |
 //! | `sys` | unsafe calls |
 //!
 //! One thread does everything but writing logs. It is small on purpose: there is one for every
@@ -26,6 +27,7 @@ mod launch_channel;
 pub(crate) mod lines;
 mod link;
 mod ownership;
+pub(crate) mod processes;
 mod recorder;
 mod splice;
 mod state;
@@ -45,6 +47,12 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use files::RuntimeFiles;
 use launch_channel::{LaunchChannel, is_abandoned, take_from_stdin};
 use vmm::PassedSockets;
+
+/// Name that tells the executable to be a supervisor, and by which it is known.
+pub(crate) const SUPERVISOR_ROLE: &str = "banger-supervisor";
+
+/// Its own log, beside the console log.
+pub(crate) const SUPERVISOR_LOG: &str = "supervisor.log";
 
 /// Permissions withheld from everything that is made: files and sockets are 0600 from birth.
 const PRIVATE: Mode = Mode::XUSR.union(Mode::RWXG).union(Mode::RWXO);

@@ -7,6 +7,9 @@
 //!
 //! Several state directories may share one runtime directory. Whose a VM there is, its launch
 //! file says; what is not known to be ours is left alone while it runs.
+//!
+//! A runtime directory may also be taken away from a VM that runs, by a clean-up of `/tmp` say.
+//! Then nobody reaches its supervisor any more, but it is still among the processes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,6 +23,8 @@ use super::{files, undo};
 use crate::engine::Host;
 use crate::hypervisor::Found;
 use crate::step::Operation;
+use crate::supervise::SUPERVISOR_LOG;
+use crate::supervise::processes::{Supervisor, observe_supervisors};
 
 /// Bytes in a launch file at most: a command line.
 const LAUNCH_LIMIT: u64 = 1 << 20;
@@ -64,10 +69,32 @@ pub(crate) fn observe_dirs(paths: &Paths) -> io::Result<Seen> {
     Ok(Seen(seen))
 }
 
-/// What of `seen` is of no VM in `known`.
-pub(crate) async fn observe_orphans(host: &Host, seen: Seen, known: &BTreeSet<VmId>) -> Garbage {
+/// What of `seen` is of no VM in `known`, and supervisors that nobody reaches, but for those of
+/// the VMs in `busy`, whose drivers hold on to them.
+pub(crate) async fn observe_orphans(
+    host: &Host,
+    seen: Seen,
+    known: &BTreeSet<VmId>,
+    busy: &BTreeSet<VmId>,
+) -> Garbage {
     let mut garbage = Garbage::default();
     let mut kept = BTreeSet::new();
+    for (vm, supervisor) in observe_lost(&host.paths) {
+        let dir = host.paths.vm_runtime_dir(&vm);
+        if busy.contains(&vm) {
+            continue;
+        }
+        if is_ours(&supervisor, &host.paths, &vm) {
+            let (path, size) = (dir.display().to_string(), ByteSize::from_bytes(0));
+            let (kind, removed, problem) = (LeftoverKind::Process, false, None);
+            garbage.leftovers.push(Leftover { vm, kind, path, size, removed, problem });
+        } else {
+            let pid = supervisor.process.pid;
+            let dir = dir.display();
+            garbage.notices.push(format!("process {pid} is kept: it is a VM's that was in `{dir}`, and not of this state directory"));
+            kept.insert(vm);
+        }
+    }
     for VmDir { vm, path, lasting } in seen.0.into_iter().filter(|dir| !known.contains(&dir.vm)) {
         let judged = if lasting { Ok(LeftoverKind::Disk) } else { judge(host, &vm, &path).await };
         match judged {
@@ -102,18 +129,26 @@ async fn judge(host: &Host, vm: &VmId, dir: &Path) -> Result<LeftoverKind, Strin
     }
 }
 
-/// Removes what was found, going on past what cannot be.
-pub(crate) async fn remove_orphans(host: &Host, garbage: &mut Garbage) {
+/// Removes what was found, going on past what cannot be. Of VMs in `known`, which may have been
+/// started meanwhile, that is only who is not reached.
+pub(crate) async fn remove_orphans(host: &Host, garbage: &mut Garbage, known: &BTreeSet<VmId>) {
     for leftover in &mut garbage.leftovers {
         tracing::info!(vm = %leftover.vm, path = %leftover.path, "removing an orphan");
         let walk = host.followers.walk(&leftover.vm, Operation::Gc);
         let removed = match leftover.kind {
             LeftoverKind::Process | LeftoverKind::Runtime => {
-                undo::remove_vmm(host, &leftover.vm, &mut None, &walk).await
+                let ended = end_lost(&host.paths, &leftover.vm).await;
+                match known.contains(&leftover.vm) {
+                    true => ended,
+                    false => {
+                        undo::remove_vmm(host, &leftover.vm, &mut None, &walk).await.and(ended)
+                    }
+                }
             }
             LeftoverKind::Disk => undo::remove_disk(host, &leftover.vm, &walk).await,
         };
-        let left = || fs_err::symlink_metadata(&leftover.path).is_ok();
+        let left =
+            || !known.contains(&leftover.vm) && fs_err::symlink_metadata(&leftover.path).is_ok();
         match removed {
             Ok(()) if left() => {
                 let message = format!("`{}` holds files that banger did not make", leftover.path);
@@ -125,6 +160,42 @@ pub(crate) async fn remove_orphans(host: &Host, garbage: &mut Garbage) {
             Err(problem) => leftover.problem = Some(problem),
         }
     }
+}
+
+/// The supervisors in this runtime directory whose own directory is gone.
+fn observe_lost(paths: &Paths) -> Vec<(VmId, Supervisor)> {
+    let supervisors = observe_supervisors().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look for supervisors");
+        Vec::new()
+    });
+    let lost = supervisors.into_iter().filter_map(|supervisor| {
+        let dir = supervisor.launch_file.parent()?;
+        let vm: VmId = dir.file_name()?.to_str()?.parse().ok()?;
+        let lost = dir == paths.vm_runtime_dir(&vm) && !supervisor.launch_file.exists();
+        lost.then_some((vm, supervisor))
+    });
+    lost.collect()
+}
+
+/// Whether a supervisor writes its log, whatever became of that, into this state directory.
+fn is_ours(supervisor: &Supervisor, paths: &Paths, vm: &VmId) -> bool {
+    let Some(log) = supervisor.log.as_ref().and_then(|log| log.to_str()) else { return false };
+    let log = log.strip_suffix(" (deleted)").unwrap_or(log);
+    let log = log.strip_suffix(".1").unwrap_or(log);
+    Path::new(log) == paths.vm_state_dir(vm).join(SUPERVISOR_LOG)
+}
+
+/// Ends the VM's supervisors that nobody reaches, with their VMMs.
+async fn end_lost(paths: &Paths, vm: &VmId) -> Result<(), Problem> {
+    for (of, supervisor) in observe_lost(paths) {
+        if of == *vm && is_ours(&supervisor, paths, vm) {
+            supervisor.process.end().await.map_err(|error| {
+                let message = format!("cannot end process {}", supervisor.process.pid);
+                Problem::new(Code::OperationFailed, message).because(&error)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whose a VM is.

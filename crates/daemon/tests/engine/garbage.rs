@@ -1,5 +1,9 @@
 //! What belongs to no VM: told, and removed only when that is asked for.
 
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use banger_proto::VmId;
 use banger_proto::api::{CheckStatus, DoctorReport, Garbage, LeftoverKind};
 use banger_proto::supervisor::{LAUNCH_FILE, LaunchSpec, LinkTransport, VmmControl};
@@ -132,5 +136,44 @@ async fn vms_of_others_are_left_alone() {
     assert_eq!(garbage.leftovers, []);
     assert_eq!(garbage.notices.len(), 2, "{:?}", garbage.notices);
     assert_eq!(env.world.running().len(), 2);
+    daemon.stop().await;
+}
+
+/// A process like a supervisor: called so, started with a launch file, writing to a log. It
+/// waits for the file for ever.
+fn start_supervisor(env: &TestEnv, vm: &VmId, log: &Path) -> Child {
+    fs_err::create_dir_all(log.parent().expect("a directory")).expect("a directory");
+    Command::new("tail")
+        .arg0("banger-supervisor")
+        .arg(env.paths.vm_runtime_dir(vm).join(LAUNCH_FILE))
+        .args(["-F", "-n", "1"])
+        .stdout(std::fs::File::create(log).expect("a log"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("tail starts")
+}
+
+#[tokio::test]
+async fn processes_whose_directory_was_taken_away_are_found() {
+    let env = TestEnv::new();
+    let [ours, foreign]: [VmId; 2] = ["0123456789ab", "0123456789ac"].map(|id| id.parse().unwrap());
+    let mut lost =
+        start_supervisor(&env, &ours, &env.paths.vm_state_dir(&ours).join("supervisor.log"));
+    let mut other = start_supervisor(&env, &foreign, &env.dir().join("elsewhere/supervisor.log"));
+    let daemon = TestDaemon::start(&env).await;
+    let told = collect(&daemon, true).await;
+    assert_eq!(kinds(&told), [(LeftoverKind::Process, false), (LeftoverKind::Disk, false)]);
+    assert_eq!(told.leftovers[0].vm, ours);
+    assert!(told.notices[0].contains(&format!("process {} is kept", other.id())), "{told:?}");
+    assert_eq!(lost.try_wait().unwrap(), None);
+
+    let removed = collect(&daemon, false).await;
+    assert_eq!(kinds(&removed), [(LeftoverKind::Process, true), (LeftoverKind::Disk, true)]);
+    assert!(!lost.wait().unwrap().success());
+    assert_eq!(other.try_wait().unwrap(), None);
+    // What is reached in its directory is no such process.
+    write_launch_file(&env, &foreign, "/elsewhere/console.log");
+    assert!(!collect(&daemon, true).await.notices[0].contains("process"));
+    other.kill().and_then(|()| other.wait()).unwrap();
     daemon.stop().await;
 }

@@ -26,11 +26,8 @@ use super::leftovers;
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
 use crate::step::{Step, Walk};
 use crate::supervise::lines::LineReader;
+use crate::supervise::{SUPERVISOR_LOG, SUPERVISOR_ROLE};
 
-/// Name that tells the executable which role it plays.
-const SUPERVISOR_ROLE: &str = "banger-supervisor";
-/// The supervisor's own log, beside the console log.
-const SUPERVISOR_LOG: &str = "supervisor.log";
 /// Bytes of console in one file; with the rotated one twice as many are kept.
 const CONSOLE_LIMIT: u64 = 8 << 20;
 /// How long a supervisor may take to report. Longer than it lets its VMM take (30 s).
