@@ -88,8 +88,8 @@ fn a_vm_of_a_lost_database_runs_on_until_its_removal_is_asked_for() {
     assert!(shown.contains(&id) && shown.contains("process"), "{shown}");
     assert!(home.processes().iter().any(|line| line.contains("qemu-system")));
 
-    home.banger(["system", "gc"]).expect_code(0);
+    home.banger(["system", "gc", "-f"]).expect_code(0);
     assert!(!home.processes().iter().any(|line| line.contains("qemu-system")));
-    home.banger(["system", "gc"]).expect_code(0).expect_stderr(&["nothing to remove"]);
+    home.banger(["system", "gc", "-f"]).expect_code(0).expect_stderr(&["nothing to remove"]);
     home.expect_nothing_left();
 }

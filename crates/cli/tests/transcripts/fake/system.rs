@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use banger_proto::api::{CollectGarbage, Garbage, Leftover, LeftoverKind};
@@ -14,7 +15,13 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 /// A process and a disk that cannot be removed.
-async fn collect(Json(asked): Json<CollectGarbage>) -> Json<Garbage> {
+async fn collect(
+    State(shared): State<Arc<Shared>>,
+    Json(asked): Json<CollectGarbage>,
+) -> Json<Garbage> {
+    if !asked.dry_run {
+        shared.log("gc");
+    }
     let leftover = |kind, dir: &str, size| Leftover {
         vm: "0123456789ab".parse().unwrap(),
         kind,
