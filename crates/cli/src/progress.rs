@@ -283,7 +283,7 @@ fn render_amount(done: u64, total: Option<u64>) -> String {
 }
 
 /// `0.8s`, `12.3s`, `2m 5s`.
-fn render_seconds(millis: u64) -> String {
+pub(crate) fn render_seconds(millis: u64) -> String {
     // Tenths, rounded half up, in integers.
     let tenths = (millis + 50) / 100;
     match tenths / 10 {

@@ -36,6 +36,7 @@ pub use host::Host;
 
 use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
+use crate::operation;
 use crate::progress::Progress;
 use crate::rotated::Chunks;
 use crate::step::{Operation, Step};
@@ -160,12 +161,21 @@ impl Engine {
         counts
     }
 
-    /// One VM.
+    /// One VM, with its history.
     ///
     /// # Errors
     /// When `reference` means none or several.
-    pub fn show(&self, reference: &str) -> Result<VmView, Problem> {
-        Ok(self.view(&self.inner.registry.find(reference)?))
+    pub async fn show(&self, reference: &str) -> Result<VmView, Problem> {
+        let mut view = self.view(&self.inner.registry.find(reference)?);
+        match self.inner.store.load_history(view.id.clone()).await {
+            Ok(history) => view.history = history,
+            // How a VM is must be seen all the more when something is wrong with the database.
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(vm = %view.name, error, "no history");
+            }
+        }
+        Ok(view)
     }
 
     /// Makes a VM. The last event is `vm_ready` or `failed`; for an ephemeral VM, dropping the
@@ -256,7 +266,8 @@ impl Engine {
         let (sender, events) = mpsc::unbounded_channel();
         let cancel = self.inner.stopping.child_token();
         let progress = Progress::new(sender);
-        let order = Order { wait, progress, cancel, since: Instant::now() };
+        let (since, op) = (Instant::now(), operation::current());
+        let order = Order { wait, progress, cancel, since, op };
         (order, Work { events: Some(events), _cancel: None })
     }
 

@@ -19,6 +19,7 @@
 //! | [`supervise`] | the supervisor's program |
 //! | [`lifecycle`] | starting and ending the daemon: directories, lock, log, sockets |
 //! | [`progress`] | telling a request's client how its work goes |
+//! | `operation` | which request the current task works for |
 //! | [`exec`] | the only module that starts host programs |
 
 pub mod artifact;
@@ -36,6 +37,7 @@ pub mod hypervisor;
 pub mod image;
 pub mod kernel;
 pub mod lifecycle;
+mod operation;
 mod private;
 pub mod progress;
 pub mod rotated;

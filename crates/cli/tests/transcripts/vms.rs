@@ -74,6 +74,67 @@ fn shows_the_guest_and_its_service() {
 }
 
 #[test]
+fn shows_what_became_of_it() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    let change = |minute: u32, rest: serde_json::Value| {
+        let mut change = serde_json::json!({"at": format!("2026-01-01T00:{minute:02}:00.123456Z")});
+        change.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        change
+    };
+    let history = [
+        change(1, serde_json::json!({"state": "created", "cause": "create", "op": "0000000000aa"})),
+        change(
+            2,
+            serde_json::json!({
+                "state": "running", "cause": "create", "op": "0000000000aa", "took_ms": 5260,
+            }),
+        ),
+        change(
+            3,
+            serde_json::json!({
+                "state": "stopped", "cause": "itself", "ended": {"failed": "signal \u{1b}9"},
+            }),
+        ),
+        change(
+            4,
+            serde_json::json!({
+                "state": "error", "cause": "start", "took_ms": 90_000, "problem": "not ready",
+            }),
+        ),
+    ];
+    let set = |history: serde_json::Value| {
+        fake.change("db", |vm| vm.history = serde_json::from_value(history).unwrap());
+    };
+    set(history.to_vec().into());
+    let text = host.run(&["vm", "show", "db"]);
+    assert_snapshot!(text.split_once("\n\n").unwrap().1, @r"
+    WHEN                  STATE    BY         TOOK    OP            HOW
+    2026-01-01T00:01:00Z  created  create     -       0000000000aa  -
+    2026-01-01T00:02:00Z  running  create     5.3s    0000000000aa  -
+    2026-01-01T00:03:00Z  stopped  by itself  -       -             the VMM ended by itself: signal ?9
+    2026-01-01T00:04:00Z  error    start      1m 30s  -             not ready
+    -- exit 0
+    ");
+    // The last ones are shown, and all are told.
+    set((0..30)
+        .map(|minute| {
+            change(
+                minute,
+                serde_json::json!({
+                    "state": "stopped", "cause": "stop", "ended": "powered_off",
+                }),
+            )
+        })
+        .collect());
+    let text = host.run(&["vm", "show", "db"]);
+    assert_eq!(text.matches("powered off").count(), 10, "{text}");
+    assert!(!text.contains("00:19:00") && text.contains("00:20:00"), "{text}");
+    let json = host.run(&["vm", "show", "--json", "db"]);
+    assert_eq!(json.matches(r#""cause": "stop""#).count(), 30, "{json}");
+}
+
+#[test]
 fn creates() {
     let host = Host::new();
     let fake = with_vms(&host);

@@ -2,7 +2,7 @@
 
 use banger_proto::Code;
 use banger_proto::Problem;
-use banger_proto::api::{CreateVm, Event};
+use banger_proto::api::{ChangeCause, CreateVm, Event};
 use jiff::Timestamp;
 
 use super::Engine;
@@ -11,7 +11,7 @@ use crate::vm::boot::Order;
 use crate::vm::bring_in;
 use crate::vm::driver::Driver;
 use crate::vm::plan::{Entropy, Inventory, image_name, plan_vm};
-use crate::vm::state::{VmRecord, VmState};
+use crate::vm::state::{Cause, VmRecord, VmState};
 use crate::vm::view::render_view;
 
 impl Engine {
@@ -34,7 +34,7 @@ impl Engine {
         let naming = self.inner.naming.lock().await;
         let inventory =
             Inventory { names: self.names(), image_kernel, backend: host.hypervisor.features() };
-        let record = VmRecord {
+        let mut record = VmRecord {
             plan: plan_vm(&asked, &host.config, &inventory, entropy)?,
             ephemeral: asked.ephemeral,
             spec: asked,
@@ -44,13 +44,16 @@ impl Engine {
             intents: Vec::new(),
             created_at: Timestamp::now(),
             started_at: None,
+            changes: Vec::new(),
         };
+        record.note_change(&Cause::begin(ChangeCause::Create, order.op.clone()));
         // One that is here and cannot run it is refused now; one that is not here yet, once it is.
         if let Some(kernel) = host.kernels.find(&record.plan.kernel).await? {
             kernel.check(inventory.backend.machine)?;
         }
         host.followers.walk(&record.plan.name, Operation::Create).enter(Step::Record).await;
         self.inner.store.insert_vm(record.clone()).await?;
+        record.changes.clear();
         let driver = self.register(record.clone(), None);
         drop(naming);
         tracing::info!(vm = %record.plan.name, id = %record.plan.id, "VM planned");

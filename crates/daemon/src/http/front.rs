@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::reply::{Failed, Unnumbered};
 use super::{Api, Peer};
+use crate::operation;
 
 /// Counts requests under way, up to the last byte of their answer.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +71,7 @@ pub(super) async fn front(
         }
         request.extensions_mut().insert(op.clone());
         request.extensions_mut().insert(in_flight.clone());
-        next.run(request).await
+        operation::scope(op.clone(), next.run(request)).await
     }
     .instrument(span)
     .await;

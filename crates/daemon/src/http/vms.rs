@@ -41,7 +41,7 @@ pub(super) async fn show(
     State(api): State<Api>,
     Path(vm): Path<String>,
 ) -> Result<Json<VmView>, Failed> {
-    Ok(Json(api.engine.show(&vm)?))
+    Ok(Json(api.engine.show(&vm).await?))
 }
 
 /// Removes a VM with its disk; answers with the VM as it was.

@@ -8,7 +8,10 @@ use super::StoreError;
 use super::copies::{make_copy, remove_old_copies};
 
 /// The files of `migrations/` in order; a database of version `n` has had the first `n`.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_vms.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_vms.sql"),
+    include_str!("../../migrations/0002_history.sql"),
+];
 
 /// The version of this program's databases.
 #[expect(clippy::cast_possible_truncation, reason = "nobody writes that many files")]

@@ -11,12 +11,13 @@
 //! |---|---|
 //! | `check` | whether a file can be worked with, before anything is written to it |
 //! | `migrate`, `copies` | to this program's version, with a copy of the older one |
-//! | `vms` | the tables |
+//! | `vms`, `history` | the tables |
 //! | `error` | what can go wrong, and the ways out |
 
 mod check;
 mod copies;
 mod error;
+mod history;
 mod migrate;
 #[cfg(test)]
 mod tests;

@@ -103,7 +103,9 @@ async fn what_a_newer_program_made_is_left_alone() {
     assert!(matches!(error, StoreError::TooNew { .. }), "{error}");
     assert_eq!(contents(dir.path()), before);
     let problem = Problem::from(error);
-    assert_eq!(problem.hints, ["use the banger that made version 2, or a newer one"]);
+    let newer = migrate::KNOWN + 1;
+    let hint = format!("use the banger that made version {newer}, or a newer one");
+    assert_eq!(problem.hints, [hint]);
 }
 
 #[tokio::test]

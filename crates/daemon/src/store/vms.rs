@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, history};
 use crate::vm::state::{Intent, VmRecord, VmState};
 
 impl Store {
@@ -21,7 +21,8 @@ impl Store {
         let failed = self.failed("record a VM");
         self.run(move |connection| {
             let row = VmRow::render(&record)?;
-            let inserted = connection.execute(
+            let transaction = connection.transaction().map_err(&failed)?;
+            let inserted = transaction.execute(
                 "INSERT INTO vms (id, name, spec, plan, base, state, ended, problem, workspace,
                                   ephemeral, created_at, started_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
@@ -41,18 +42,20 @@ impl Store {
                 ],
             );
             match inserted {
-                Ok(_) => Ok(()),
+                Ok(_) => {}
                 Err(error) if violates_uniqueness(&error) => {
-                    Err(StoreError::NameTaken(record.plan.name.to_string()))
+                    return Err(StoreError::NameTaken(record.plan.name.to_string()));
                 }
-                Err(error) => Err(failed(error)),
+                Err(error) => return Err(failed(error)),
             }
+            history::append(&transaction, &row.id, &record.changes, &failed)?;
+            transaction.commit().map_err(failed)
         })
         .await
     }
 
     /// Records where a VM is in its life: everything but what was asked, together with its
-    /// intents, in one transaction. A VM that is not there is left so.
+    /// intents and what became of it, in one transaction. A VM that is not there is left so.
     ///
     /// # Errors
     /// When the database fails.
@@ -93,6 +96,7 @@ impl Store {
                     )
                     .map_err(&failed)?;
             }
+            history::append(&transaction, &row.id, &record.changes, &failed)?;
             transaction.commit().map_err(failed)
         })
         .await
@@ -279,6 +283,7 @@ impl VmRow {
                 .collect::<Result<_, _>>()?,
             created_at: time("created_at", &self.created_at)?,
             started_at: self.started_at.as_deref().map(|t| time("started_at", t)).transpose()?,
+            changes: Vec::new(),
         })
     }
 }
@@ -294,7 +299,7 @@ fn parse_intent(text: &str) -> Option<Intent> {
     [Intent::Disk, Intent::Vmm].into_iter().find(|intent| render_intent(*intent) == text)
 }
 
-fn render_json(
+pub(super) fn render_json(
     vm: &str,
     column: &'static str,
     value: &impl Serialize,
@@ -306,7 +311,7 @@ fn render_json(
     })
 }
 
-fn parse_json<T: DeserializeOwned>(
+pub(super) fn parse_json<T: DeserializeOwned>(
     vm: &str,
     column: &'static str,
     text: Option<&str>,

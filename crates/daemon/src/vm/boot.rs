@@ -20,7 +20,7 @@ use banger_link::Magic;
 use banger_proto::api::{EndReason, Event, GuestView, Stage, VmView, WaitFor};
 use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState};
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{Code, Problem};
+use banger_proto::{Code, OpId, Problem};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ pub(crate) struct Order {
     pub(crate) cancel: CancellationToken,
     /// When the request came.
     pub(crate) since: Instant,
+    /// The request's id.
+    pub(crate) op: Option<OpId>,
 }
 
 impl Order {

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{Event, VmView};
-use banger_proto::{Code, Problem, VmName};
+use banger_proto::api::{ChangeCause, Event, VmView};
+use banger_proto::{Code, OpId, Problem, VmName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -19,6 +19,7 @@ use super::state::VmRecord;
 use super::view::render_view;
 use crate::engine::Host;
 use crate::hypervisor::RunningVm;
+use crate::operation;
 use crate::progress::Progress;
 
 /// Requests that wait to be judged.
@@ -75,6 +76,16 @@ impl Ask {
         }
     }
 
+    /// What a change by it is put down to.
+    pub(crate) fn cause(&self) -> ChangeCause {
+        match self {
+            Self::Start(_) => ChangeCause::Start,
+            Self::Stop { .. } => ChangeCause::Stop,
+            Self::Kill { .. } => ChangeCause::Kill,
+            Self::Delete { .. } => ChangeCause::Delete,
+        }
+    }
+
     /// Answers that it will not be done.
     fn deny(self, vm: &VmName, why: Denied) {
         let message = format!("VM `{vm}` cannot do this now");
@@ -107,8 +118,16 @@ pub(crate) fn answer(reply: Reply, result: Result<VmView, Problem>) {
     let _ = reply.send(result);
 }
 
-/// An ask and the log span of the request it came from.
-type Asked = (Ask, Span);
+/// An ask and the request it came from.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What is asked.
+    pub(crate) ask: Ask,
+    /// The request's id.
+    pub(crate) op: Option<OpId>,
+    /// Its span in the log.
+    pub(crate) span: Span,
+}
 
 /// How the rest of the daemon reaches a VM.
 #[derive(Debug, Clone)]
@@ -121,8 +140,8 @@ pub(crate) struct VmHandle {
 impl VmHandle {
     /// Asks the driver; it answers through what the [`Ask`] holds.
     pub(crate) async fn ask(&self, ask: Ask) {
-        let sent = self.asks.send((ask, Span::current())).await;
-        if let Err(mpsc::error::SendError((ask, _))) = sent {
+        let asked = Asked { ask, op: operation::current(), span: Span::current() };
+        if let Err(mpsc::error::SendError(Asked { ask, .. })) = self.asks.send(asked).await {
             // The driver ended between the look-up and now.
             ask.deny(&self.shown.borrow().record.plan.name, Denied::BeingDeleted);
         }
@@ -156,8 +175,8 @@ impl Desk {
         loop {
             match self.queue.take()? {
                 Next::Do(_, asked) => return Some(asked),
-                Next::AlreadySo((ask, _)) => ask.confirm(self.view()),
-                Next::Denied((ask, _), why) => ask.deny(&self.name(), why),
+                Next::AlreadySo(Asked { ask, .. }) => ask.confirm(self.view()),
+                Next::Denied(Asked { ask, .. }, why) => ask.deny(&self.name(), why),
             }
         }
     }
@@ -201,31 +220,32 @@ impl Desk {
     /// Puts a deletion that nobody waits for into the queue.
     pub(crate) fn admit_deletion(&mut self) {
         let (reply, _) = oneshot::channel();
-        self.admit((Ask::Delete { only_down: false, reply }, Span::none()));
+        let ask = Ask::Delete { only_down: false, reply };
+        self.admit(Asked { ask, op: None, span: Span::none() });
     }
 
     /// Puts a stop that nobody waits for into the queue.
     pub(crate) fn admit_stop(&mut self) {
         let (reply, _) = oneshot::channel();
-        let progress = Progress::none();
-        self.admit((Ask::Stop { grace: None, progress, reply }, Span::none()));
+        let ask = Ask::Stop { grace: None, progress: Progress::none(), reply };
+        self.admit(Asked { ask, op: None, span: Span::none() });
     }
 
     /// Judges a request; true when what is under way has to be cut short for it.
     fn admit(&mut self, asked: Asked) -> bool {
-        let request = asked.0.request();
+        let request = asked.ask.request();
         match self.queue.push(request, asked) {
             Admission::Accepted { interrupt, dropped } => {
-                for ((ask, _), why) in dropped {
+                for (Asked { ask, .. }, why) in dropped {
                     ask.deny(&self.name(), why);
                 }
                 interrupt
             }
-            Admission::Denied((ask, _), why) => {
+            Admission::Denied(Asked { ask, .. }, why) => {
                 ask.deny(&self.name(), why);
                 false
             }
-            Admission::AlreadySo((ask, _)) => {
+            Admission::AlreadySo(Asked { ask, .. }) => {
                 ask.confirm(self.view());
                 false
             }

@@ -6,14 +6,14 @@
 //!                     └──── asked meanwhile ───┘ └── the VMM ended, health, lifeline
 //! ```
 //!
-//! Work never runs outside this task: a client that goes away drops a receiver and sets off a
+//! Cause never runs outside this task: a client that goes away drops a receiver and sets off a
 //! token, and the driver undoes in its own time. Commands and files of the guest do not pass
 //! through here; they take the VMM's handle from [`Shown`](super::desk::Shown).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{EndReason, Event, GuestView, Stage};
+use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, Stage};
 use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
@@ -25,12 +25,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::boot::{self, Failure, Order};
-use super::desk::{Ask, Desk, Reply, VmHandle, answer};
+use super::desk::{Ask, Asked, Desk, Reply, VmHandle, answer};
 use super::news::News;
 use super::owned::Vm;
 use super::queue::Rest;
 use super::registry::Registry;
-use super::state::{VmRecord, VmState, ended_by};
+use super::state::{Cause, VmRecord, VmState, ended_by};
 use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
@@ -90,7 +90,8 @@ impl Driver {
     /// Drives the VM until it is deleted, or nobody holds its handle and nothing is under way.
     pub(crate) async fn run(mut self: Box<Self>) {
         loop {
-            while let Some((ask, span)) = self.desk.take() {
+            while let Some(Asked { ask, op, span }) = self.desk.take() {
+                self.vm.begin(Cause::begin(ask.cause(), op));
                 Box::pin(self.perform(ask)).instrument(span).await;
             }
             if self.desk.is_gone() || !self.idle().await {
@@ -118,6 +119,7 @@ impl Driver {
         match happened {
             Happened::Ended(exit) => {
                 let ended = ended_by(&exit);
+                self.vm.begin(Cause::noticed(ChangeCause::Itself));
                 tracing::info!(vm = %self.vm.name(), ?ended, "VM ended by itself");
                 self.vm.walk.begin(Operation::End);
                 let _ = self.rest_down(VmState::Stopped { ended }).await;
@@ -157,6 +159,7 @@ impl Driver {
     }
 
     async fn create(&mut self, order: Order) {
+        self.vm.begin(Cause::begin(ChangeCause::Create, order.op.clone()));
         self.vm.walk.begin(Operation::Create);
         let cut = order.cancel.child_token();
         let work = boot::create(&mut self.vm, &order, &cut);

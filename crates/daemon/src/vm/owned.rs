@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use banger_proto::api::VmView;
+use banger_proto::api::{ChangeCause, VmView};
 use banger_proto::{Problem, VmName};
 use tokio::sync::watch;
 
 use super::desk::Shown;
 use super::news::News;
 use super::registry::Registry;
-use super::state::{Intent, VmRecord, VmState};
+use super::state::{Cause, Intent, VmRecord, VmState};
 use super::undo;
 use super::view::render_view;
 use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::step::{Operation, Step, Walk};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A VM that somebody owns; only the owner changes it.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Vm {
     store: Store,
     shown: watch::Sender<Shown>,
     news: News,
+    /// Why something is done with it now, or was last.
+    cause: Cause,
 }
 
 impl Vm {
@@ -48,8 +50,9 @@ impl Vm {
         if record.state == VmState::Created {
             news.tell_state(&record);
         }
+        let cause = Cause::noticed(ChangeCause::Recovery);
         let walk = host.followers.walk(&record.plan.name, Operation::Create);
-        (Self { record, vmm, host, walk, store, shown, news }, seen)
+        (Self { record, vmm, host, walk, store, shown, news, cause }, seen)
     }
 
     /// Its name.
@@ -67,6 +70,11 @@ impl Vm {
         self.vmm.clone().map(GuestClient::new)
     }
 
+    /// Says what the states are entered for from now on.
+    pub(crate) fn begin(&mut self, cause: Cause) {
+        self.cause = cause;
+    }
+
     /// Enters a state for all to see without recording it: a state that a restart of the daemon
     /// takes back anyway.
     pub(crate) fn show(&mut self, state: VmState) {
@@ -81,14 +89,14 @@ impl Vm {
             self.record.intents.push(intent);
         }
         self.show(state);
-        Ok(self.store.update_vm(self.record.clone()).await?)
+        Ok(self.save().await?)
     }
 
     /// Enters a state after something that cannot be taken back. If it cannot be recorded, the
     /// next start of the daemon finds out by looking.
     pub(crate) async fn settle(&mut self, state: VmState) {
         self.show(state);
-        if let Err(error) = self.store.update_vm(self.record.clone()).await {
+        if let Err(error) = self.save().await {
             let error: &dyn std::error::Error = &error;
             tracing::error!(vm = %self.name(), error, "state not recorded");
         }
@@ -115,7 +123,16 @@ impl Vm {
         Ok(())
     }
 
-    fn publish(&self) {
+    async fn save(&mut self) -> Result<(), StoreError> {
+        self.store.update_vm(self.record.clone()).await?;
+        self.record.changes.clear();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        if self.shown.borrow().record.state.name() != self.record.state.name() {
+            self.record.note_change(&self.cause);
+        }
         let shown = Shown { record: self.record.clone(), vmm: self.vmm.clone() };
         let before = self.shown.send_replace(shown).record.state;
         if News::differ(&before, &self.record.state) {

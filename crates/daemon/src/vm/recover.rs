@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use banger_proto::api::EndReason;
+use banger_proto::api::{ChangeCause, EndReason};
 use banger_proto::{Code, Problem, VmId};
 use futures_util::future::join_all;
 
-use super::state::{Intent, VmRecord, VmState, ended_by};
+use super::state::{Cause, Intent, VmRecord, VmState, ended_by};
 use super::{orphans, undo};
 use crate::engine::Host;
 use crate::hypervisor::{Found, RunningVm};
@@ -120,9 +120,10 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     record.intents.retain(|intent| *intent != Intent::Vmm);
     if !matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) {
         record.state = VmState::Stopped { ended };
+        record.note_change(&Cause::noticed(ChangeCause::Recovery));
     }
     walk.enter(Step::Settle).await;
-    save(store, &record).await;
+    save(store, &mut record).await;
     Some(Recovered { record, vmm: None })
 }
 
@@ -132,14 +133,18 @@ async fn in_error(store: &Store, mut record: VmRecord, problem: Problem) -> Reco
     let problem = problem.hint(format!("delete it: banger vm delete {name}"));
     record.ephemeral = false;
     record.state = VmState::Error { problem: Box::new(problem) };
-    save(store, &record).await;
+    record.note_change(&Cause::noticed(ChangeCause::Recovery));
+    save(store, &mut record).await;
     Recovered { record, vmm: None }
 }
 
-async fn save(store: &Store, record: &VmRecord) {
-    if let Err(error) = store.update_vm(record.clone()).await {
-        let error: &dyn std::error::Error = &error;
-        tracing::error!(vm = %record.plan.name, error, "state not recorded");
+async fn save(store: &Store, record: &mut VmRecord) {
+    match store.update_vm(record.clone()).await {
+        Ok(()) => record.changes.clear(),
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(vm = %record.plan.name, error, "state not recorded");
+        }
     }
 }
 

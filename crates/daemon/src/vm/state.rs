@@ -17,11 +17,14 @@
 //! `Created` to `Booting` of a creation are never met at rest: a daemon that finds them in its
 //! database was killed half-way and undoes them. In `Stopped` and `Error` no VMM runs.
 
-use banger_proto::api::{CreateVm, EndReason, GuestView, RunConfig, StateName, VmWorkspace};
+use banger_proto::api::{
+    ChangeCause, CreateVm, EndReason, GuestView, RunConfig, StateName, VmChange, VmWorkspace,
+};
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{Problem, VmId};
+use banger_proto::{OpId, Problem, VmId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::plan::VmPlan;
 
@@ -122,6 +125,29 @@ pub enum Intent {
     Vmm,
 }
 
+/// Why something is done with a VM, for its history.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    /// What brought it about.
+    pub(crate) what: ChangeCause,
+    /// The request that asked for it.
+    pub(crate) op: Option<OpId>,
+    /// When it began; none for what was only noticed.
+    pub(crate) since: Option<Instant>,
+}
+
+impl Cause {
+    /// Work that begins now.
+    pub(crate) fn begin(what: ChangeCause, op: Option<OpId>) -> Self {
+        Self { what, op, since: Some(Instant::now()) }
+    }
+
+    /// Something that has happened.
+    pub(crate) fn noticed(what: ChangeCause) -> Self {
+        Self { what, op: None, since: None }
+    }
+}
+
 /// A VM as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmRecord {
@@ -143,6 +169,9 @@ pub struct VmRecord {
     pub created_at: Timestamp,
     /// When it became ready last; absent if it never was.
     pub started_at: Option<Timestamp>,
+    /// What became of it since it was last recorded; recorded with it, and read by
+    /// [`Store::load_history`](crate::store::Store::load_history) only.
+    pub changes: Vec<VmChange>,
 }
 
 impl VmRecord {
@@ -150,6 +179,27 @@ impl VmRecord {
     #[must_use]
     pub fn id(&self) -> &VmId {
         &self.plan.id
+    }
+
+    /// Notes for its history what brought it into its state.
+    pub(crate) fn note_change(&mut self, cause: &Cause) {
+        let (mut ended, mut problem) = (None, None);
+        match &self.state {
+            VmState::Stopped { ended: how } => ended = Some(how.clone()),
+            VmState::Error { problem: what } => problem = Some(what.message.clone()),
+            _ => {}
+        }
+        let rests = ended.is_some() || problem.is_some() || self.state.runs_commands();
+        let took = cause.since.filter(|_| rests).map(|since| since.elapsed().as_millis());
+        self.changes.push(VmChange {
+            at: Timestamp::now().to_string(),
+            state: self.state.name(),
+            cause: cause.what,
+            op: cause.op.clone(),
+            took_ms: took.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+            ended,
+            problem,
+        });
     }
 }
 
@@ -184,6 +234,7 @@ pub(crate) mod tests {
             intents: vec![],
             created_at: Timestamp::UNIX_EPOCH,
             started_at: None,
+            changes: Vec::new(),
         }
     }
 

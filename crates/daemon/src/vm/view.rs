@@ -35,5 +35,6 @@ pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
         created_at: record.created_at.to_string(),
         started_at: record.started_at.map(|time| time.to_string()),
         console_log: files::console_log(paths, record.id()).display().to_string(),
+        history: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 mod crowd;
 mod failures;
 mod garbage;
+mod history;
 mod image_config;
 mod images;
 mod insight;

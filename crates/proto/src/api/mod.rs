@@ -46,6 +46,7 @@
 mod daemon;
 mod doctor;
 mod event;
+mod history;
 mod image;
 mod kernel;
 mod stats;
@@ -56,6 +57,7 @@ mod vm_event;
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
 pub use event::{Event, Stage};
+pub use history::{ChangeCause, VmChange};
 pub use image::{
     ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage, RunConfig,
 };

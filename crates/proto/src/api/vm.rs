@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::VmChange;
 use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
 use crate::{ByteSize, VmId, VmName};
 
@@ -359,6 +360,9 @@ pub struct VmView {
     pub started_at: Option<String>,
     /// Path of its console log on the host.
     pub console_log: String,
+    /// What became of it, oldest first: its last hundred changes. Empty in a list of VMs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<VmChange>,
 }
 
 /// All VMs, oldest first.

@@ -1,6 +1,6 @@
 //! `banger vm show`
 
-use banger_proto::api::{EndReason, VmView};
+use banger_proto::api::{EndReason, VmChange, VmView};
 use banger_proto::exit_code;
 use banger_proto::guest::ServiceState;
 use clap_complete::ArgValueCandidates;
@@ -8,12 +8,22 @@ use clap_complete::ArgValueCandidates;
 use crate::cmd::Context;
 use crate::complete;
 use crate::errors::Outcome;
+use crate::progress::render_seconds;
 use crate::reference::{VmRef, vm_path};
-use crate::table::render_pairs;
+use crate::table::{render_pairs, render_table};
 
-/// Show everything about a VM
+/// Changes that are shown to people.
+const SHOWN_CHANGES: usize = 10;
+
+/// Show everything about a VM, and what became of it lately
+///
+/// The last ten changes of its state are shown, with who brought them about, how long that took,
+/// and the operation id by which the daemon's log tells more. --json has the last hundred.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  banger vm show web --json")]
+#[command(after_help = "\
+Examples:
+  banger vm show web
+  banger vm show web --json")]
 pub(crate) struct Args {
     /// The VM: name, id or the beginning of an id
     #[arg(add = ArgValueCandidates::new(complete::vms))]
@@ -66,7 +76,33 @@ fn render_vm(vm: &VmView) -> String {
         pairs.extend(problem.causes.iter().map(|cause| ("cause", cause.clone())));
         pairs.extend(problem.hints.iter().map(|hint| ("hint", hint.clone())));
     }
-    render_pairs(pairs)
+    let pairs = render_pairs(pairs);
+    if vm.history.is_empty() { pairs } else { format!("{pairs}\n\n{}", render_history(vm)) }
+}
+
+/// The last changes, oldest first, so that the present state stands at the end.
+fn render_history(vm: &VmView) -> String {
+    let shown = &vm.history[vm.history.len().saturating_sub(SHOWN_CHANGES)..];
+    let row = |change: &VmChange| {
+        let why = change.ended.as_ref().map(render_end).or_else(|| change.problem.clone());
+        vec![
+            without_fraction(&change.at),
+            change.state.as_str().to_owned(),
+            change.cause.as_str().to_owned(),
+            change.took_ms.map(render_seconds).unwrap_or_default(),
+            change.op.as_ref().map(ToString::to_string).unwrap_or_default(),
+            why.unwrap_or_default(),
+        ]
+    };
+    render_table(&["WHEN", "STATE", "BY", "TOOK", "OP", "HOW"], shown.iter().map(row))
+}
+
+/// `2026-08-05T12:00:00.123Z` → `2026-08-05T12:00:00Z`.
+fn without_fraction(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => time.to_owned(),
+    }
 }
 
 /// How the image's own program is, as a fragment.
