@@ -13,6 +13,9 @@ use tokio::sync::watch;
 use crate::image_program::Service;
 use crate::root::Root;
 
+/// Where the kernel tells how long the processors did what.
+pub(crate) const CPU_TIMES: &str = "/proc/stat";
+
 /// The machine that configuring and powering off act on: a booted guest, or [`Hosted`].
 pub trait Machine: Send + Sync {
     /// Brings the guest up to where commands run in [`Context::root`]. Called on a thread that
@@ -31,6 +34,14 @@ pub trait Machine: Send + Sync {
     /// # Errors
     /// When there is none.
     fn open_console(&self) -> io::Result<File>;
+
+    /// How long the processors did what: the text of `/proc/stat` (proc_stat(5)).
+    ///
+    /// # Errors
+    /// When it cannot be read; the error does not name it.
+    fn read_cpu_times(&self) -> io::Result<String> {
+        std::fs::read_to_string(CPU_TIMES)
+    }
 
     /// Starts to end the guest. The reply has been sent by then, and the service has ended.
     ///

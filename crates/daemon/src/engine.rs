@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::api::{CreateVm, Event, ExecVm, StateName, VmView, WaitFor};
-use banger_proto::{Code, Problem};
+use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -48,6 +48,7 @@ use crate::vm::news::News;
 use crate::vm::recover::{Recovered, recover};
 use crate::vm::registry::Registry;
 use crate::vm::state::VmRecord;
+use crate::vm::uses::Use;
 use crate::vm::view::render_view;
 use crate::vm::{console, files, program};
 
@@ -82,6 +83,15 @@ pub struct Work {
     /// Absent after a failure, which is the last event whatever is still being cleared away.
     events: Option<mpsc::UnboundedReceiver<Event>>,
     _cancel: Option<DropGuard>,
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Command {
+    /// Its stream.
+    pub session: ExecSession,
+    /// What keeps its VM in use.
+    pub in_use: Use,
 }
 
 impl Work {
@@ -205,10 +215,11 @@ impl Engine {
     /// # Errors
     /// When `reference` means none or several, the VM does not run, the image lacks what is to
     /// be run, or the agent refuses.
-    pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<ExecSession, Problem> {
+    pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<Command, Problem> {
         let handle = self.inner.registry.find(reference)?;
         let Shown { record, vmm } = handle.shown.borrow().clone();
         let vmm = require_running(&record, vmm)?;
+        let in_use = handle.uses.begin().ok_or_else(|| goes_down_idle(&record.plan.name))?;
         let request = program::plan_exec(asked, &record)?;
         let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
         walk.enter(Step::Command).await;
@@ -220,7 +231,7 @@ impl Engine {
             }
         })?;
         walk.enter(Step::Answer).await;
-        Ok(session)
+        Ok(Command { session, in_use })
     }
 
     /// The console of a VM: all of it or its last `tail` lines; then, with `follow`, what is
@@ -285,6 +296,11 @@ impl Engine {
         let handles = self.inner.registry.handles();
         handles.iter().map(|handle| handle.shown.borrow().record.plan.name.to_string()).collect()
     }
+}
+
+fn goes_down_idle(name: &VmName) -> Problem {
+    let message = format!("VM `{name}` is being stopped, because it was idle");
+    Problem::new(Code::Conflict, message).hint(format!("banger vm start {name}"))
 }
 
 /// The VMM of a VM in whose guest something is wanted.

@@ -14,6 +14,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use banger_proto::api::ChangeCause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -28,6 +29,8 @@ pub enum Operation {
     Exec,
     /// It is brought down by its guest.
     Stop,
+    /// The same, because nobody used it.
+    Idle,
     /// It is brought down as it stands.
     Kill,
     /// It is removed.
@@ -47,11 +50,27 @@ impl Operation {
             Self::Start => "start",
             Self::Exec => "exec",
             Self::Stop => "stop",
+            Self::Idle => "idle",
             Self::Kill => "kill",
             Self::Delete => "delete",
             Self::End => "end",
             Self::Recover => "recover",
             Self::Gc => "gc",
+        }
+    }
+}
+
+impl From<ChangeCause> for Operation {
+    fn from(cause: ChangeCause) -> Self {
+        match cause {
+            ChangeCause::Create => Self::Create,
+            ChangeCause::Start => Self::Start,
+            ChangeCause::Stop => Self::Stop,
+            ChangeCause::Idle => Self::Idle,
+            ChangeCause::Kill => Self::Kill,
+            ChangeCause::Delete => Self::Delete,
+            ChangeCause::Itself => Self::End,
+            ChangeCause::Recovery => Self::Recover,
         }
     }
 }

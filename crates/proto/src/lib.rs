@@ -10,7 +10,7 @@
 //! | [`guest`] | daemon ↔ agent (frames on streams of the guest link) |
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
-//! | [`id`], [`name`], [`image_name`], [`size`] | the words all of them share |
+//! | [`id`], [`name`], [`image_name`], [`size`], [`period`] | the words all of them share |
 //! | [`harmless`] | the words of guests and images on their way to a terminal |
 //! | [`oci`] | names of images in registries, digests |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
@@ -25,6 +25,7 @@ pub mod image_name;
 pub mod name;
 pub mod oci;
 pub mod paths;
+pub mod period;
 pub mod problem;
 pub mod size;
 pub mod supervisor;
@@ -34,6 +35,7 @@ pub use image_name::ImageName;
 pub use name::VmName;
 pub use oci::{Digest, Reference};
 pub use paths::Paths;
+pub use period::Period;
 pub use problem::{Code, Problem};
 pub use size::ByteSize;
 

@@ -49,6 +49,10 @@ pub enum Boot {
     Stubborn,
     /// A guest whose agent says nothing any more once it is configured.
     FallsSilent,
+    /// A guest whose processors have nothing to do.
+    Quiet,
+    /// A guest whose processor does nothing but work.
+    Busy,
     /// A guest whose root is this directory.
     InDirectory(PathBuf),
 }
@@ -130,6 +134,7 @@ impl World {
         let mut silent = false;
         let mut stubborn = false;
         let mut falls_silent = false;
+        let mut load = None;
         let mut root = Root::Own;
         let mut exit = None;
         let mut hosted = Hosted::default();
@@ -142,6 +147,8 @@ impl World {
             Boot::Unconfigurable(problem) => hosted = Hosted::refusing(problem),
             Boot::Stubborn => stubborn = true,
             Boot::FallsSilent => falls_silent = true,
+            Boot::Quiet => load = Some(Load::None),
+            Boot::Busy => load = Some(Load::Full),
             Boot::InDirectory(dir) => root = Root::Directory(dir),
         }
         let console =
@@ -157,7 +164,7 @@ impl World {
             })?;
         }
         let exit = watch::Sender::new(exit);
-        let guest = Guest { hosted, exit: exit.clone(), stubborn };
+        let guest = Guest { hosted, exit: exit.clone(), stubborn, load };
         let context = Context::new(root, Box::new(guest.clone()));
         let vm =
             Arc::new(FakeVm { spec: spec.clone(), guest, exit, silent, falls_silent, context });
@@ -309,6 +316,15 @@ struct Guest {
     hosted: Hosted,
     exit: watch::Sender<Option<VmmExit>>,
     stubborn: bool,
+    /// Absent for that of this process's system.
+    load: Option<Load>,
+}
+
+/// What a guest's processors do.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    None,
+    Full,
 }
 
 impl Machine for Guest {
@@ -322,6 +338,19 @@ impl Machine for Guest {
 
     fn open_console(&self) -> std::io::Result<std::fs::File> {
         self.hosted.open_console()
+    }
+
+    fn read_cpu_times(&self) -> std::io::Result<String> {
+        // In hundredths of a second.
+        let busy = match self.load {
+            None => return self.hosted.read_cpu_times(),
+            Some(Load::None) => 100,
+            Some(Load::Full) => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                now.tv_sec * 100 + now.tv_nsec / 10_000_000
+            }
+        };
+        Ok(format!("cpu  {busy} 0 0 0 0 0 0 0 0 0\ncpu0 {busy} 0 0 0 0 0 0 0 0 0\n"))
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

@@ -8,21 +8,22 @@ use std::io;
 use banger_proto::guest::GuestStats;
 use banger_proto::{Code, Problem};
 
-use crate::context::{Context, uptime_ms};
+use crate::context::{CPU_TIMES, Context, uptime_ms};
 
 /// Looks at everything once.
 ///
 /// # Errors
 /// When the kernel's counts cannot be read.
 pub(super) fn observe(context: &Context) -> Result<GuestStats, Problem> {
-    let stat = read("/proc/stat")?;
+    let stat = context.machine.read_cpu_times();
+    let stat = stat.map_err(|error| unreadable(&format!("`{CPU_TIMES}`"), &error))?;
     // Right after the counters: both make the rate.
     let uptime_ms = uptime_ms();
     let meminfo = read("/proc/meminfo")?;
     let disk =
         context.root.open().and_then(|root| rustix::fs::fstatvfs(&root).map_err(io::Error::from));
     let disk = disk.map_err(|error| unreadable("the guest's root", &error))?;
-    let busy_ticks = parse_busy_ticks(&stat).ok_or_else(|| malformed("/proc/stat"))?;
+    let busy_ticks = parse_busy_ticks(&stat).ok_or_else(|| malformed(CPU_TIMES))?;
     let (memory_total, memory_available) =
         parse_memory(&meminfo).ok_or_else(|| malformed("/proc/meminfo"))?;
     Ok(GuestStats {

@@ -143,7 +143,13 @@ fn creates() {
     0a0b0c0d0e0f
     -- exit 0
     ");
+    assert!(host.run(&["vm", "create", "--idle-stop", "30m"]).ends_with("exit 0"));
+    assert!(host.run(&["vm", "create", "--idle-stop", "off"]).ends_with("exit 0"));
+    let refused = host.run(&["vm", "create", "--idle-stop", "soon"]);
+    assert!(refused.contains("`soon` is not a period") && refused.ends_with("exit 2"), "{refused}");
     let log = fake.log();
+    assert!(log[1].contains(r#""idle_stop_seconds":1800"#), "{log:#?}");
+    assert!(log[2].contains(r#""idle_stop_seconds":0"#), "{log:#?}");
     assert!(log[0].contains(r#""vcpu":2,"memory":536870912,"disk_size":4294967296"#), "{log:#?}");
 }
 

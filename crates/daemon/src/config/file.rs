@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use banger_proto::ByteSize;
+use banger_proto::{ByteSize, Period};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -32,6 +32,8 @@ pub struct ConfigFile {
     pub registry_auth_file: Option<PathBuf>,
     /// Seconds.
     pub ready_timeout: Option<NonZeroU32>,
+    /// See [`super::Config::idle_stop_after`].
+    pub idle_stop_after: Option<IdleSetting>,
     /// See [`super::Config::vm_defaults`].
     pub vm_defaults: VmDefaultsFile,
 }
@@ -78,6 +80,42 @@ impl Serialize for SizeSetting {
     }
 }
 
+/// A period in the file: a text like `"30m"`, a number of seconds, or `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleSetting(pub Option<Period>);
+
+impl<'de> Deserialize<'de> for IdleSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Idle;
+        impl Visitor<'_> for Idle {
+            type Value = IdleSetting;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a period like \"30m\", a number of seconds, or \"off\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<IdleSetting, E> {
+                match text {
+                    "off" => Ok(IdleSetting(None)),
+                    text => text.parse().map(|period| IdleSetting(Some(period))).map_err(E::custom),
+                }
+            }
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<IdleSetting, E> {
+                // Through the parser, which knows about too large numbers.
+                self.visit_str(&seconds.to_string())
+            }
+        }
+        deserializer.deserialize_any(Idle)
+    }
+}
+
+impl Serialize for IdleSetting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(period) => serializer.collect_str(period),
+            None => serializer.serialize_str("off"),
+        }
+    }
+}
+
 /// One key of the file, for documentation and suggestions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -112,6 +150,11 @@ pub const KEYS: &[Key] = &[
         "path of a file with the credentials for registries",
     ),
     key("ready_timeout", "90", "seconds a VM may take to become ready; six times that without KVM"),
+    key(
+        "idle_stop_after",
+        "off",
+        "how long a VM may be idle before it is stopped, like 90s, 30m or 2h, or off",
+    ),
     key("vm_defaults.vcpu", "a quarter of the host's, 1 to 4", "virtual processors"),
     key("vm_defaults.memory", "an eighth of the host's, 512M to 8G", "memory"),
     key("vm_defaults.disk_size", "8G", "size of the writable disk"),
@@ -239,6 +282,21 @@ mod tests {
         assert!(warnings.is_empty());
         assert_eq!(file.vm_defaults.memory, Some(SizeSetting(ByteSize::from_mib(4096))));
         assert_eq!(file.vm_defaults.disk_size, Some(SizeSetting(ByteSize::from_mib(512))));
+    }
+
+    #[test]
+    fn idleness_is_a_period_or_off() {
+        let idle = |value: &str| {
+            let parsed = parse(&format!("idle_stop_after = {value}\n"));
+            parsed.map(|(file, _)| file.idle_stop_after.unwrap().0.map(Period::seconds))
+        };
+        assert_eq!(idle("\"30m\""), Ok(Some(1800)));
+        assert_eq!(idle("90"), Ok(Some(90)));
+        assert_eq!(idle("\"off\""), Ok(None));
+        for wrong in ["0", "-5", "\"soon\"", "true"] {
+            let message = idle(wrong).unwrap_err();
+            assert!(message.contains("line 1, key `idle_stop_after`"), "{message}");
+        }
     }
 
     #[test]

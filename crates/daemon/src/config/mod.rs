@@ -16,10 +16,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::ByteSize;
+use banger_proto::{ByteSize, Period};
 use serde::{Deserialize, Serialize};
 
-pub use file::{ConfigError, ConfigFile, KEYS, Key, SizeSetting, VmDefaultsFile, parse_config};
+pub use file::{
+    ConfigError, ConfigFile, IdleSetting, KEYS, Key, SizeSetting, VmDefaultsFile, parse_config,
+};
 pub use host::{HostFacts, observe_host};
 pub use resolve::resolve;
 
@@ -118,6 +120,9 @@ pub struct Config {
     pub registry_auth_file: Setting<Option<PathBuf>>,
     /// How long a VM may take to become ready with hardware virtualisation.
     pub ready_timeout: Setting<Duration>,
+    /// How long a VM may be idle before it is stopped, where it does not say itself; absent for
+    /// ever.
+    pub idle_stop_after: Setting<Option<Period>>,
     /// Sizes of VMs that ask for none.
     pub vm_defaults: VmDefaults,
 }

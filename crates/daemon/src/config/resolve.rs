@@ -38,6 +38,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
             None,
             READY_TIMEOUT,
         ),
+        idle_stop_after: layered(file.idle_stop_after.map(|idle| idle.0), None, None),
         vm_defaults: VmDefaults {
             vcpu: layered(sizes.vcpu, vcpu, BUILTIN_VCPU),
             memory: layered(sizes.memory.map(|size| size.0), memory, BUILTIN_MEMORY),

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::Api;
 use super::front::InFlight;
 use super::reply::{Asked, Failed};
+use crate::engine::Command;
 use crate::hypervisor::GuestStream;
 
 /// Runs a command. The answer is an upgrade; after it the connection carries frames both ways.
@@ -31,10 +32,10 @@ pub(super) async fn exec(
 ) -> Result<Response, Failed> {
     let upgrade = take_upgrade(&mut request)?;
     let Asked(asked) = Asked::<ExecVm>::from_request(request, &()).await?;
-    let session = api.engine.exec(&vm, asked).await?;
+    let Command { session, in_use } = api.engine.exec(&vm, asked).await?;
     tracing::debug!(vm, pid = session.started.pid, "command started");
     let splicing = async move {
-        let _guard = guard;
+        let _held = (guard, in_use);
         match upgrade.await {
             Ok(client) => splice(TokioIo::new(client), session.stream).await,
             Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),

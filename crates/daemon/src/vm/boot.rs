@@ -359,7 +359,9 @@ impl Watch<'_> {
             EndReason::PoweredOff => "the guest powered off".to_owned(),
             EndReason::Killed => "it was killed".to_owned(),
             EndReason::Failed(how) => console::render_short(&how),
-            EndReason::Lost | EndReason::NotStarted => "nobody saw how".to_owned(),
+            EndReason::Lost | EndReason::NotStarted | EndReason::Idle(_) => {
+                "nobody saw how".to_owned()
+            }
             EndReason::Untold(why) => why,
         };
         self.post_mortem(Problem::new(Code::OperationFailed, message).cause(how))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::api::{ChangeCause, Event, VmView};
-use banger_proto::{Code, OpId, Problem, VmName};
+use banger_proto::{Code, OpId, Period, Problem, VmName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -16,6 +16,7 @@ use tracing::Span;
 use super::boot::Order;
 use super::queue::{Admission, Denied, Next, Queue, Request, Rest};
 use super::state::VmRecord;
+use super::uses::Uses;
 use super::view::render_view;
 use crate::engine::Host;
 use crate::hypervisor::RunningVm;
@@ -51,6 +52,8 @@ pub(crate) enum Ask {
         /// Who wants to know.
         reply: Reply,
     },
+    /// Bring down what nobody has used for this long, as a stop does.
+    StopIdle(Period),
     /// Bring down without asking the guest.
     Kill {
         /// Who wants to know.
@@ -69,7 +72,7 @@ impl Ask {
     fn request(&self) -> Request {
         match self {
             Self::Start(_) => Request::Start,
-            Self::Stop { .. } => Request::Stop,
+            Self::Stop { .. } | Self::StopIdle(_) => Request::Stop,
             Self::Kill { .. } => Request::Kill,
             Self::Delete { only_down: true, .. } => Request::Prune,
             Self::Delete { only_down: false, .. } => Request::Delete,
@@ -81,6 +84,7 @@ impl Ask {
         match self {
             Self::Start(_) => ChangeCause::Start,
             Self::Stop { .. } => ChangeCause::Stop,
+            Self::StopIdle(_) => ChangeCause::Idle,
             Self::Kill { .. } => ChangeCause::Kill,
             Self::Delete { .. } => ChangeCause::Delete,
         }
@@ -98,6 +102,7 @@ impl Ask {
             Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
                 answer(reply, Err(problem));
             }
+            Self::StopIdle(_) => {}
         }
     }
 
@@ -108,6 +113,7 @@ impl Ask {
             Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
                 answer(reply, Ok(view));
             }
+            Self::StopIdle(_) => {}
         }
     }
 }
@@ -135,6 +141,8 @@ pub(crate) struct VmHandle {
     asks: mpsc::Sender<Asked>,
     /// The VM as it is.
     pub(crate) shown: watch::Receiver<Shown>,
+    /// Who uses it.
+    pub(crate) uses: Uses,
 }
 
 impl VmHandle {
@@ -163,10 +171,11 @@ impl Desk {
         host: Arc<Host>,
         shown: watch::Receiver<Shown>,
         rest: Option<Rest>,
+        uses: Uses,
     ) -> (Self, VmHandle) {
         let (sender, asks) = mpsc::channel(ASKS_AHEAD);
         let queue = rest.map_or_else(Queue::creating, Queue::resting);
-        let handle = VmHandle { asks: sender, shown: shown.clone() };
+        let handle = VmHandle { asks: sender, shown: shown.clone(), uses };
         (Self { asks, queue, shown, host }, handle)
     }
 
@@ -220,7 +229,16 @@ impl Desk {
     /// Puts a deletion that nobody waits for into the queue.
     pub(crate) fn admit_deletion(&mut self) {
         let (reply, _) = oneshot::channel();
-        let ask = Ask::Delete { only_down: false, reply };
+        self.admit_own(Ask::Delete { only_down: false, reply });
+    }
+
+    /// Puts the stop of an idle VM into the queue.
+    pub(crate) fn admit_idle_stop(&mut self, after: Period) {
+        self.admit_own(Ask::StopIdle(after));
+    }
+
+    /// What nobody asked for.
+    fn admit_own(&mut self, ask: Ask) {
         self.admit(Asked { ask, op: None, span: Span::none() });
     }
 

@@ -26,16 +26,18 @@ use tracing::Instrument;
 
 use super::boot::{self, Failure, Order};
 use super::desk::{Ask, Asked, Desk, Reply, VmHandle, answer};
+use super::idle::IdleWatch;
 use super::news::News;
 use super::owned::Vm;
 use super::queue::Rest;
 use super::registry::Registry;
 use super::state::{Cause, VmRecord, VmState, ended_by};
+use super::uses::Uses;
 use crate::engine::Host;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
-use crate::step::{Operation, Step};
+use crate::step::Step;
 use crate::store::Store;
 
 /// How long a guest gets to power off when nobody said, with hardware virtualisation.
@@ -50,6 +52,9 @@ pub(crate) struct Driver {
     desk: Desk,
     registry: Registry,
     health: Option<HealthFeed>,
+    uses: Uses,
+    /// While it runs, if it is to be stopped when nobody uses it.
+    idle: Option<IdleWatch>,
     /// The request that an ephemeral VM lives for.
     lifeline: Option<Order>,
 }
@@ -71,13 +76,31 @@ impl Driver {
             _ => Some(Rest::Down),
         };
         let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
+        let uses = Uses::default();
         let stopping = vm.record.state == VmState::Stopping;
-        let (mut desk, handle) = Desk::open(host, shown, rest);
+        let (mut desk, handle) = Desk::open(host, shown, rest, uses.clone());
         if stopping {
             desk.admit_stop();
         }
-        let health = vm.guest().map(HealthFeed::start);
-        (Self { vm, desk, registry, health, lifeline: None }, handle)
+        let mut driver =
+            Self { vm, desk, registry, health: None, uses, idle: None, lifeline: None };
+        driver.watch_guest();
+        (driver, handle)
+    }
+
+    /// Begins to follow the guest that runs, if one does.
+    fn watch_guest(&mut self) {
+        self.health = self.vm.guest().map(HealthFeed::start);
+        self.idle = self
+            .vm
+            .guest()
+            .zip(self.vm.record.plan.idle_stop)
+            .map(|(guest, after)| IdleWatch::start(guest, self.uses.clone(), after.duration()));
+    }
+
+    fn unwatch_guest(&mut self) {
+        self.health = None;
+        self.idle = None;
     }
 
     /// Makes the VM, then drives it.
@@ -104,7 +127,7 @@ impl Driver {
     /// Waits for the next thing to happen while nothing is under way. False when nobody holds
     /// the handle any more.
     async fn idle(&mut self) -> bool {
-        let Self { vm, desk, health, lifeline, .. } = self;
+        let Self { vm, desk, health, idle, lifeline, .. } = self;
         let happened = tokio::select! {
             biased;
             exit = wait_or_forever(vm.vmm.as_ref().map(|vmm| vmm.exited())) => Happened::Ended(exit),
@@ -115,13 +138,13 @@ impl Driver {
             health = wait_or_forever(health.as_mut().map(|feed| feed.health.recv())) => {
                 Happened::Health(health)
             }
+            () = wait_or_forever(idle.as_mut().map(IdleWatch::idle)) => Happened::Idle,
         };
         match happened {
             Happened::Ended(exit) => {
                 let ended = ended_by(&exit);
                 self.vm.begin(Cause::noticed(ChangeCause::Itself));
                 tracing::info!(vm = %self.vm.name(), ?ended, "VM ended by itself");
-                self.vm.walk.begin(Operation::End);
                 let _ = self.rest_down(VmState::Stopped { ended }).await;
             }
             Happened::RequestGone => {
@@ -129,10 +152,23 @@ impl Driver {
                 self.lifeline = None;
                 self.desk.admit_deletion();
             }
+            Happened::Idle => self.stop_if_idle(),
             Happened::Health(Some(health)) => self.observe(health),
             Happened::Health(None) => self.health = None,
         }
         true
+    }
+
+    /// Nothing is under way. Whoever begins to use the VM before this keeps it up; whoever comes
+    /// later is told that it goes down.
+    fn stop_if_idle(&mut self) {
+        match self.vm.record.plan.idle_stop {
+            Some(after) if self.uses.close() => {
+                tracing::info!(vm = %self.vm.name(), %after, "VM is idle");
+                self.desk.admit_idle_stop(after);
+            }
+            _ => self.watch_guest(),
+        }
     }
 
     fn observe(&mut self, health: Health) {
@@ -144,15 +180,18 @@ impl Driver {
     }
 
     async fn perform(&mut self, ask: Ask) {
-        self.vm.walk.begin(match ask {
-            Ask::Start(_) => Operation::Start,
-            Ask::Stop { .. } => Operation::Stop,
-            Ask::Kill { .. } => Operation::Kill,
-            Ask::Delete { .. } => Operation::Delete,
-        });
         match ask {
             Ask::Start(order) => self.start(order).await,
             Ask::Stop { grace, progress, reply } => self.stop(grace, &progress, reply).await,
+            Ask::StopIdle(after) => {
+                // What goes wrong is in the VM's state; nobody waits for it.
+                let _ = self
+                    .shut_down(None, |ended| match ended {
+                        EndReason::PoweredOff | EndReason::Killed => EndReason::Idle(after),
+                        ended => ended,
+                    })
+                    .await;
+            }
             Ask::Kill { reply } => self.kill(reply).await,
             Ask::Delete { reply, .. } => self.delete(reply).await,
         }
@@ -160,7 +199,6 @@ impl Driver {
 
     async fn create(&mut self, order: Order) {
         self.vm.begin(Cause::begin(ChangeCause::Create, order.op.clone()));
-        self.vm.walk.begin(Operation::Create);
         let cut = order.cancel.child_token();
         let work = boot::create(&mut self.vm, &order, &cut);
         let problem = match self.desk.attend(&cut, work).await {
@@ -219,7 +257,8 @@ impl Driver {
     async fn ready(&mut self, order: Order, guest: GuestView) {
         self.vm.walk.enter(Step::Settle).await;
         self.vm.record.started_at = Some(Timestamp::now());
-        self.health = self.vm.guest().map(HealthFeed::start);
+        self.uses.reopen();
+        self.watch_guest();
         self.vm.settle(VmState::Running { guest: Some(guest) }).await;
         self.desk.settle(Rest::Running);
         tracing::info!(vm = %self.vm.name(), elapsed = ?order.since.elapsed(), "VM ready");
@@ -233,24 +272,34 @@ impl Driver {
 
     async fn stop(&mut self, grace: Option<Duration>, progress: &Progress, reply: Reply) {
         let stage = progress.stage(Stage::Stop);
-        let slowness = self.vm.host.hypervisor.features().slowness;
-        let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
-        self.health = None;
-        self.vm.settle(VmState::Stopping).await;
-        let cut = CancellationToken::new();
-        self.vm.walk.enter(Step::PowerOff).await;
-        let asked = Instant::now();
-        let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
-        let ended = exit.as_ref().map_or(EndReason::Killed, ended_by);
-        // Its guest's share of a stop, all of it, which nothing here can make shorter.
-        let guest_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(vm = %self.vm.name(), ?ended, guest_ms, "VM stopped");
-        let down = self.rest_down(VmState::Stopped { ended }).await;
+        let down = self.shut_down(grace, std::convert::identity).await;
         if down.is_ok() {
             stage.finish();
         }
         self.vm.walk.enter(Step::Answer).await;
         answer(reply, down.map(|()| self.vm.view()));
+    }
+
+    /// Has the guest power off, and kills it when it does not in time. `tell` says what is told
+    /// of how it ended.
+    async fn shut_down(
+        &mut self,
+        grace: Option<Duration>,
+        tell: impl FnOnce(EndReason) -> EndReason,
+    ) -> Result<(), Problem> {
+        let slowness = self.vm.host.hypervisor.features().slowness;
+        let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
+        self.unwatch_guest();
+        self.vm.settle(VmState::Stopping).await;
+        let cut = CancellationToken::new();
+        self.vm.walk.enter(Step::PowerOff).await;
+        let asked = Instant::now();
+        let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
+        let ended = tell(exit.as_ref().map_or(EndReason::Killed, ended_by));
+        // Its guest's share of a stop, all of it, which nothing here can make shorter.
+        let guest_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(vm = %self.vm.name(), ?ended, guest_ms, "VM stopped");
+        self.rest_down(VmState::Stopped { ended }).await
     }
 
     /// Ends the VMM as it stands: what the guest had not written is lost.
@@ -265,7 +314,7 @@ impl Driver {
     async fn delete(&mut self, reply: Reply) {
         let view = self.vm.view();
         self.lifeline = None;
-        self.health = None;
+        self.unwatch_guest();
         // Recorded before it begins: should the daemon be killed now, the next one goes on.
         self.vm.record.ephemeral = true;
         self.vm.settle(VmState::Stopping).await;
@@ -297,7 +346,7 @@ impl Driver {
     /// Removes what is left of the VMM and rests in a state without one; in error, if it cannot
     /// be ended.
     async fn rest_down(&mut self, state: VmState) -> Result<(), Problem> {
-        self.health = None;
+        self.unwatch_guest();
         let down = self.vm.bring_down().await;
         let state = match &down {
             Ok(()) => state,
@@ -317,6 +366,7 @@ impl Driver {
 enum Happened {
     Ended(VmmExit),
     RequestGone,
+    Idle,
     Health(Option<Health>),
 }
 

@@ -10,6 +10,7 @@
 //! | `undo` | taking away what the steps made; the intents it works from are durable |
 //! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
 //! | `desk` | where those requests are handed in, judged and answered |
+//! | `uses`, `idle` | who uses a VM, and when nobody has for long enough to stop it |
 //! | `recover` | making records and reality agree when the daemon starts |
 //! | `orphans` | what belongs to no VM |
 //! | [`registry`] | which VMs there are, and what a user means by a reference |
@@ -25,6 +26,7 @@ pub(crate) mod console;
 pub(crate) mod desk;
 pub(crate) mod driver;
 pub(crate) mod files;
+pub(crate) mod idle;
 pub mod memorable;
 pub mod news;
 pub(crate) mod orphans;
@@ -37,4 +39,5 @@ pub mod registry;
 pub mod state;
 pub mod stats;
 pub(crate) mod undo;
+pub(crate) mod uses;
 pub(crate) mod view;

@@ -70,8 +70,9 @@ impl Vm {
         self.vmm.clone().map(GuestClient::new)
     }
 
-    /// Says what the states are entered for from now on.
+    /// Says what the steps and states are entered for from now on.
     pub(crate) fn begin(&mut self, cause: Cause) {
+        self.walk.begin(cause.what.into());
         self.cause = cause;
     }
 

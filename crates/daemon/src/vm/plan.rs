@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use banger_link::Magic;
 use banger_proto::api::{Backend, CreateVm, Entrypoint, WaitFor, WorkspaceSource};
-use banger_proto::{ByteSize, Code, Problem, VmId, VmName};
+use banger_proto::{ByteSize, Code, Period, Problem, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 use super::memorable::plan_name;
@@ -80,6 +80,9 @@ pub struct VmPlan {
     /// Whether it is made without booting it.
     #[serde(default)]
     pub no_start: bool,
+    /// How long it may be idle before it is stopped; absent for ever.
+    #[serde(default)]
+    pub idle_stop: Option<Period>,
     /// 32 hexadecimal digits for `/etc/machine-id`.
     pub machine_id: String,
     /// Marker magic of the guest link, 32 hexadecimal digits.
@@ -121,6 +124,9 @@ pub enum PlanError {
         "a VM that is not started cannot have a workspace, wait for its system, or be ephemeral"
     )]
     NeedsStart,
+    /// An end by idleness for a VM that ends with its request.
+    #[error("a VM that goes when its command ends cannot be stopped when it is idle")]
+    EphemeralIdle,
     /// A workspace that is not named by an absolute path.
     #[error("workspace path `{0}` is not absolute")]
     WorkspacePath(String),
@@ -194,6 +200,12 @@ pub fn plan_vm(
     {
         return Err(PlanError::NeedsStart);
     }
+    let idle_stop = match asked.idle_stop_seconds {
+        Some(seconds) if asked.ephemeral && seconds > 0 => return Err(PlanError::EphemeralIdle),
+        _ if asked.ephemeral => None,
+        Some(seconds) => Period::try_from(seconds).ok(),
+        None => config.idle_stop_after.value,
+    };
     let taken = |name: &str| inventory.names.contains(name);
     let name = match &asked.name {
         Some(name) if taken(name.as_str()) => return Err(PlanError::NameTaken(name.clone())),
@@ -223,6 +235,7 @@ pub fn plan_vm(
         entrypoint: asked.entrypoint.clone(),
         wait: asked.wait,
         no_start: asked.no_start,
+        idle_stop,
         machine_id: render_machine_id(entropy.machine_id),
         link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
     })
@@ -267,6 +280,7 @@ impl VmPlan {
             ("spec", self.render_spec()),
         ];
         let workspace = self.workspace.as_ref().map(|source| ("workspace", source.path.clone()));
+        let idle = self.idle_stop.map(|period| ("idle stop", format!("after {period}")));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
         let program = self.entrypoint.as_ref().map(|entrypoint| {
             let how = match entrypoint {
@@ -278,6 +292,7 @@ impl VmPlan {
         rows.into_iter()
             .chain(workspace)
             .chain(program)
+            .chain(idle)
             .chain(env)
             .map(|(label, value)| (label.to_owned(), value))
             .collect()

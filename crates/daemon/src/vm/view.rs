@@ -28,6 +28,7 @@ pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
         disk_used: observe_used(&files::disk(paths, record.id())).unwrap_or_default(),
         backend: plan.backend.clone(),
         ephemeral: record.ephemeral,
+        idle_stop_seconds: plan.idle_stop,
         workspace: record.workspace.clone(),
         guest,
         ended,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::VmChange;
 use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
-use crate::{ByteSize, VmId, VmName};
+use crate::{ByteSize, Period, VmId, VmName};
 
 /// Asks for a VM. Absent values are resolved from configuration, host and built-in defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +51,10 @@ pub struct CreateVm {
     /// only a running guest takes.
     #[serde(default)]
     pub no_start: bool,
+    /// Stop the VM when it has been idle for so many seconds; 0 for never, absent for what is
+    /// configured. An ephemeral VM goes with its request instead.
+    #[serde(default)]
+    pub idle_stop_seconds: Option<u32>,
 }
 
 /// How a VM uses its image's own program, the entrypoint or command in the image's configuration.
@@ -279,6 +283,8 @@ pub enum EndReason {
     Untold(String),
     /// It has never been started.
     NotStarted,
+    /// It was stopped because it had been idle for so many seconds.
+    Idle(Period),
 }
 
 /// What runs the VM.
@@ -346,6 +352,9 @@ pub struct VmView {
     pub backend: Backend,
     /// Whether it goes when the request that made it ends.
     pub ephemeral: bool,
+    /// Seconds of idleness after which it is stopped; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_stop_seconds: Option<Period>,
     /// The workspace, when it has one.
     pub workspace: Option<VmWorkspace>,
     /// The guest, while it runs.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use banger_proto::api::{CreateVm, WaitFor, WorkspaceSource};
 use banger_proto::name::ParseNameError;
-use banger_proto::{ByteSize, VmName};
+use banger_proto::period::ParsePeriodError;
+use banger_proto::{ByteSize, Period, VmName};
 use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
 
@@ -41,6 +42,10 @@ pub(super) struct MachineArgs {
     /// Environment variable of every command in the VM (can be repeated)
     #[arg(short, long, value_name = "KEY=VAL", value_parser = parse_variable)]
     env: Vec<(String, String)>,
+    /// Stop the VM when nobody has used it for so long, like 30m or 2h; or off
+    /// [default: the configured one]
+    #[arg(long, value_name = "PERIOD")]
+    idle_stop: Option<IdleStop>,
     /// Bring files that git neither tracks nor ignores, too
     #[arg(long, requires = "path")]
     include_untracked: bool,
@@ -82,6 +87,7 @@ impl MachineArgs {
             ephemeral: false,
             wait: self.wait.into(),
             no_start: false,
+            idle_stop_seconds: self.idle_stop.map(|idle| idle.0.map_or(0, Period::seconds)),
         })
     }
 }
@@ -111,6 +117,18 @@ impl FromStr for NewName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|name| Self(Some(name))) }
+    }
+}
+
+/// How long a VM may be idle; none for ever.
+#[derive(Debug, Clone, Copy)]
+struct IdleStop(Option<Period>);
+
+impl FromStr for IdleStop {
+    type Err = ParsePeriodError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" { Ok(Self(None)) } else { text.parse().map(|period| Self(Some(period))) }
     }
 }
 

@@ -68,6 +68,7 @@ fn render_vm(vm: &VmView) -> String {
         pairs.push(("boot id", guest.boot_id.clone()));
         pairs.extend(guest.service.iter().map(|service| ("service", render_service(service))));
     }
+    pairs.extend(vm.idle_stop_seconds.map(|period| ("idle stop", format!("after {period}"))));
     if let Some(ended) = &vm.ended {
         pairs.push(("ended", render_end(ended)));
     }
@@ -123,6 +124,7 @@ pub(super) fn render_end(ended: &EndReason) -> String {
         EndReason::Killed => "killed on request".to_owned(),
         EndReason::Failed(how) => format!("the VMM ended by itself: {how}"),
         EndReason::NotStarted => "it has never been started".to_owned(),
+        EndReason::Idle(period) => format!("idle for {period}"),
         EndReason::Lost => "nobody saw it end".to_owned(),
         EndReason::Untold(why) => format!("nobody can tell how it ended: {why}"),
     }
