@@ -19,6 +19,7 @@ mod boot;
 mod context;
 mod door;
 mod exec;
+mod guard;
 mod image_program;
 mod pid1;
 mod port;

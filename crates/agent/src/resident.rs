@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::boot::{GuestMachine, load_modules};
 use crate::context::Context;
+use crate::guard::Legacy;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
@@ -28,7 +29,16 @@ enum ResidentError {
 
 /// Serves until the guest ends. Returns only on failure, and process 1 then ends the guest.
 pub(crate) fn run() -> ExitCode {
-    match serve() {
+    finish(serve(None))
+}
+
+/// Serves in the place of an agent that was killed beside the image's systemd.
+pub(crate) fn run_again(legacy: Legacy) -> ExitCode {
+    finish(serve(Some(legacy)))
+}
+
+fn finish(served: Result<std::convert::Infallible, ResidentError>) -> ExitCode {
+    match served {
         Ok(never) => match never {},
         Err(error) => {
             eprintln!("banger-agent: {error}");
@@ -37,7 +47,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn serve() -> Result<std::convert::Infallible, ResidentError> {
+fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentError> {
     // Losing the agent to a command that eats all memory would lose the guest.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = rustix::process::setsid();
@@ -46,12 +56,18 @@ fn serve() -> Result<std::convert::Infallible, ResidentError> {
     }
     let files = Rlimit { current: Some(65_536), maximum: Some(1_048_576) };
     let _ = rustix::process::setrlimit(Resource::Nofile, files);
-    for warning in load_modules() {
-        eprintln!("banger-agent: {warning}");
+    if legacy.is_none() {
+        for warning in load_modules() {
+            eprintln!("banger-agent: {warning}");
+        }
     }
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let magic = parse_magic(&cmdline).ok_or(ResidentError::NoMagic)?;
-    let door = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let door = match &legacy {
+        None => UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+        // Process 1 closed its own when it became systemd.
+        Some(_) => UnixStream::pair()?.0,
+    };
     let port = Port::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,6 +77,10 @@ fn serve() -> Result<std::convert::Infallible, ResidentError> {
         let machine = GuestMachine::default();
         let context = Context::new(Root::Init, Box::new(machine.clone()));
         machine.attach(door, &context)?;
+        if let Some(legacy) = legacy {
+            context.set_env(legacy.env);
+            machine.resume(&context)?;
+        }
         loop {
             let stream = port.connected().await?;
             let served = serve_guest(stream, magic, |stream| {

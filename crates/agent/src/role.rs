@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use crate::{pid1, resident};
+use crate::{guard, pid1, resident};
 
 /// What this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Role {
     Init,
     /// The services' process beside process 1.
     Resident,
+    /// Who takes the place of the services' process should it be killed.
+    Guard,
     /// What systemd leaves its place to at the very end of power-off.
     PowerOff,
     /// Started by hand, which does nothing.
@@ -22,11 +24,17 @@ pub enum Role {
 /// it ends the others (systemd's "Storage daemons for the root file system").
 pub(crate) const RESIDENT: &str = "@banger-agent";
 
+/// How the process is called that takes the resident's place. Not the same, so that whoever
+/// kills by name does not kill both.
+pub(crate) const GUARD: &str = "@banger-guard";
+
 /// The role of a process called `name` with the number `pid`.
 #[must_use]
 pub fn choose(name: &OsStr, pid: u32) -> Role {
     if name == RESIDENT {
         Role::Resident
+    } else if name == GUARD {
+        Role::Guard
     } else if pid != 1 {
         Role::Misused
     } else if name.as_encoded_bytes().ends_with(b"shutdown") {
@@ -42,6 +50,7 @@ impl Role {
         match self {
             Self::Init => pid1::run(),
             Self::Resident => resident::run(),
+            Self::Guard => guard::run(),
             Self::PowerOff => pid1::finish_for_systemd(args.first().map(OsString::as_os_str)),
             Self::Misused => {
                 eprintln!("banger-agent: this is the init of banger's virtual machines");
@@ -60,6 +69,7 @@ mod tests {
         let role = |name: &str, pid| choose(OsStr::new(name), pid);
         assert_eq!(role("/init", 1), Role::Init);
         assert_eq!(role("@banger-agent", 40), Role::Resident);
+        assert_eq!(role("@banger-guard", 90), Role::Guard);
         assert_eq!(role("/shutdown", 1), Role::PowerOff);
         assert_eq!(role("banger-agent", 4242), Role::Misused);
     }

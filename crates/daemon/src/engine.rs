@@ -55,6 +55,10 @@ use crate::vm::{console, files, program};
 /// How long a stopping daemon waits for what is under way to be undone.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a command waits for an agent that does not hold its end of the link. One that was
+/// killed is back in a tenth of that.
+const REACH_DEADLINE: Duration = Duration::from_secs(10);
+
 /// All VMs of one user. Cloned freely.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -223,11 +227,14 @@ impl Engine {
         let request = program::plan_exec(asked, &record)?;
         let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
         walk.enter(Step::Command).await;
-        let session = GuestClient::new(vmm).exec(&request).await.map_err(|error| match error {
+        let guest = GuestClient::new(vmm).reached_within(REACH_DEADLINE);
+        let session = guest.exec(&request).await.map_err(|error| match error {
             GuestError::Refused(problem) => program::explain_refusal(problem, &record),
             error => {
                 let message = format!("cannot run a command in VM `{}`", record.plan.name);
-                Problem::new(Code::OperationFailed, message).because(&error)
+                Problem::new(Code::OperationFailed, message)
+                    .because(&error)
+                    .hint(format!("if it stays so: banger vm restart {}", record.plan.name))
             }
         })?;
         walk.enter(Step::Answer).await;

@@ -1,8 +1,10 @@
 //! Real VMs, driven through the real command line.
 
+mod agent;
 mod create;
 mod errors;
 mod exec;
+mod idle;
 mod image_config;
 mod insight;
 mod lifecycle;

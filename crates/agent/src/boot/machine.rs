@@ -17,6 +17,7 @@ use super::{
 };
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
+use crate::guard;
 use crate::image_program::STOP_GRACE;
 use crate::sys;
 
@@ -38,6 +39,17 @@ impl GuestMachine {
         })?;
         let _ = self.door.set(door);
         tokio::spawn(self.clone().take_part_in_ending(Arc::clone(context)));
+        Ok(())
+    }
+
+    /// Goes on with a guest that is booted by an earlier agent and has systemd as process 1. How
+    /// far that is will be told when it goes down; it has started, or commands would not be asked
+    /// for.
+    pub(crate) fn resume(&self, context: &Arc<Context>) -> io::Result<()> {
+        let notify = Notify::bind()?;
+        context.set_progress(InitKind::Systemd, InitState::Running);
+        guard::start(context)?;
+        tokio::spawn(notify.follow(Arc::downgrade(context)));
         Ok(())
     }
 

@@ -26,6 +26,7 @@ use super::overlay::real_path;
 use super::{BootError, masks, mounts, newroot};
 use crate::context::Context;
 use crate::exec::{Plan, SpawnError, spawn_quiet};
+use crate::guard;
 use crate::root::RootDir;
 use crate::sys::{self, Watched};
 
@@ -149,6 +150,10 @@ impl Notify {
             if says("READY=1") {
                 context.set_state(InitState::Running);
                 if !std::mem::replace(&mut triggered, true) {
+                    // Only now: until then the boot has the processors for itself.
+                    if let Err(error) = guard::start(&context) {
+                        eprintln!("banger-agent: no guard: {error}");
+                    }
                     tokio::spawn(trigger_devices(context));
                 }
             } else if says("STOPPING=1") {

@@ -130,6 +130,7 @@ fn no_answer(record: &VmRecord, error: &GuestError) -> Problem {
     Problem::new(code, format!("the agent of VM `{name}` does not answer"))
         .because(error)
         .hint(format!("what its console says: banger vm logs {name}"))
+        .hint(format!("if it stays so: banger vm restart {name}"))
 }
 
 fn note_missing(record: &VmRecord, error: &GuestError) {

@@ -123,6 +123,7 @@ mod tests {
                 state,
                 boot_id: String::new(),
                 service: None,
+                agent_gone: false,
             }),
         };
         let stopped = || VmState::Stopped { ended: EndReason::PoweredOff };

@@ -4,6 +4,7 @@
 //! ```text
 //!                 guest called              session over
 //!   waiting ─────────────────────▶ up ───────────────────────▶ waiting …
+//!                                       or the agent is gone
 //!      └──────────── the VMM's end of the socket closed ──────────▶ over
 //! ```
 
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use banger_link::{LinkError, LinkStream, Magic, Session, connect_host};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::recorder::Recorder;
 use super::state::StateBoard;
@@ -30,6 +31,7 @@ pub(super) async fn keep_sessions(
     link: StdUnixStream,
     magic: Magic,
     sessions: watch::Sender<Option<Session>>,
+    agent_gone: Arc<Notify>,
     board: StateBoard,
     recorder: Recorder,
 ) {
@@ -47,7 +49,12 @@ pub(super) async fn keep_sessions(
                 recorder.log("guest link is up");
                 sessions.send_replace(Some(session.clone()));
                 board.set_link_up(true);
-                let reason = session.closed().await;
+                let reason = tokio::select! {
+                    reason = session.closed() => reason.to_string(),
+                    () = agent_gone.notified() => "the agent has gone".to_owned(),
+                };
+                // With its last clone the session is over, and so are its streams.
+                drop(session);
                 sessions.send_replace(None);
                 board.set_link_up(false);
                 recorder.log(format_args!("guest link is down: {reason}"));

@@ -161,14 +161,16 @@ async fn serve(
     let (sessions_sender, sessions) = watch::channel(None);
     // Ended with this function.
     let mut upkeep = JoinSet::new();
+    let agent_gone = Arc::new(Notify::new());
     upkeep.spawn(link::keep_sessions(
         services.link,
         services.magic,
         sessions_sender,
+        Arc::clone(&agent_gone),
         board.clone(),
         recorder.clone(),
     ));
-    upkeep.spawn(log_qmp(qmp_connection, recorder.clone()));
+    upkeep.spawn(heed_qmp(qmp_connection, agent_gone, recorder.clone()));
 
     let controls = Arc::new(Controls { state: board.watch(), qmp, kill: Notify::new() });
     let mut control_clients = JoinSet::new();
@@ -255,9 +257,18 @@ async fn watch_over(
     }
 }
 
-async fn log_qmp(connection: QmpConnection<UnixStream>, recorder: Recorder) {
+/// Logs what the VMM says, and passes on that the agent has gone: its port carries bytes to
+/// whoever opens it, so the link itself does not show that nobody has it open.
+async fn heed_qmp(
+    connection: QmpConnection<UnixStream>,
+    agent_gone: Arc<Notify>,
+    recorder: Recorder,
+) {
     let ran = connection
         .run(|event| {
+            if event.is_port_closed() {
+                agent_gone.notify_one();
+            }
             let reason = event.reason.unwrap_or_default();
             recorder.log(format_args!("VMM says {} {reason}", event.name));
         })

@@ -241,7 +241,7 @@ async fn power_on(
         InitKind::Systemd => InitState::Starting,
     };
     let Configured { init, service, .. } = configured;
-    Ok((running, GuestView { init, state, boot_id: hello.boot_id, service }))
+    Ok((running, GuestView { init, state, boot_id: hello.boot_id, service, agent_gone: false }))
 }
 
 /// Step `workspace`: the repository that was asked for, if one was.

@@ -18,14 +18,13 @@ use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::boot::{self, Failure, Order};
 use super::desk::{Ask, Asked, Desk, Reply, VmHandle, answer};
+use super::health::{HealthFeed, Seen};
 use super::idle::IdleWatch;
 use super::news::News;
 use super::owned::Vm;
@@ -34,7 +33,6 @@ use super::registry::Registry;
 use super::state::{Cause, VmRecord, VmState, ended_by};
 use super::uses::Uses;
 use crate::engine::Host;
-use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
 use crate::step::Step;
@@ -153,7 +151,7 @@ impl Driver {
                 self.desk.admit_deletion();
             }
             Happened::Idle => self.stop_if_idle(),
-            Happened::Health(Some(health)) => self.observe(health),
+            Happened::Health(Some(seen)) => self.observe(seen),
             Happened::Health(None) => self.health = None,
         }
         true
@@ -171,12 +169,19 @@ impl Driver {
         }
     }
 
-    fn observe(&mut self, health: Health) {
-        if let (VmState::Running { .. }, Some(init)) = (&self.vm.record.state, health.init) {
-            let Health { state, boot_id, service, .. } = health;
-            let guest = GuestView { init, state, boot_id, service };
-            self.vm.show(VmState::Running { guest: Some(guest) });
-        }
+    fn observe(&mut self, seen: Seen) {
+        let VmState::Running { guest } = &self.vm.record.state else { return };
+        let guest = match seen {
+            Seen::Health(Health { init: Some(init), state, boot_id, service, .. }) => {
+                Some(GuestView { init, state, boot_id, service, agent_gone: false })
+            }
+            Seen::Health(_) => return,
+            Seen::Gone => {
+                tracing::warn!(vm = %self.vm.name(), "the guest's agent has gone");
+                guest.clone().map(|guest| GuestView { agent_gone: true, ..guest })
+            }
+        };
+        self.vm.show(VmState::Running { guest });
     }
 
     async fn perform(&mut self, ask: Ask) {
@@ -367,7 +372,7 @@ enum Happened {
     Ended(VmmExit),
     RequestGone,
     Idle,
-    Health(Option<Health>),
+    Health(Option<Seen>),
 }
 
 /// The future's output; never, when there is none.
@@ -411,27 +416,5 @@ fn render_failure(name: &VmName, failure: Failure) -> Problem {
         Failure::Cancelled => {
             Problem::new(Code::Cancelled, format!("the boot of VM `{name}` was cancelled"))
         }
-    }
-}
-
-/// The guest's health as it changes, until the agent ends.
-#[derive(Debug)]
-struct HealthFeed {
-    health: mpsc::Receiver<Health>,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl HealthFeed {
-    fn start(guest: GuestClient) -> Self {
-        let (sender, health) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let Ok(mut watch) = guest.watch().await else { return };
-            while let Ok(Some(health)) = watch.next().await {
-                if sender.send(health).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Self { health, _task: AbortOnDropHandle::new(task) }
     }
 }

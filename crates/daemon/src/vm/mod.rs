@@ -11,6 +11,7 @@
 //! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
 //! | `desk` | where those requests are handed in, judged and answered |
 //! | `uses`, `idle` | who uses a VM, and when nobody has for long enough to stop it |
+//! | `health` | how a guest is, as it changes |
 //! | `recover` | making records and reality agree when the daemon starts |
 //! | `orphans` | what belongs to no VM |
 //! | [`registry`] | which VMs there are, and what a user means by a reference |
@@ -26,6 +27,7 @@ pub(crate) mod console;
 pub(crate) mod desk;
 pub(crate) mod driver;
 pub(crate) mod files;
+pub(crate) mod health;
 pub(crate) mod idle;
 pub mod memorable;
 pub mod news;

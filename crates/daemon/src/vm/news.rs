@@ -136,7 +136,7 @@ impl News {
 
 fn guest_state(state: &VmState) -> Option<InitState> {
     match state {
-        VmState::Running { guest } => guest.as_ref().map(|guest| guest.state),
+        VmState::Running { guest: Some(guest) } if !guest.agent_gone => Some(guest.state),
         _ => None,
     }
 }

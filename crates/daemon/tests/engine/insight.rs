@@ -9,7 +9,7 @@ use banger_proto::guest::{InitKind, InitState};
 use banger_testkit::{Boot, Lines, TestDaemon, TestEnv};
 use hyper::Method;
 
-use super::{create, create_fails, delete, in_time, named};
+use super::{create, create_fails, delete, in_time, named, until};
 
 async fn stop(daemon: &TestDaemon, vm: &str) {
     let stopped = daemon.client.call(Method::POST, &format!("/v1/vms/{vm}/stop"), ()).await;
@@ -70,6 +70,19 @@ async fn an_agent_that_does_not_answer_in_time_is_told() {
         assert_eq!(problem.message, "the agent of VM `web` does not answer");
         assert!(problem.hints[0].contains("banger vm logs web"), "{problem:?}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_gone_is_shown_so() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    env.world.next_boot(Boot::FallsSilent);
+    create(&daemon, "web").await;
+    let gone = |vm: &VmView| vm.guest.as_ref().is_some_and(|guest| guest.agent_gone);
+    let vm = until(&daemon, "web", gone).await;
+    // The VM goes on, and what its agent said last is kept.
+    assert_eq!((vm.state, vm.guest.unwrap().init), (StateName::Running, InitKind::Agent));
     daemon.stop().await;
 }
 

@@ -310,6 +310,10 @@ pub struct GuestView {
     /// The image's own program, where it runs as a service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceState>,
+    /// Whether its agent has gone away, so that the rest is what it said last and commands do not
+    /// run. The VM has to be restarted, unless the agent comes back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agent_gone: bool,
 }
 
 /// The workspace of a VM.

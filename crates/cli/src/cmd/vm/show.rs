@@ -65,6 +65,10 @@ fn render_vm(vm: &VmView) -> String {
     }
     if let Some(guest) = &vm.guest {
         pairs.push(("guest", format!("{:?} under {:?}", guest.state, guest.init).to_lowercase()));
+        if guest.agent_gone {
+            let way_out = format!("gone, so commands do not run: banger vm restart {}", vm.name);
+            pairs.push(("agent", way_out));
+        }
         pairs.push(("boot id", guest.boot_id.clone()));
         pairs.extend(guest.service.iter().map(|service| ("service", render_service(service))));
     }

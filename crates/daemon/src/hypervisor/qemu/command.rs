@@ -75,7 +75,7 @@ pub(super) fn render_command(
     add(&["-mon", "chardev=control,mode=control"]);
     add(&["-chardev", &format!("socket,id=link,fd={LINK_FD}")]);
     add(&["-device", &format!("virtio-serial-{bus},id=ports,max_ports=2")]);
-    let port = format!("virtserialport,bus=ports.0,nr=1,chardev=link,name={LINK_PORT}");
+    let port = format!("virtserialport,id=link,bus=ports.0,nr=1,chardev=link,name={LINK_PORT}");
     add(&["-device", &port]);
     add(&["-object", "rng-builtin,id=entropy"]);
     add(&["-device", &format!("virtio-rng-{bus},rng=entropy")]);

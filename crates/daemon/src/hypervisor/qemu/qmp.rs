@@ -69,6 +69,16 @@ pub(crate) struct Event {
     pub(crate) name: String,
     /// The `reason` in its data, as `guest-shutdown`.
     pub(crate) reason: Option<String>,
+    /// The `open` in its data: whether the guest has opened or closed a port.
+    pub(crate) open: Option<bool>,
+}
+
+impl Event {
+    /// Whether the guest's agent has closed the port that the link goes through, the only one
+    /// there is; it does so by ending.
+    pub(crate) fn is_port_closed(&self) -> bool {
+        self.name == "VSERPORT_CHANGE" && self.open == Some(false)
+    }
 }
 
 struct Request {
@@ -154,7 +164,9 @@ impl<S: AsyncRead + AsyncWrite> QmpConnection<S> {
                         greeted = true;
                     } else if let Some(name) = message.event {
                         let reason = message.data.get("reason").and_then(|reason| reason.as_str());
-                        on_event(Event { name, reason: reason.map(ToOwned::to_owned) });
+                        let reason = reason.map(ToOwned::to_owned);
+                        let open = message.data.get("open").and_then(serde_json::Value::as_bool);
+                        on_event(Event { name, reason, open });
                     } else if message.id == Some(asked) && let Some(request) = waiting.take() {
                         let answer = match (message.success, message.error) {
                             (Some(_), None) => Ok(()),
@@ -220,7 +232,10 @@ mod tests {
         .await;
         asked.unwrap();
         ran.unwrap();
-        assert_eq!(events, ["Event { name: \"SHUTDOWN\", reason: Some(\"guest-reset\") }"]);
+        assert_eq!(
+            events,
+            ["Event { name: \"SHUTDOWN\", reason: Some(\"guest-reset\"), open: None }"]
+        );
     }
 
     #[tokio::test]
