@@ -10,6 +10,12 @@ pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
+/// Where the programs under test are installed, as `make build` leaves them.
+#[must_use]
+pub fn prefix() -> PathBuf {
+    checkout().join("target")
+}
+
 /// The program under test, as `make build` leaves it.
 pub(crate) fn banger() -> PathBuf {
     checkout().join("target/bin/banger")

@@ -11,4 +11,5 @@ mod lifecycle;
 mod recovery;
 mod soak;
 mod terminal;
+mod upgrade;
 mod workspace;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::Problem;
+use banger_proto::api::EndReason;
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
@@ -160,4 +161,33 @@ async fn a_full_disk_is_told_and_changes_nothing() {
     limit(1 << 20).await;
     store.update_vm(large.clone()).await.unwrap();
     assert_eq!(store.load_vms().await.unwrap(), [large]);
+}
+
+#[tokio::test]
+async fn what_the_first_version_left_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("banger.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/v1.sql")).unwrap();
+    let store = Store::open(&path).unwrap();
+    let vms = store.load_vms().await.unwrap();
+    let [made, running, broken] = vms.as_slice() else { panic!("{vms:#?}") };
+    assert_eq!(made.state, VmState::Stopped { ended: EndReason::NotStarted });
+    assert_eq!((made.plan.env["A"].as_str(), made.intents.as_slice()), ("b", &[Intent::Disk][..]));
+    assert_eq!(made.spec.vcpu, Some(2));
+    assert_eq!(running.state, VmState::Running { guest: None });
+    assert_eq!(running.intents, [Intent::Disk, Intent::Vmm]);
+    assert_eq!(running.base.as_ref().unwrap().run.env["LANG"], "C.UTF-8");
+    assert!(running.base.as_ref().unwrap().kernel.is_some());
+    assert_eq!(running.workspace.as_ref().unwrap().branch.as_deref(), Some("main"));
+    assert!(running.started_at.is_some());
+    let VmState::Error { problem } = &broken.state else { panic!("{broken:#?}") };
+    assert_eq!((problem.code.as_str(), problem.hints.len()), ("timeout", 1));
+    // What there was not then: no history, and nothing stops them for being idle.
+    for vm in &vms {
+        assert_eq!(vm.plan.idle_stop, None);
+        assert_eq!(store.load_history(vm.id().clone()).await.unwrap(), []);
+        // And it can be written again.
+        store.update_vm(vm.clone()).await.unwrap();
+    }
+    assert_eq!(store.load_vms().await.unwrap(), vms);
 }
