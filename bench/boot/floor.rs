@@ -37,6 +37,8 @@ async fn main() -> Result<()> {
         base_serial: "base".into(),
         writable_serial: "writable".into(),
         modules_serial: None,
+        rebuild: 0,
+        previous_serial: None,
     };
     call(&session, &Service::Configure(Box::new(config)), Kind::Accepted).await?;
     let command = ExecRequest { argv: vec!["true".into()], ..ExecRequest::default() };

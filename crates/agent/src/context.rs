@@ -43,6 +43,13 @@ pub trait Machine: Send + Sync {
         std::fs::read_to_string(CPU_TIMES)
     }
 
+    /// Uses all of the writable disk with this serial, which is or is about to be of `bytes`.
+    /// Called on a thread that may block. Returns the size of the file system in bytes.
+    ///
+    /// # Errors
+    /// When it is not that large in time, or the file system does not grow.
+    fn grow_disk(&self, serial: &str, bytes: u64) -> Result<u64, Problem>;
+
     /// Starts to end the guest. The reply has been sent by then, and the service has ended.
     ///
     /// # Errors
@@ -213,6 +220,7 @@ pub struct Hosted {
 struct Record {
     configured: Option<GuestConfig>,
     refusal: Option<Problem>,
+    grown: Vec<u64>,
     power_off: Option<bool>,
     console: Option<File>,
 }
@@ -237,6 +245,12 @@ impl Hosted {
     #[must_use]
     pub fn configured(&self) -> Option<GuestConfig> {
         self.record().configured.clone()
+    }
+
+    /// Sizes in bytes that its disk was grown to, in order.
+    #[must_use]
+    pub fn grown(&self) -> Vec<u64> {
+        self.record().grown.clone()
     }
 
     /// Whether it was told to end, and then whether to boot again.
@@ -269,6 +283,11 @@ impl Machine for Hosted {
             Some(console) => console.try_clone(),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    fn grow_disk(&self, _serial: &str, bytes: u64) -> Result<u64, Problem> {
+        self.record().grown.push(bytes);
+        Ok(bytes)
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

@@ -1,5 +1,5 @@
 //! The agent's only unsafe code: what a child does between fork and exec, waiting for files,
-//! and two ioctls.
+//! and three ioctls.
 #![expect(
     unsafe_code,
     reason = "code between fork and exec, registering files, ioctls without a safe wrapper"
@@ -173,5 +173,14 @@ pub(crate) fn raise_loopback(socket: impl AsFd) -> io::Result<()> {
     // SAFETY: the kernel copies a whole `struct ifreq` from the pointer, which `request` is as
     // large as, and writes nothing for this request.
     unsafe { ioctl(socket, Setter::<SET_FLAGS, InterfaceFlags>::new(request)) }?;
+    Ok(())
+}
+
+/// Has the mounted ext4 that `inside` belongs to use this many blocks.
+pub(crate) fn resize_ext4(inside: impl AsFd, blocks: u64) -> io::Result<()> {
+    /// `EXT4_IOC_RESIZE_FS` of linux/ext4.h, `_IOW('f', 16, __u64)`.
+    const RESIZE: Opcode = opcode::write::<u64>(b'f', 16);
+    // SAFETY: the kernel reads one 64-bit number from the pointer and writes nothing.
+    unsafe { ioctl(inside, Setter::<RESIZE, u64>::new(blocks)) }?;
     Ok(())
 }

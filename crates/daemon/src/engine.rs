@@ -15,6 +15,7 @@ mod images;
 mod insight;
 mod kernels;
 mod life;
+mod set;
 mod unused;
 mod wait;
 

@@ -33,6 +33,8 @@ pub enum Operation {
     Idle,
     /// It is brought down as it stands.
     Kill,
+    /// What it is is changed.
+    Set,
     /// It is removed.
     Delete,
     /// It went down by itself.
@@ -52,6 +54,7 @@ impl Operation {
             Self::Stop => "stop",
             Self::Idle => "idle",
             Self::Kill => "kill",
+            Self::Set => "set",
             Self::Delete => "delete",
             Self::End => "end",
             Self::Recover => "recover",
@@ -68,6 +71,7 @@ impl From<ChangeCause> for Operation {
             ChangeCause::Stop => Self::Stop,
             ChangeCause::Idle => Self::Idle,
             ChangeCause::Kill => Self::Kill,
+            ChangeCause::Set => Self::Set,
             ChangeCause::Delete => Self::Delete,
             ChangeCause::Itself => Self::End,
             ChangeCause::Recovery => Self::Recover,

@@ -49,7 +49,8 @@ and VMs that run go on running:
 $ banger daemon stop
 ```
 
-A VM keeps the sizes, the image and the choice of kernel it was made with.
+A VM keeps the sizes, the image and the choice of kernel it was made with; `banger vm set` changes
+them for that VM.
 
 ## Mistakes
 

@@ -11,7 +11,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`STATE_FILE`] | [`SupervisorState`], replaced atomically at every change |
-//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill` and `power_button` with a state line once done; what cannot be done is answered with [`Reply::Failed`] |
+//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill`, `power_button` and `grow_disk` with a state line once done; what cannot be done is answered with [`Reply::Failed`] |
 //! | [`LOCK_FILE`] | locked (`flock`) by the supervisor while it owns the VM |
 //! | [`LINK_SOCKET`] | each connection is one new stream to the agent, byte for byte; a connection made before the agent called waits; it is closed when the VMM ends |
 //!
@@ -125,6 +125,14 @@ pub enum Command {
     PowerButton,
     /// Kill the VMM; answered when it is gone.
     Kill,
+    /// Have the guest see a disk as large as it is to be, `bytes`, which must not be smaller than
+    /// it is.
+    GrowDisk {
+        /// Place of the disk among those that the VMM was started with, from 0.
+        disk: u32,
+        /// Its size.
+        bytes: u64,
+    },
 }
 
 /// How a control connection is answered: one JSON line each.

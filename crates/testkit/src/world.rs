@@ -16,7 +16,7 @@ use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
 use banger_proto::guest::{Configured, GuestConfig};
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{Problem, VmId};
+use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -99,6 +99,24 @@ impl World {
         self.state().vms.get(vm)?.guest.hosted.configured()
     }
 
+    /// The sizes that a guest's disk was grown to while it ran: what the VMM showed it, and what
+    /// its agent was asked for.
+    #[must_use]
+    pub fn grown(&self, vm: &VmId) -> (Vec<ByteSize>, Vec<u64>) {
+        let vm = self.state().vms.get(vm).cloned();
+        vm.map(|vm| (vm.grown.borrow().clone(), vm.guest.hosted.grown())).unwrap_or_default()
+    }
+
+    /// Waits until a guest has been shown that its disk has grown.
+    ///
+    /// # Panics
+    /// When there is no such VM.
+    pub async fn shown_growth(&self, vm: &VmId) {
+        let vm = self.state().vms.get(vm).cloned().expect("a VM");
+        // The sender is in the VM: it cannot be gone.
+        let _ = vm.grown.subscribe().wait_for(|grown| !grown.is_empty()).await;
+    }
+
     /// Ends a VMM from the outside.
     pub fn end(&self, vm: &VmId, exit: VmmExit) {
         if let Some(vm) = self.state().vms.get(vm) {
@@ -166,9 +184,12 @@ impl World {
         let exit = watch::Sender::new(exit);
         let guest = Guest { hosted, exit: exit.clone(), stubborn, load };
         let context = Context::new(root, Box::new(guest.clone()));
-        let vm =
-            Arc::new(FakeVm { spec: spec.clone(), guest, exit, silent, falls_silent, context });
-        let earlier = self.state().vms.insert(spec.vm.clone(), Arc::clone(&vm));
+        let (spec, grown) = (spec.clone(), watch::Sender::default());
+        let (id, vm) = (
+            spec.vm.clone(),
+            Arc::new(FakeVm { spec, guest, exit, grown, silent, falls_silent, context }),
+        );
+        let earlier = self.state().vms.insert(id, Arc::clone(&vm));
         assert!(
             earlier.is_none_or(|earlier| earlier.exit.borrow().is_some()),
             "two VMMs on one disk"
@@ -233,6 +254,8 @@ struct FakeVm {
     spec: VmmSpec,
     guest: Guest,
     exit: watch::Sender<Option<VmmExit>>,
+    /// Sizes that the guest was shown, in order.
+    grown: watch::Sender<Vec<ByteSize>>,
     silent: bool,
     falls_silent: bool,
     context: Arc<Context>,
@@ -294,6 +317,20 @@ impl RunningVm for FakeVm {
         .boxed()
     }
 
+    fn grow_disk(&self, disk: u32, size: ByteSize) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        let grown = match self.spec.disks.get(disk as usize) {
+            Some(disk) if !disk.read_only => {
+                self.grown.send_modify(|grown| grown.push(size));
+                Ok(())
+            }
+            _ => Err(HypervisorError {
+                message: format!("disk {disk} cannot be grown"),
+                source: None,
+            }),
+        };
+        async { grown }.boxed()
+    }
+
     fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
         self.end(VmmExit { code: None, signal: Some(9), killed: true, stderr: String::new() });
         async { Ok(()) }.boxed()
@@ -351,6 +388,10 @@ impl Machine for Guest {
             }
         };
         Ok(format!("cpu  {busy} 0 0 0 0 0 0 0 0 0\ncpu0 {busy} 0 0 0 0 0 0 0 0 0\n"))
+    }
+
+    fn grow_disk(&self, serial: &str, bytes: u64) -> Result<u64, Problem> {
+        self.hosted.grow_disk(serial, bytes)
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

@@ -11,7 +11,7 @@ use crate::uevent::Uevents;
 /// works; this is for slow buses.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Where the kernel lists disks.
-const BLOCK: &str = "/sys/block";
+pub(super) const BLOCK: &str = "/sys/block";
 
 /// The serials of the disks that there are.
 #[derive(Debug, Default)]

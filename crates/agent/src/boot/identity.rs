@@ -115,6 +115,8 @@ mod tests {
             base_serial: String::new(),
             writable_serial: String::new(),
             modules_serial: None,
+            rebuild: 0,
+            previous_serial: None,
         };
         let hosts = render_hosts(&config);
         assert!(hosts.starts_with("127.0.0.1 localhost\n127.0.1.1 vm\n"));

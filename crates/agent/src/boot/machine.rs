@@ -13,7 +13,8 @@ use rustix::process::Pid;
 use super::overlay::open_new_root;
 use super::systemd::Notify;
 use super::{
-    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, identity, newroot, overlay, systemd,
+    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, grow, identity, newroot, overlay,
+    systemd,
 };
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
@@ -81,11 +82,7 @@ impl GuestMachine {
     fn boot(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Configured, BootError> {
         let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
         let mut warnings = identity::apply_to_kernel(config);
-        warnings.extend(overlay::mount(
-            &config.base_serial,
-            &config.writable_serial,
-            config.modules_serial.as_deref(),
-        )?);
+        warnings.extend(overlay::mount(config)?);
         let root = open_new_root()?;
         warnings.extend(device_files::make(&root));
         newroot::mount_interfaces(&root)?;
@@ -138,6 +135,11 @@ impl Machine for GuestMachine {
         // (hanging it up, for one) must not make it deaf for good.
         let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
         Ok(rustix::fs::open("/dev/console", flags, Mode::empty())?.into())
+    }
+
+    fn grow_disk(&self, serial: &str, bytes: u64) -> Result<u64, Problem> {
+        grow::grow_mounted(serial, bytes)
+            .map_err(|error| Problem::from_error(Code::OperationFailed, &error))
     }
 
     fn power_off(&self, reboot: bool) -> Result<(), Problem> {

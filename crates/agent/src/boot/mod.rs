@@ -15,6 +15,7 @@
 mod device_files;
 mod disks;
 mod early;
+mod grow;
 mod identity;
 mod machine;
 mod masks;
@@ -22,6 +23,7 @@ mod modules;
 mod mounts;
 mod newroot;
 mod overlay;
+mod rebuild;
 mod systemd;
 
 use std::io;

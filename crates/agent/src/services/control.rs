@@ -1,10 +1,13 @@
-//! The services that answer once: hello, configure and shutdown.
+//! The services that answer once: hello, configure, growing the disk and shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::guest::frame::Kind;
-use banger_proto::guest::{AgentHello, Configured, GuestConfig, Hello, InitState, ShutdownRequest};
+use banger_proto::guest::{
+    AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitState,
+    ShutdownRequest,
+};
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
 use super::{ServiceError, ToHost};
@@ -52,6 +55,22 @@ pub(super) async fn configure(
     let service = config.service.as_ref().map(|spec| image_program::start(context, spec));
     let configured = Configured { service, ..configured };
     Ok(to_host.send_json(Kind::Accepted, &configured).await?)
+}
+
+/// Grows the file system of the writable disk. Goes on when the host hangs up half-way: the kernel
+/// takes a size, not a wish.
+pub(super) async fn grow_disk(
+    context: &Arc<Context>,
+    request: GrowDiskRequest,
+    to_host: &mut ToHost,
+) -> Result<(), ServiceError> {
+    let context = Arc::clone(context);
+    let GrowDiskRequest { serial, bytes } = request;
+    let grown = tokio::task::spawn_blocking(move || context.machine.grow_disk(&serial, bytes));
+    let bytes = grown
+        .await
+        .map_err(|_| Problem::new(Code::OperationFailed, "growing the disk panicked"))??;
+    Ok(to_host.send_json(Kind::Accepted, &DiskGrown { bytes }).await?)
 }
 
 /// Replies, then ends the service, then the guest: afterwards nobody would be left to reply.

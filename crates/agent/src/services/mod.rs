@@ -81,6 +81,10 @@ async fn dispatch(
         }
         Service::Exec(request) => exec::serve(&context, &request, from_host, to_host).await,
         Service::Unpack(request) => unpack::serve(&context, &request, from_host, to_host).await,
+        Service::GrowDisk(request) => {
+            require_configured(&context)?;
+            control::grow_disk(&context, request, to_host).await
+        }
         Service::Shutdown(request) => control::shutdown(&context, request, to_host).await,
     }
 }
@@ -88,8 +92,18 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 9] =
-        ["hello", "configure", "health", "watch", "stats", "system", "exec", "unpack", "shutdown"];
+    const NAMES: [&str; 10] = [
+        "hello",
+        "configure",
+        "health",
+        "watch",
+        "stats",
+        "system",
+        "exec",
+        "unpack",
+        "grow_disk",
+        "shutdown",
+    ];
     #[derive(serde::Deserialize)]
     struct Tag {
         service: String,

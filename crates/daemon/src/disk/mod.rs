@@ -1,4 +1,4 @@
-//! A VM's writable disk: made, measured, removed; and whether there is room.
+//! A VM's writable disk: made, grown, measured, removed; and whether there is room.
 //!
 //! A disk is a sparse file with an empty ext4 of its full size: it takes what the VM writes,
 //! nothing before. Not responsible for where disks are or who uses them.
@@ -102,6 +102,23 @@ pub fn create_writable(path: &Path, size: ByteSize) -> Result<(), DiskError> {
     written
 }
 
+/// Makes the disk at least as large as `size`. It stays sparse; the file system on it is grown by
+/// the guest. Returns how large it is, which may be more.
+///
+/// # Errors
+/// When there is none, or the host's file system has no files that large.
+pub fn ensure_size(path: &Path, size: ByteSize) -> Result<ByteSize, DiskError> {
+    let file = fs_err::OpenOptions::new().write(true).open(path)?;
+    let found = ByteSize::from_bytes(file.metadata()?.len());
+    // Never shorter: what is past the end of a file that was cut is gone.
+    if found >= size {
+        return Ok(found);
+    }
+    file.set_len(size.bytes())?;
+    file.sync_all()?;
+    Ok(size)
+}
+
 /// Bytes the disk takes on the host; zero when there is none.
 ///
 /// # Errors
@@ -132,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_sparse_private_and_only_made_once() {
+    fn a_disk_is_sparse_private_only_made_once_and_only_grows() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("disk.ext4");
         assert_eq!(observe_used(&path).unwrap(), ByteSize::default());
@@ -142,6 +159,13 @@ mod tests {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         let used = observe_used(&path).unwrap();
         assert!(used > ByteSize::default() && used < ByteSize::from_mib(2), "{used}");
+
+        let size = |text: &str| text.parse::<ByteSize>().unwrap();
+        for (asked, there) in [("9G", "9G"), ("9G", "9G"), ("8G", "9G")] {
+            assert_eq!(ensure_size(&path, size(asked)).unwrap(), size(there));
+        }
+        assert_eq!(fs_err::metadata(&path).unwrap().len(), 9 << 30);
+        assert_eq!(observe_used(&path).unwrap(), used);
 
         let again = create_writable(&path, "8G".parse().unwrap()).unwrap_err();
         assert!(matches!(again, DiskError::File(_)), "{again}");

@@ -212,15 +212,15 @@ fn image_asked_for(host: &Host, name: Option<String>) -> String {
 
 /// The files that VMs were made from; nothing while one is being made whose file is not known.
 fn used_files(records: &[VmRecord]) -> Option<Vec<PathBuf>> {
-    records
-        .iter()
-        .filter_map(|record| match &record.base {
-            Some(base) => Some(Some(base.path.clone())),
-            // At rest without a file, it never came to have one.
-            None if matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) => None,
-            None => Some(None),
-        })
-        .collect()
+    let bases = records.iter().filter_map(|record| match &record.base {
+        Some(base) => Some(Some(base.path.clone())),
+        // At rest without a file, it never came to have one.
+        None if matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) => None,
+        None => Some(None),
+    });
+    // What a disk is over that has not been begun anew yet.
+    let previous = records.iter().filter_map(|record| record.plan.previous.clone());
+    bases.chain(previous.map(Some)).collect()
 }
 
 #[cfg(test)]

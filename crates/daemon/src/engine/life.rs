@@ -69,7 +69,7 @@ impl Engine {
         self.ask_and_wait(reference, |reply| Ask::Delete { only_down, reply }).await
     }
 
-    async fn ask_and_wait(
+    pub(super) async fn ask_and_wait(
         &self,
         reference: &str,
         ask: impl FnOnce(Reply) -> Ask,

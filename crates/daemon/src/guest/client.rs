@@ -6,8 +6,8 @@ use std::time::Duration;
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
-    AgentHello, Configured, ExecRequest, GuestConfig, GuestStats, Health, Hello, Service,
-    ShutdownRequest, SystemReport, UnpackRequest,
+    AgentHello, Configured, DiskGrown, ExecRequest, GrowDiskRequest, GuestConfig, GuestStats,
+    Health, Hello, Service, ShutdownRequest, SystemReport, UnpackRequest,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -112,6 +112,14 @@ impl GuestClient {
         let (mut first, reader, writer) = self.open::<Health>(&Service::Watch).await?;
         first.bound();
         Ok(HealthWatch::new(first, reader, writer))
+    }
+
+    /// Has the guest use all of a disk that has grown; how large its file system is then.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` also by an agent that cannot do it yet.
+    pub async fn grow_disk(&self, request: &GrowDiskRequest) -> Result<DiskGrown, GuestError> {
+        self.ask(&Service::GrowDisk(request.clone())).await
     }
 
     /// Powers the guest off or reboots it, cleanly. The reply says that it has begun.

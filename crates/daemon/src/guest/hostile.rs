@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use banger_proto::Problem;
-use banger_proto::guest::{AgentHello, Configured, GuestStats, Health, ServiceState, SystemReport};
+use banger_proto::guest::{
+    AgentHello, Configured, DiskGrown, GuestStats, Health, ServiceState, SystemReport,
+};
 use banger_proto::harmless::render_text;
 
 /// Bytes in an identifier or a version.
@@ -42,6 +44,10 @@ impl Bounded for Health {
 
 impl Bounded for GuestStats {
     /// Numbers cannot be too long; whoever calculates with them must take any.
+    fn bound(&mut self) {}
+}
+
+impl Bounded for DiskGrown {
     fn bound(&mut self) {}
 }
 

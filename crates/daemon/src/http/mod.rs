@@ -118,7 +118,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(daemon::doctor))
         .routes(routes!(system::collect_garbage))
         .routes(routes!(vms::list, vms::create))
-        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::show, vms::set, vms::delete))
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))
         .routes(routes!(vms::kill))

@@ -6,7 +6,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use banger_proto::api::{
-    CreateVm, DeleteVm, Event, RestartVm, StartVm, StopVm, VmList, VmView, WaitVm,
+    CreateVm, DeleteVm, Event, RestartVm, SetVm, StartVm, StopVm, VmList, VmView, WaitVm,
 };
 use banger_proto::{OpId, Problem};
 use futures_util::stream;
@@ -42,6 +42,19 @@ pub(super) async fn show(
     Path(vm): Path<String>,
 ) -> Result<Json<VmView>, Failed> {
     Ok(Json(api.engine.show(&vm).await?))
+}
+
+/// Changes a VM; answers with the VM as it is then. Goes on when the connection is closed.
+#[utoipa::path(patch, path = "/v1/vms/{vm}", params(("vm", description = "name, id or its beginning")),
+    request_body = SetVm,
+    responses((status = OK, body = VmView), (status = BAD_REQUEST, body = Problem),
+        (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
+pub(super) async fn set(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+    Asked(asked): Asked<SetVm>,
+) -> Result<Json<VmView>, Failed> {
+    Ok(Json(api.engine.set(&vm, asked).await?))
 }
 
 /// Removes a VM with its disk; answers with the VM as it was.

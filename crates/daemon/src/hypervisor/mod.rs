@@ -14,8 +14,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::VmId;
 use banger_proto::supervisor::VmmExit;
+use banger_proto::{ByteSize, VmId};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -181,6 +181,10 @@ pub trait RunningVm: Send + Sync + fmt::Debug {
 
     /// Asks the guest to power off as a power button does.
     fn power_button(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Has the guest see that the file of a disk has grown to `size`; again does no harm. `disk` is
+    /// its place in [`VmmSpec::disks`], from 0.
+    fn grow_disk(&self, disk: u32, size: ByteSize) -> BoxFuture<'_, Result<(), HypervisorError>>;
 
     /// Ends the VMM at once; returns when it is gone.
     fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;

@@ -1,4 +1,5 @@
-//! The control socket: state for those who watch, power button and kill for those who ask.
+//! The control socket: state for those who watch, power button, growing disks and kill for those
+//! who ask.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use super::accept::{Door, serve_each};
 use super::lines::LineReader;
 use super::recorder::Recorder;
-use crate::hypervisor::qemu::qmp::Qmp;
+use crate::hypervisor::qemu::qmp::{Qmp, QmpError};
 
 /// Connections served at once.
 const MAX_CLIENTS: usize = 64;
@@ -26,8 +27,8 @@ const COMMAND_LIMIT: usize = 1 << 10;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to read a line.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the VMM may take to press the power button.
-const POWER_BUTTON_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the VMM may take to press the power button or to look at a disk anew.
+const VMM_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What commands act on.
 #[derive(Debug)]
@@ -70,11 +71,12 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
         }
         Ok(Command::Watch) => watch_state(lines, &mut writer, state).await,
         Ok(Command::PowerButton) => {
-            let answer = match controls.qmp.power_button(POWER_BUTTON_DEADLINE).await {
-                Ok(()) => Reply::State(state.borrow().clone()),
-                Err(error) => Reply::Failed { error: error.to_string() },
-            };
-            reply(&mut writer, &answer).await
+            let done = controls.qmp.power_button(VMM_DEADLINE).await;
+            reply(&mut writer, &answer(done, &state)).await
+        }
+        Ok(Command::GrowDisk { disk, bytes }) => {
+            let done = controls.qmp.resize_disk(disk, bytes, VMM_DEADLINE).await;
+            reply(&mut writer, &answer(done, &state)).await
         }
         Ok(Command::Kill) => {
             controls.kill.notify_one();
@@ -86,6 +88,14 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
             let error = format!("not a command: {error}");
             reply(&mut writer, &Reply::Failed { error }).await
         }
+    }
+}
+
+/// The answer to what the VMM was asked.
+fn answer(done: Result<(), QmpError>, state: &watch::Receiver<SupervisorState>) -> Reply {
+    match done {
+        Ok(()) => Reply::State(state.borrow().clone()),
+        Err(error) => Reply::Failed { error: error.to_string() },
     }
 }
 

@@ -25,8 +25,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::owned::Vm;
+use super::plan::{InForce, VmPlan};
 use super::state::{Base, Intent, VmState, ended_by};
-use super::{bring_in, console, files, program};
+use super::{bring_in, console, files, program, set};
 use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
 use crate::progress::Progress;
@@ -35,9 +36,13 @@ use crate::step::Step;
 /// Serial of the image's disk, as the agent looks for it.
 const BASE_SERIAL: &str = "base";
 /// Serial of the VM's own disk.
-const WRITABLE_SERIAL: &str = "writable";
+pub(super) const WRITABLE_SERIAL: &str = "writable";
+/// Its place among the disks.
+pub(super) const WRITABLE_PLACE: u32 = 1;
 /// Serial of the disk with the kernel's modules.
 const MODULES_SERIAL: &str = "modules";
+/// Serial of the disk of the image before.
+const PREVIOUS_SERIAL: &str = "previous";
 /// Lines of the console in an error.
 const CONSOLE_TAIL: usize = 12;
 /// How long a step's failure waits for the VMM's death to explain it: a link breaks a moment
@@ -115,6 +120,8 @@ pub(crate) async fn start(
 ) -> Result<GuestView, Failure> {
     let parts = prepare(vm, order, cancel).await?;
     vm.record.base = Some(parts.base.clone());
+    // Where that was asked for and not done.
+    set::grow_file(vm).await?;
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await
 }
@@ -206,6 +213,7 @@ async fn power_on(
     if vm.record.intents.contains(&Intent::Vmm) {
         vm.bring_down().await?;
     }
+    vm.record.plan.in_force = Some(InForce::of(&vm.record.plan));
     vm.intend(Intent::Vmm, VmState::Booting).await?;
     vm.walk.enter(Step::Launch).await;
     let stage = order.progress.stage(Stage::Boot);
@@ -389,6 +397,12 @@ impl Watch<'_> {
     }
 }
 
+/// The image file before, as long as it is there: a registered one may have been taken away, and
+/// that must not keep the VM from starting.
+fn previous_image(plan: &VmPlan) -> Option<PathBuf> {
+    plan.previous.clone().filter(|path| path.exists())
+}
+
 fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
     let plan = &vm.record.plan;
     let paths = &vm.host.paths;
@@ -402,6 +416,7 @@ fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
         disk(files::disk(paths, &plan.id), WRITABLE_SERIAL, false),
     ];
     disks.extend(parts.modules.clone().map(|path| disk(path, MODULES_SERIAL, true)));
+    disks.extend(previous_image(plan).map(|path| disk(path, PREVIOUS_SERIAL, true)));
     Ok(VmmSpec {
         vm: plan.id.clone(),
         kernel: parts.kernel.clone(),
@@ -435,5 +450,7 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
         base_serial: BASE_SERIAL.to_owned(),
         writable_serial: WRITABLE_SERIAL.to_owned(),
         modules_serial: parts.modules.as_ref().map(|_| MODULES_SERIAL.to_owned()),
+        rebuild: plan.rebuilds,
+        previous_serial: previous_image(plan).map(|_| PREVIOUS_SERIAL.to_owned()),
     })
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{ChangeCause, Event, VmView};
+use banger_proto::api::{ChangeCause, Event, SetVm, VmView};
 use banger_proto::{Code, OpId, Period, Problem, VmName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tracing::Span;
 
 use super::boot::Order;
 use super::queue::{Admission, Denied, Next, Queue, Request, Rest};
+use super::set::NewImage;
 use super::state::VmRecord;
 use super::uses::Uses;
 use super::view::render_view;
@@ -59,6 +60,15 @@ pub(crate) enum Ask {
         /// Who wants to know.
         reply: Reply,
     },
+    /// Change.
+    Set {
+        /// What is asked.
+        asked: Box<SetVm>,
+        /// The image that is asked for.
+        image: Option<Box<NewImage>>,
+        /// Who wants to know.
+        reply: Reply,
+    },
     /// Remove; answered with the VM as it was.
     Delete {
         /// Only if it is down and nothing else was asked.
@@ -74,6 +84,7 @@ impl Ask {
             Self::Start(_) => Request::Start,
             Self::Stop { .. } | Self::StopIdle(_) => Request::Stop,
             Self::Kill { .. } => Request::Kill,
+            Self::Set { .. } => Request::Set,
             Self::Delete { only_down: true, .. } => Request::Prune,
             Self::Delete { only_down: false, .. } => Request::Delete,
         }
@@ -86,6 +97,7 @@ impl Ask {
             Self::Stop { .. } => ChangeCause::Stop,
             Self::StopIdle(_) => ChangeCause::Idle,
             Self::Kill { .. } => ChangeCause::Kill,
+            Self::Set { .. } => ChangeCause::Set,
             Self::Delete { .. } => ChangeCause::Delete,
         }
     }
@@ -99,9 +111,10 @@ impl Ask {
         }
         match self {
             Self::Start(order) => order.progress.send(Event::Failed { problem }),
-            Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
-                answer(reply, Err(problem));
-            }
+            Self::Stop { reply, .. }
+            | Self::Kill { reply }
+            | Self::Set { reply, .. }
+            | Self::Delete { reply, .. } => answer(reply, Err(problem)),
             Self::StopIdle(_) => {}
         }
     }
@@ -110,9 +123,10 @@ impl Ask {
     fn confirm(self, view: VmView) {
         match self {
             Self::Start(order) => order.send_ready(view),
-            Self::Stop { reply, .. } | Self::Kill { reply } | Self::Delete { reply, .. } => {
-                answer(reply, Ok(view));
-            }
+            Self::Stop { reply, .. }
+            | Self::Kill { reply }
+            | Self::Set { reply, .. }
+            | Self::Delete { reply, .. } => answer(reply, Ok(view)),
             Self::StopIdle(_) => {}
         }
     }
@@ -245,8 +259,13 @@ impl Desk {
     /// Puts a stop that nobody waits for into the queue.
     pub(crate) fn admit_stop(&mut self) {
         let (reply, _) = oneshot::channel();
-        let ask = Ask::Stop { grace: None, progress: Progress::none(), reply };
-        self.admit(Asked { ask, op: None, span: Span::none() });
+        self.admit_own(Ask::Stop { grace: None, progress: Progress::none(), reply });
+    }
+
+    /// Puts a change that nobody waits for into the queue.
+    pub(crate) fn admit_set(&mut self, asked: SetVm) {
+        let (reply, _) = oneshot::channel();
+        self.admit_own(Ask::Set { asked: Box::new(asked), image: None, reply });
     }
 
     /// Judges a request; true when what is under way has to be cut short for it.

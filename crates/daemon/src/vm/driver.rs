@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, Stage};
+use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, Stage};
 use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
@@ -30,6 +30,7 @@ use super::news::News;
 use super::owned::Vm;
 use super::queue::Rest;
 use super::registry::Registry;
+use super::set::{self, NewImage};
 use super::state::{Cause, VmRecord, VmState, ended_by};
 use super::uses::Uses;
 use crate::engine::Host;
@@ -110,6 +111,9 @@ impl Driver {
 
     /// Drives the VM until it is deleted, or nobody holds its handle and nothing is under way.
     pub(crate) async fn run(mut self: Box<Self>) {
+        if let Some(unfinished) = set::plan_rest(&self.vm.record) {
+            self.desk.admit_set(unfinished);
+        }
         loop {
             while let Some(Asked { ask, op, span }) = self.desk.take() {
                 self.vm.begin(Cause::begin(ask.cause(), op));
@@ -198,6 +202,7 @@ impl Driver {
                     .await;
             }
             Ask::Kill { reply } => self.kill(reply).await,
+            Ask::Set { asked, image, reply } => self.set(&asked, image, reply).await,
             Ask::Delete { reply, .. } => self.delete(reply).await,
         }
     }
@@ -262,6 +267,7 @@ impl Driver {
     async fn ready(&mut self, order: Order, guest: GuestView) {
         self.vm.walk.enter(Step::Settle).await;
         self.vm.record.started_at = Some(Timestamp::now());
+        self.vm.record.plan.previous = None;
         self.uses.reopen();
         self.watch_guest();
         self.vm.settle(VmState::Running { guest: Some(guest) }).await;
@@ -314,6 +320,21 @@ impl Driver {
         let down = self.rest_down(VmState::Stopped { ended: EndReason::Killed }).await;
         self.vm.walk.enter(Step::Answer).await;
         answer(reply, down.map(|()| self.vm.view()));
+    }
+
+    async fn set(&mut self, asked: &SetVm, image: Option<Box<NewImage>>, reply: Reply) {
+        let cut = CancellationToken::new();
+        let work = set::set(&mut self.vm, asked, image, &cut);
+        let done = self.desk.attend(&cut, work).await;
+        match &done {
+            Ok(()) => tracing::info!(vm = %self.vm.name(), ?asked, "VM changed"),
+            Err(problem) => {
+                tracing::info!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VM not changed");
+            }
+        }
+        let runs = self.vm.record.state.runs_commands();
+        self.desk.settle(if runs { Rest::Running } else { Rest::Down });
+        answer(reply, done.map(|()| self.vm.view()));
     }
 
     async fn delete(&mut self, reply: Reply) {

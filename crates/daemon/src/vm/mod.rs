@@ -7,6 +7,7 @@
 //! | [`queue`] | which request is accepted in which state, pure |
 //! | `boot` | from a plan to a VM that runs commands, in named steps |
 //! | `bring_in` | the workspace's way from host to guest |
+//! | `change`, `set` | changing a VM that is there: what it will be, pure; doing so |
 //! | `undo` | taking away what the steps made; the intents it works from are durable |
 //! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
 //! | `desk` | where those requests are handed in, judged and answered |
@@ -23,6 +24,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod bring_in;
+pub(crate) mod change;
 pub(crate) mod console;
 pub(crate) mod desk;
 pub(crate) mod driver;
@@ -38,6 +40,7 @@ pub(crate) mod program;
 pub mod queue;
 pub(crate) mod recover;
 pub mod registry;
+pub(crate) mod set;
 pub mod state;
 pub mod stats;
 pub(crate) mod undo;

@@ -103,6 +103,14 @@ impl Vm {
         }
     }
 
+    /// Records a change and shows it; when it cannot be recorded, nothing has changed.
+    pub(crate) async fn amend(&mut self, record: VmRecord) -> Result<(), Problem> {
+        self.store.update_vm(record.clone()).await?;
+        self.record = record;
+        self.publish();
+        Ok(())
+    }
+
     /// Ends the VMM and removes what it left.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! itself is refused here, before anything is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use banger_link::Magic;
 use banger_proto::api::{Backend, CreateVm, Entrypoint, WaitFor, WorkspaceSource};
@@ -18,6 +19,8 @@ use crate::hypervisor::Features;
 pub const MIN_MEMORY: ByteSize = ByteSize::from_mib(128);
 /// Least writable disk: an ext4 with its journal, and some room.
 pub const MIN_DISK: ByteSize = ByteSize::from_mib(64);
+/// Largest writable disk: block numbers of 32 bits.
+pub const MAX_DISK: ByteSize = ByteSize::from_mib(16 << 20);
 /// Bytes in a block of the disk's file system.
 const DISK_BLOCK: u64 = 4096;
 /// Most virtual processors that every backend takes (Firecracker's limit).
@@ -87,6 +90,41 @@ pub struct VmPlan {
     pub machine_id: String,
     /// Marker magic of the guest link, 32 hexadecimal digits.
     pub link_magic: String,
+    /// How often it was given an image after it was made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rebuilds: u32,
+    /// The image file before, until a guest has begun its disk anew for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PathBuf>,
+    /// What the guest that was started last has of all this; absent for one that was started
+    /// before VMs could be changed, and has what was planned then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<InForce>,
+}
+
+/// What a running guest was given of what can be changed meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Virtual processors.
+    pub vcpu: u32,
+    /// Memory.
+    pub memory: ByteSize,
+    /// Size of the writable disk.
+    pub disk_size: ByteSize,
+    /// The VM's own environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl InForce {
+    /// What a guest gets that is started now.
+    pub(super) fn of(plan: &VmPlan) -> Self {
+        let VmPlan { vcpu, memory, disk_size, ref env, .. } = *plan;
+        Self { vcpu, memory, disk_size, env: env.clone() }
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Why a request cannot be planned.
@@ -110,6 +148,9 @@ pub enum PlanError {
     /// Too small a disk.
     #[error("a disk of `{0}` is too small for a VM: at least {MIN_DISK} is needed")]
     Disk(ByteSize),
+    /// Too large a disk.
+    #[error("a disk of `{0}` is too large for a VM: less than {MAX_DISK} can be")]
+    DiskTooLarge(ByteSize),
     /// A disk that no file system fits exactly.
     #[error("a disk of `{0}` is not a whole number of 4 KiB blocks")]
     DiskFraction(ByteSize),
@@ -165,31 +206,12 @@ pub fn plan_vm(
 ) -> Result<VmPlan, PlanError> {
     let defaults = &config.vm_defaults;
     let vcpu = asked.vcpu.unwrap_or(defaults.vcpu.value);
-    if !(1..=MAX_VCPU).contains(&vcpu) {
-        return Err(PlanError::Vcpu(vcpu));
-    }
+    check_vcpu(vcpu)?;
     let memory = asked.memory.unwrap_or(defaults.memory.value);
-    if memory < MIN_MEMORY {
-        return Err(PlanError::Memory(memory));
-    }
-    if ByteSize::from_mib(memory.mib()) != memory {
-        return Err(PlanError::MemoryFraction(memory));
-    }
+    check_memory(memory)?;
     let disk_size = asked.disk_size.unwrap_or(defaults.disk_size.value);
-    if disk_size < MIN_DISK {
-        return Err(PlanError::Disk(disk_size));
-    }
-    if !disk_size.bytes().is_multiple_of(DISK_BLOCK) {
-        return Err(PlanError::DiskFraction(disk_size));
-    }
-    for (name, value) in &asked.env {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(PlanError::EnvName(name.clone()));
-        }
-        if value.contains('\0') {
-            return Err(PlanError::EnvValue(name.clone()));
-        }
-    }
+    check_disk_size(disk_size)?;
+    check_env(&asked.env)?;
     if let Some(source) = &asked.workspace
         && !source.path.starts_with('/')
     {
@@ -238,6 +260,46 @@ pub fn plan_vm(
         idle_stop,
         machine_id: render_machine_id(entropy.machine_id),
         link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
+        rebuilds: 0,
+        previous: None,
+        in_force: None,
+    })
+}
+
+/// Whether a VM can have so many processors.
+pub(super) fn check_vcpu(vcpu: u32) -> Result<(), PlanError> {
+    if (1..=MAX_VCPU).contains(&vcpu) { Ok(()) } else { Err(PlanError::Vcpu(vcpu)) }
+}
+
+/// Whether a VM can have so much memory.
+pub(super) fn check_memory(memory: ByteSize) -> Result<(), PlanError> {
+    match memory {
+        _ if memory < MIN_MEMORY => Err(PlanError::Memory(memory)),
+        _ if ByteSize::from_mib(memory.mib()) != memory => Err(PlanError::MemoryFraction(memory)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a VM can have such a disk.
+pub(super) fn check_disk_size(size: ByteSize) -> Result<(), PlanError> {
+    match size {
+        _ if size < MIN_DISK => Err(PlanError::Disk(size)),
+        _ if size >= MAX_DISK => Err(PlanError::DiskTooLarge(size)),
+        _ if !size.bytes().is_multiple_of(DISK_BLOCK) => Err(PlanError::DiskFraction(size)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an environment can hold these.
+pub(super) fn check_env(env: &BTreeMap<String, String>) -> Result<(), PlanError> {
+    env.iter().try_for_each(|(name, value)| {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(PlanError::EnvName(name.clone()));
+        }
+        if value.contains('\0') {
+            return Err(PlanError::EnvValue(name.clone()));
+        }
+        Ok(())
     })
 }
 
@@ -386,6 +448,7 @@ mod tests {
             CreateVm { vcpu: Some(33), ..base() },
             CreateVm { disk_size: mib(63), ..base() },
             CreateVm { disk_size: Some(ByteSize::from_bytes((64 << 20) + 1)), ..base() },
+            CreateVm { disk_size: Some(MAX_DISK), ..base() },
             CreateVm { name: Some("web".parse().unwrap()), ..base() },
             CreateVm { env: BTreeMap::from([("A=B".into(), String::new())]), ..base() },
             CreateVm { env: BTreeMap::from([("A".into(), "\0".into())]), ..base() },

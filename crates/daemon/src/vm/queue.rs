@@ -9,6 +9,7 @@
 //! | stop, kill | accept | already so | denied | denied |
 //! | delete | accept | accept | accept | already so |
 //! | prune  | denied | accept, if nothing is under way | denied | already so |
+//! | set    | accept | accept | denied | denied |
 //!
 //! "Already so" is answered at once when the VM rests; while it is still on its way, the
 //! request waits its turn, so that its answer is true.
@@ -16,7 +17,9 @@
 //! The later request wins. What is under way is cut short by a deletion whatever it is, a start
 //! by a stop, a start and a stop by a kill. Of what waits, a deletion drops everything; a stop
 //! and a kill drop the starts, and a kill goes before the stops. A prune never cuts or drops
-//! anything: it is the deletion of a VM of which nobody wants anything.
+//! anything: it is the deletion of a VM of which nobody wants anything. A set leads nowhere: the
+//! VM rests where it did. It cuts and drops nothing, and is cut short itself by a kill and a
+//! deletion, since it may wait for a guest that does not answer.
 
 use std::collections::VecDeque;
 
@@ -44,6 +47,8 @@ pub enum Request {
     Delete,
     /// Remove it if it is down. Once accepted, it is a [`Delete`](Self::Delete).
     Prune,
+    /// Change what it is.
+    Set,
 }
 
 /// What a VM is doing.
@@ -123,11 +128,12 @@ impl<T> Queue<T> {
     /// Judges a request and, if accepted, puts it at the end.
     pub fn push(&mut self, request: Request, payload: T) -> Admission<T> {
         let last = self.waiting.back().map(|(request, _)| Work::Request(*request)).or(self.doing);
-        let expected = match last {
+        let ahead = self.waiting.iter().rev().map(|(request, _)| Work::Request(*request));
+        let expected = if self.is_gone() {
             // From there no request leads back.
-            _ if self.is_gone() => Rest::Gone,
-            Some(last) => leads_to(last),
-            None => self.rest,
+            Rest::Gone
+        } else {
+            ahead.chain(self.doing).find_map(leads_to).unwrap_or(self.rest)
         };
         let creating = self.doing == Some(Work::Create);
         let request = match request {
@@ -138,10 +144,12 @@ impl<T> Queue<T> {
                 Request::Delete
             }
             Request::Prune => Request::Delete,
-            Request::Start | Request::Stop | Request::Kill if expected == Rest::Gone => {
+            Request::Start | Request::Stop | Request::Kill | Request::Set
+                if expected == Rest::Gone =>
+            {
                 return Admission::Denied(payload, Denied::BeingDeleted);
             }
-            Request::Stop | Request::Kill if creating => {
+            Request::Stop | Request::Kill | Request::Set if creating => {
                 return Admission::Denied(payload, Denied::BeingMade);
             }
             request => request,
@@ -156,7 +164,7 @@ impl<T> Queue<T> {
         };
         let interrupt = self.doing.is_some_and(|work| interrupts(work, request));
         match request {
-            // By now only what brings down waits, which is so when the kill is done.
+            // By now only what brings down waits, which is so when the kill is done, and sets.
             Request::Kill => self.waiting.push_front((request, payload)),
             _ => self.waiting.push_back((request, payload)),
         }
@@ -204,27 +212,28 @@ impl<T> Queue<T> {
     }
 }
 
-/// Where work ends when it ends well.
-fn leads_to(work: Work) -> Rest {
+/// Where work ends when it ends well; none when it ends where it began.
+fn leads_to(work: Work) -> Option<Rest> {
     match work {
-        Work::Create | Work::Request(Request::Start) => Rest::Running,
-        Work::Request(Request::Stop | Request::Kill) => Rest::Down,
-        Work::Request(Request::Delete | Request::Prune) => Rest::Gone,
+        Work::Create | Work::Request(Request::Start) => Some(Rest::Running),
+        Work::Request(Request::Stop | Request::Kill) => Some(Rest::Down),
+        Work::Request(Request::Delete | Request::Prune) => Some(Rest::Gone),
+        Work::Request(Request::Set) => None,
     }
 }
 
 fn is_already_so(rest: Rest, request: Request) -> bool {
-    rest == leads_to(Work::Request(request))
+    leads_to(Work::Request(request)) == Some(rest)
 }
 
 /// Whether a request cuts short what is under way.
 #[must_use]
 pub fn interrupts(doing: Work, request: Request) -> bool {
     match request {
-        Request::Start | Request::Prune => false,
+        Request::Start | Request::Prune | Request::Set => false,
         Request::Stop => doing == Work::Request(Request::Start),
         Request::Kill => {
-            matches!(doing, Work::Request(Request::Start | Request::Stop))
+            matches!(doing, Work::Request(Request::Start | Request::Stop | Request::Set))
         }
         Request::Delete => doing != Work::Request(Request::Delete),
     }
@@ -309,6 +318,42 @@ mod tests {
         assert_eq!(queue.push(Request::Prune, 3), Admission::AlreadySo(3));
     }
 
+    #[test]
+    fn a_set_waits_its_turn_and_changes_nobody_elses() {
+        let accepted = || Admission::Accepted { interrupt: false, dropped: vec![] };
+        assert_eq!(
+            Queue::creating().push(Request::Set, 1),
+            Admission::Denied(1, Denied::BeingMade)
+        );
+        let mut queue = Queue::resting(Rest::Running);
+        assert_eq!(queue.push(Request::Stop, 1), accepted());
+        assert_eq!(queue.push(Request::Set, 2), accepted());
+        // Behind a set that leaves it running, and a stop that does not, a start is work.
+        assert_eq!(queue.push(Request::Start, 3), accepted());
+        assert_eq!(queue.take(), Some(Next::Do(Request::Stop, 1)));
+        queue.settle(Rest::Down);
+        assert_eq!(queue.take(), Some(Next::Do(Request::Set, 2)));
+        assert_eq!(queue.push(Request::Prune, 4), Admission::Denied(4, Denied::NotDown));
+        queue.settle(Rest::Down);
+        assert_eq!(queue.take(), Some(Next::Do(Request::Start, 3)));
+        queue.settle(Rest::Running);
+        // A guest that does not answer keeps nobody from killing it.
+        assert_eq!(queue.push(Request::Set, 5), accepted());
+        assert_eq!(queue.take(), Some(Next::Do(Request::Set, 5)));
+        assert_eq!(queue.push(Request::Stop, 6), accepted());
+        let kill = Admission::Accepted { interrupt: true, dropped: vec![] };
+        assert_eq!(queue.push(Request::Kill, 7), kill);
+        queue.settle(Rest::Running);
+        assert_eq!(
+            queue.push(Request::Delete, 8),
+            Admission::Accepted {
+                interrupt: false,
+                dropped: vec![(7, Denied::BeingDeleted), (6, Denied::BeingDeleted)],
+            }
+        );
+        assert_eq!(queue.push(Request::Set, 9), Admission::Denied(9, Denied::BeingDeleted));
+    }
+
     #[derive(Debug, Clone, Copy)]
     enum Input {
         Ask(Request),
@@ -322,8 +367,14 @@ mod tests {
     }
 
     fn inputs() -> impl Strategy<Value = Vec<Input>> {
-        let requests =
-            [Request::Start, Request::Stop, Request::Kill, Request::Delete, Request::Prune];
+        let requests = [
+            Request::Start,
+            Request::Stop,
+            Request::Kill,
+            Request::Delete,
+            Request::Prune,
+            Request::Set,
+        ];
         let ask = prop::sample::select(requests.to_vec());
         prop::collection::vec(
             prop_oneof![
@@ -360,7 +411,7 @@ mod tests {
                 Request::Prune if !idle || self.running => "denied",
                 Request::Delete | Request::Prune => "accept",
                 _ if self.deleted_in_the_end() => "denied",
-                Request::Stop | Request::Kill if self.creating => "denied",
+                Request::Stop | Request::Kill | Request::Set if self.creating => "denied",
                 Request::Start if idle && self.running => "already",
                 Request::Stop | Request::Kill if idle && !self.running => "already",
                 _ => "accept",
@@ -402,11 +453,11 @@ mod tests {
                                 answered.extend(dropped);
                                 let doing = model.line.first().filter(|_| kept == 1).map(|(r, _)| *r);
                                 let cut = match request {
-                                    Request::Start => false,
+                                    Request::Start | Request::Set => false,
                                     Request::Stop => doing == Some(Request::Start),
-                                    Request::Kill => {
-                                        doing == Some(Request::Start) || doing == Some(Request::Stop)
-                                    }
+                                    Request::Kill => [Request::Start, Request::Stop, Request::Set]
+                                        .map(Some)
+                                        .contains(&doing),
                                     // A prune only gets here behind a deletion, which has cut it already.
                                     Request::Delete | Request::Prune => {
                                         model.busy && doing != Some(Request::Delete)
@@ -451,6 +502,8 @@ mod tests {
                                 Request::Start => model.running,
                                 Request::Stop | Request::Kill => !model.running && !model.gone,
                                 Request::Delete | Request::Prune => model.gone,
+                                // There is always something to do, if only to look.
+                                Request::Set => false,
                             };
                             prop_assert!(so);
                             answered.push(n);
@@ -469,6 +522,7 @@ mod tests {
                         let rest = match (work, well) {
                             (None | Some(Request::Start), true) => Rest::Running,
                             (None, false) | (Some(Request::Delete), true) => Rest::Gone,
+                            (Some(Request::Set), _) if model.running => Rest::Running,
                             _ => Rest::Down,
                         };
                         model.running = rest == Rest::Running;

@@ -3,8 +3,8 @@
 use banger_proto::Paths;
 use banger_proto::api::VmView;
 
-use super::files;
 use super::state::{VmRecord, VmState};
+use super::{change, files};
 use crate::disk::observe_used;
 
 /// The VM for whoever asks. A disk that cannot be measured takes nothing.
@@ -25,6 +25,7 @@ pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
         vcpu: plan.vcpu,
         memory: plan.memory,
         disk_size: plan.disk_size,
+        pending: change::plan_pending(plan, &record.state),
         disk_used: observe_used(&files::disk(paths, record.id())).unwrap_or_default(),
         backend: plan.backend.clone(),
         ephemeral: record.ephemeral,

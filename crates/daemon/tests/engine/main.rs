@@ -14,6 +14,7 @@ mod kernels;
 mod life;
 mod pulls;
 mod recovery;
+mod set;
 mod verbs;
 
 use std::time::Duration;

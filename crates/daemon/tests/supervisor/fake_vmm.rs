@@ -80,7 +80,13 @@ async fn serve_qmp(qmp: UnixStream) {
     let mut lines = BufReader::new(reader).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         let command: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let answer = serde_json::json!({ "return": {}, "id": command["id"] });
+        let mut answer = serde_json::json!({ "return": {}, "id": command["id"] });
+        // It has one disk that can be resized, and its file is of one size.
+        let resized = serde_json::json!({ "node-name": "disk1", "size": 4096 });
+        if command["execute"] == "block_resize" && command["arguments"] != resized {
+            let error = serde_json::json!({ "class": "GenericError", "desc": "no such disk" });
+            answer = serde_json::json!({ "error": error, "id": command["id"] });
+        }
         writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
         if command["execute"] == "system_powerdown" {
             return;
@@ -126,7 +132,9 @@ async fn serve_stream(stream: LinkStream, restart: mpsc::Sender<()>, commands: w
         }
         Service::Unpack(request) => unpack(&request.directory, reader, writer).await,
         // Silence: the stream stays open and nothing is said.
-        Service::Health | Service::Stats | Service::System => std::future::pending().await,
+        Service::Health | Service::Stats | Service::System | Service::GrowDisk(_) => {
+            std::future::pending().await
+        }
         Service::Configure(_) => writer.send_bytes(Kind::Accepted, b"\xff not json").await.ok(),
         Service::Shutdown(_) => writer.send_bytes(Kind::Exit, b"{}").await.ok(),
     };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use banger_daemon::guest::GuestError;
 use banger_daemon::hypervisor::{Found, Hypervisor};
 use banger_daemon::supervise;
+use banger_proto::ByteSize;
 use banger_proto::guest::{GuestConfig, InitChoice, ShutdownRequest, UnpackRequest, Unpacked};
 use banger_proto::supervisor::{CONTROL_SOCKET, LINK_SOCKET, LOCK_FILE, STATE_FILE, VmmExit};
 use rig::{Rig, command, gone, soon};
@@ -95,6 +96,17 @@ async fn the_power_button_ends_it_well() {
     let exit = soon(vm.exited()).await;
     assert_eq!((exit.code, exit.signal, exit.killed), (Some(0), None, false));
     assert!(vm.power_button().await.is_err());
+}
+
+#[tokio::test]
+async fn the_vmm_is_told_of_a_larger_disk() {
+    let rig = Rig::new("");
+    let (vm, _) = rig.launch().await;
+    soon(vm.grow_disk(1, ByteSize::from_bytes(4096))).await.unwrap();
+    let error = soon(vm.grow_disk(7, ByteSize::from_bytes(4096))).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "QEMU refused `block_resize`: no such disk");
+    soon(vm.kill()).await.unwrap();
 }
 
 #[tokio::test]
@@ -363,6 +375,8 @@ async fn what_the_agent_says_is_told_apart() {
         base_serial: "base".into(),
         writable_serial: "writable".into(),
         modules_serial: None,
+        rebuild: 0,
+        previous_serial: None,
     };
     let malformed = soon(guest.configure(&config)).await;
     assert!(matches!(malformed, Err(GuestError::Protocol("configure"))), "{malformed:?}");

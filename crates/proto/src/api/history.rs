@@ -45,6 +45,8 @@ pub enum ChangeCause {
     Idle,
     /// A kill was asked for.
     Kill,
+    /// A change of what it is was asked for.
+    Set,
     /// A deletion was asked for, or the request ended that the VM lived for.
     Delete,
     /// Its guest, or its VMM, ended by itself.
@@ -63,6 +65,7 @@ impl ChangeCause {
             Self::Stop => "stop",
             Self::Idle => "idle",
             Self::Kill => "kill",
+            Self::Set => "set",
             Self::Delete => "delete",
             Self::Itself => "by itself",
             Self::Recovery => "recovery",

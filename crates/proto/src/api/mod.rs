@@ -9,6 +9,7 @@
 //! | `GET /v1/vms` | – → [`VmList`] |
 //! | `POST /v1/vms` | [`CreateVm`] → [`Event`] lines, the last `vm_ready` or `failed` |
 //! | `GET /v1/vms/{vm}` | – → [`VmView`] |
+//! | `PATCH /v1/vms/{vm}` | [`SetVm`] → [`VmView`] as it is then |
 //! | `DELETE /v1/vms/{vm}?…` | [`DeleteVm`] in the query → [`VmView`] as it was |
 //! | `POST /v1/vms/{vm}/start` | [`StartVm`] → [`Event`] lines |
 //! | `POST /v1/vms/{vm}/stop` | [`StopVm`] → [`VmView`] |
@@ -40,8 +41,8 @@
 //! `%2F`. Every answer carries
 //! [`VERSION_HEADER`] and [`OP_ID_HEADER`]; a request that carries another [`VERSION_HEADER`]
 //! is refused with `bad_version`. Errors are a [`Problem`](crate::Problem) with a fitting HTTP
-//! status. A request whose client goes away is cancelled and undone; `stop`, `kill`, `restart` and
-//! `DELETE` go on to their end.
+//! status. A request whose client goes away is cancelled and undone; `stop`, `kill`, `restart`,
+//! `PATCH` and `DELETE` go on to their end.
 
 mod daemon;
 mod doctor;
@@ -49,6 +50,7 @@ mod event;
 mod history;
 mod image;
 mod kernel;
+mod set;
 mod stats;
 mod system;
 mod vm;
@@ -62,6 +64,7 @@ pub use image::{
     ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage, RunConfig,
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
+pub use set::{SetVm, Setting};
 pub use stats::{GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats};
 pub use system::{CollectGarbage, Garbage, Leftover, LeftoverKind};
 pub use vm::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::VmChange;
+use super::{Setting, VmChange};
 use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
 use crate::{ByteSize, Period, VmId, VmName};
 
@@ -350,6 +350,9 @@ pub struct VmView {
     pub memory: ByteSize,
     /// Size of the writable disk in bytes.
     pub disk_size: ByteSize,
+    /// What of this is not in force in the running guest; it is from the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Setting>,
     /// Bytes the writable disk takes on the host.
     pub disk_used: ByteSize,
     /// What runs it.

@@ -52,6 +52,14 @@ pub struct GuestConfig {
     /// which is seen below the image's; absent for none.
     #[serde(default)]
     pub modules_serial: Option<String>,
+    /// How often the VM was given an image after it was made. Where the writable file system was
+    /// set up for an earlier one, the guest's changes are taken from it, all but `/root`.
+    #[serde(default)]
+    pub rebuild: u32,
+    /// Block device serial of the file system of the image before, which what is in `/root` may still
+    /// depend on; absent where it is not needed or not there any more.
+    #[serde(default)]
+    pub previous_serial: Option<String>,
 }
 
 /// What configuring led to: commands now run in the final root.

@@ -16,6 +16,7 @@
 //! | system | – | [`SystemReport`], or null | end |
 //! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin ([by credit](StdinTaken)), signals, sizes; stdout, stderr … [`ExecExit`] |
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
+//! | grow_disk | [`GrowDiskRequest`] | [`DiskGrown`], once it is done | end |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
 //!
 //! A failure after `Accepted` is a `Refused` frame, the last of its stream. Both sides ignore
@@ -23,6 +24,7 @@
 //! `unknown_method`.
 
 mod config;
+mod disk;
 mod exec;
 pub mod frame;
 mod health;
@@ -33,6 +35,7 @@ mod unpack;
 use serde::{Deserialize, Serialize};
 
 pub use config::{Configured, GuestConfig, InitChoice};
+pub use disk::{DiskGrown, GrowDiskRequest};
 pub use exec::{
     ExecExit, ExecRequest, ExecStarted, NO_SHELL, STDIN_GRANT, STDIN_WINDOW, StdinTaken,
     TerminalSize,
@@ -62,6 +65,8 @@ pub enum Service {
     Exec(Box<ExecRequest>),
     /// Write a tree of files.
     Unpack(UnpackRequest),
+    /// Use all of a writable disk that has become larger.
+    GrowDisk(GrowDiskRequest),
     /// Power off or reboot, cleanly.
     Shutdown(ShutdownRequest),
 }
@@ -79,6 +84,7 @@ impl Service {
             Self::System => "system",
             Self::Exec(_) => "exec",
             Self::Unpack(_) => "unpack",
+            Self::GrowDisk(_) => "grow_disk",
             Self::Shutdown(_) => "shutdown",
         }
     }

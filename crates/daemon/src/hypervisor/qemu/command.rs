@@ -128,6 +128,11 @@ pub(super) fn guest_machine(machine: Machine<'_>) -> GuestMachine {
     if Board::choose(machine).is_microvm() { GuestMachine::Microvm } else { GuestMachine::Q35 }
 }
 
+/// QEMU's name of the disk at this place.
+pub(super) fn render_disk_node(place: impl std::fmt::Display) -> String {
+    format!("disk{place}")
+}
+
 /// A disk's host side.
 ///
 /// - The host's page cache is used (`cache.direct=off`): all VMs of an image share its pages.
@@ -139,8 +144,9 @@ fn render_blockdev(index: usize, disk: &DiskSpec) -> Result<String, RenderError>
     let read_only = if disk.read_only { "on" } else { "off" };
     let discard = if disk.read_only { "ignore" } else { "unmap" };
     let file = escape(text(&disk.path)?);
+    let node = render_disk_node(index);
     Ok(format!(
-        "driver=raw,node-name=disk{index},read-only={read_only},discard={discard},\
+        "driver=raw,node-name={node},read-only={read_only},discard={discard},\
          cache.direct=off,cache.no-flush=off,file.driver=file,file.filename={file},\
          file.aio=threads,file.locking=auto,file.discard={discard}"
     ))
@@ -151,7 +157,8 @@ fn render_disk_device(bus: &str, index: usize, disk: &DiskSpec) -> Result<String
         return Err(RenderError::Serial(disk.serial.clone()));
     }
     let serial = escape(&disk.serial);
-    Ok(format!("virtio-blk-{bus},drive=disk{index},serial={serial}"))
+    let node = render_disk_node(index);
+    Ok(format!("virtio-blk-{bus},drive={node},serial={serial}"))
 }
 
 /// Escapes a value of QEMU's `key=value,…` syntax, where only the comma means something.

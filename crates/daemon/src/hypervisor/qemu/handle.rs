@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::VmId;
 use banger_proto::supervisor::{
     CONTROL_SOCKET, Command, LINK_SOCKET, Reply, STATE_FILE, SupervisorState, VmmExit,
 };
+use banger_proto::{ByteSize, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncWriteExt;
@@ -125,6 +125,17 @@ impl RunningVm for SupervisedVm {
                     format!("cannot press the power button of VM `{vm}`"),
                     error,
                 )
+            })
+        }
+        .boxed()
+    }
+
+    fn grow_disk(&self, disk: u32, size: ByteSize) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        async move {
+            let asked = self.ask(Command::GrowDisk { disk, bytes: size.bytes() }).await;
+            asked.map_err(|error| {
+                let vm = &self.vm;
+                HypervisorError::because(format!("cannot grow the disk of VM `{vm}`"), error)
             })
         }
         .boxed()

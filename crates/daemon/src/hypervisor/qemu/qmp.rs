@@ -11,6 +11,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
+use super::command::render_disk_node;
 use crate::supervise::lines::LineReader;
 
 /// Bytes in one line of QMP at most. Answers to the commands used here have under 1 KiB.
@@ -83,6 +84,7 @@ impl Event {
 
 struct Request {
     command: &'static str,
+    arguments: Option<serde_json::Value>,
     answer: oneshot::Sender<Result<(), QmpError>>,
 }
 
@@ -108,18 +110,19 @@ impl Qmp {
         (Self { requests: sender }, QmpConnection { lines, writer, requests })
     }
 
-    /// Has QEMU carry out a command without arguments and waits for its answer.
+    /// Has QEMU carry out a command and waits for its answer.
     ///
     /// # Errors
     /// When QEMU refuses, is gone, or does not answer within `deadline`.
     pub(crate) async fn execute(
         &self,
         command: &'static str,
+        arguments: Option<serde_json::Value>,
         deadline: Duration,
     ) -> Result<(), QmpError> {
         let asked = async {
             let (answer, answered) = oneshot::channel();
-            let request = Request { command, answer };
+            let request = Request { command, arguments, answer };
             self.requests.send(request).await.map_err(|_| QmpError::Closed)?;
             answered.await.map_err(|_| QmpError::Closed)?
         };
@@ -132,7 +135,7 @@ impl Qmp {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub(crate) async fn negotiate(&self, deadline: Duration) -> Result<(), QmpError> {
-        self.execute("qmp_capabilities", deadline).await
+        self.execute("qmp_capabilities", None, deadline).await
     }
 
     /// Presses the guest's power button.
@@ -140,7 +143,23 @@ impl Qmp {
     /// # Errors
     /// As [`execute`](Self::execute).
     pub(crate) async fn power_button(&self, deadline: Duration) -> Result<(), QmpError> {
-        self.execute("system_powerdown", deadline).await
+        self.execute("system_powerdown", None, deadline).await
+    }
+
+    /// Tells QEMU that the file of a disk has now so many bytes, which it tells the guest. QEMU
+    /// would also cut a file that is longer.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub(crate) async fn resize_disk(
+        &self,
+        disk: u32,
+        bytes: u64,
+        deadline: Duration,
+    ) -> Result<(), QmpError> {
+        let node = render_disk_node(disk);
+        let arguments = serde_json::json!({ "node-name": node, "size": bytes });
+        self.execute("block_resize", Some(arguments), deadline).await
     }
 }
 
@@ -182,8 +201,11 @@ impl<S: AsyncRead + AsyncWrite> QmpConnection<S> {
                 request = self.requests.recv(), if greeted && waiting.is_none() => {
                     let Some(request) = request else { return Ok(()) };
                     asked += 1;
-                    let command = request.command;
-                    let line = format!("{{\"execute\":\"{command}\",\"id\":{asked}}}\n");
+                    let mut line = serde_json::json!({ "execute": request.command, "id": asked });
+                    if let Some(arguments) = &request.arguments {
+                        line["arguments"] = arguments.clone();
+                    }
+                    let line = format!("{line}\n");
                     self.writer.write_all(line.as_bytes()).await?;
                     waiting = Some(request);
                 }
@@ -235,6 +257,28 @@ mod tests {
         assert_eq!(
             events,
             ["Event { name: \"SHUTDOWN\", reason: Some(\"guest-reset\"), open: None }"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_resized_by_the_name_of_its_place() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (qmp, connection) = Qmp::new(near);
+        let peer = async {
+            let (reader, mut writer) = tokio::io::split(far);
+            let mut lines = LineReader::new(reader, LINE_LIMIT);
+            writer.write_all(b"{\"QMP\":{}}\n").await.unwrap();
+            let line = lines.next_line().await.unwrap().unwrap();
+            writer.write_all(b"{\"return\":{},\"id\":1}\n").await.unwrap();
+            serde_json::from_slice::<serde_json::Value>(&line).unwrap()
+        };
+        let asked = async move { qmp.resize_disk(1, 3 << 30, DEADLINE).await };
+        let (asked, _, line) = tokio::join!(asked, connection.run(|_| {}), peer);
+        asked.unwrap();
+        let arguments = serde_json::json!({"node-name": "disk1", "size": 3_221_225_472_u64});
+        assert_eq!(
+            line,
+            serde_json::json!({"execute": "block_resize", "arguments": arguments, "id": 1})
         );
     }
 

@@ -1,0 +1,55 @@
+//! Changing a VM that is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ByteSize;
+
+/// Asks for a VM to be changed; what is absent stays as it is. Either all of it is taken or, when
+/// one thing is wrong, nothing.
+///
+/// A larger disk is there at once, also in a VM that runs. Processors, memory and environment of
+/// one that runs are in force from its next start, and told as [`VmView::pending`] until then.
+///
+/// [`VmView::pending`]: super::VmView::pending
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SetVm {
+    /// Virtual processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    /// Memory in bytes, whole MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// Size of the writable disk in bytes; it can only grow. The size that it has already is
+    /// taken, and makes sure that the guest has it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_size: Option<ByteSize>,
+    /// Image name, for a VM that is down: its next start is over this image, without the changes
+    /// that were made to the old one, but with what was in `/root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Variables of the VM's own to set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Names of variables of the VM's own to take away; those of the image are seen again then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unset_env: BTreeSet<String>,
+}
+
+/// Something about a VM that can be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Setting {
+    /// Virtual processors.
+    Vcpu,
+    /// Memory.
+    Memory,
+    /// Size of the writable disk, when the running guest could not be given it.
+    DiskSize,
+    /// The VM's own environment.
+    Env,
+}
