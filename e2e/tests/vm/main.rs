@@ -9,6 +9,7 @@ mod image_config;
 mod insight;
 mod lifecycle;
 mod recovery;
+mod set;
 mod soak;
 mod terminal;
 mod upgrade;

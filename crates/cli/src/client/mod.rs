@@ -75,6 +75,15 @@ impl Client {
         self.send(Method::POST, path, encode(body)?, Versioned::Yes).await?.json().await
     }
 
+    /// `PATCH path` with `body` → `T`.
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        self.send(Method::PATCH, path, encode(body)?, Versioned::Yes).await?.json().await
+    }
+
     /// `DELETE path` → `T`.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         self.send(Method::DELETE, path, Bytes::new(), Versioned::Yes).await?.json().await

@@ -1,6 +1,6 @@
-//! Kill, restart, wait and prune.
+//! Kill, restart, wait, set and prune.
 
-use banger_proto::api::StateName;
+use banger_proto::api::{Setting, StateName};
 use insta::assert_snapshot;
 
 use crate::fake::Fake;
@@ -165,4 +165,59 @@ fn a_person_is_asked_before_a_prune() {
     assert_eq!(fake.log(), [""; 0]);
     assert_eq!(answer(b"yes\n", "broken\r\n").1, Some(0));
     assert_eq!(fake.log().len(), 2);
+}
+
+#[test]
+fn sets_and_says_what_waits_for_the_next_start() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    let args = ["vm", "set", "--memory", "1G", "--env", "A=b=c", "--unset-env", "B", "web", "db"];
+    assert_snapshot!(host.run(&args), @r"
+    web
+    db
+    -- stderr
+    web: memory 1024 MiB from the next start
+    web: environment from the next start
+    -- exit 0
+    ");
+    let request = r#"{"memory":1073741824,"env":{"A":"b=c"},"unset_env":["B"]}"#;
+    let mut log = fake.log();
+    log.sort();
+    assert_eq!(log, [format!("set db {request}"), format!("set web {request}")]);
+    assert_snapshot!(host.run(&["vm", "set", "--disk-size", "20G", "web"]), @r"
+    web
+    -- exit 0
+    ");
+}
+
+#[test]
+fn sets_go_on_past_failures_and_take_something_to_do() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    assert_snapshot!(host.run(&["vm", "set", "--image", "other", "web", "db"]), @r"
+    db
+    -- stderr
+    banger: VM `aabbccddeeff` cannot be given another image while it runs
+      hint: banger vm stop web
+      (op 0000000000aa)
+    -- exit 1
+    ");
+    let nothing = host.run(&["vm", "set", "web"]);
+    assert!(nothing.contains("not provided:\n  <--vcpu <N>|--memory <SIZE>|"), "{nothing}");
+    assert!(nothing.ends_with("-- exit 2"), "{nothing}");
+    assert!(host.run(&["vm", "set", "--vcpu", "0", "web"]).ends_with("-- exit 2"));
+    let output =
+        host.banger(&["vm", "set", "--json", "--vcpu", "3", "web", "db"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(list["vms"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn shows_what_waits_for_the_next_start() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    fake.change("web", |vm| vm.pending = vec![Setting::Vcpu, Setting::Env]);
+    let shown = host.run(&["vm", "show", "web"]);
+    assert!(shown.contains("brings vcpu, environment"), "{shown}");
+    assert!(!host.run(&["vm", "show", "db"]).contains("brings"));
 }

@@ -14,6 +14,7 @@ mod ping;
 mod prune;
 mod restart;
 pub(super) mod run;
+mod set;
 mod several;
 mod show;
 mod start;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Stop(stop::Args),
     Restart(restart::Args),
     Kill(kill::Args),
+    Set(set::Args),
     #[command(visible_alias = "rm")]
     Delete(delete::Args),
     Prune(prune::Args),
@@ -68,6 +70,7 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Stop(args) => stop::stop(context, args).await,
         Command::Restart(args) => restart::restart(context, args).await,
         Command::Kill(args) => kill::kill(context, args).await,
+        Command::Set(args) => set::set(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,
         Command::Prune(args) => prune::prune(context, args).await,
         Command::Wait(args) => wait::wait(context, args).await,

@@ -86,6 +86,20 @@ impl<'c> Several<'c> {
     where
         F: Future<Output = Result<VmView, CliError>>,
     {
+        let results = self.work(targets, doing, act).await?;
+        self.tell(results)
+    }
+
+    /// Does `act` to every VM, as [`each`](Self::each), and returns how it went, in order.
+    pub(super) async fn work<F>(
+        &mut self,
+        targets: Vec<Target>,
+        doing: &str,
+        act: impl Fn(Client, VmView) -> F,
+    ) -> Result<Vec<Target>, CliError>
+    where
+        F: Future<Output = Result<VmView, CliError>>,
+    {
         self.progress.begin(doing);
         let work = join_all(targets.into_iter().map(|target| {
             let work = target.map(|vm| act(self.client.clone(), vm));
@@ -93,7 +107,7 @@ impl<'c> Several<'c> {
         }));
         let results = self.signals.race(async { Ok(work.await) }).await?;
         self.progress.clear();
-        self.tell(results)
+        Ok(results)
     }
 
     /// Prints the VMs for which it went well, shows why it did not for the others.

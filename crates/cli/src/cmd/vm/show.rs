@@ -1,6 +1,6 @@
 //! `banger vm show`
 
-use banger_proto::api::{EndReason, VmChange, VmView};
+use banger_proto::api::{EndReason, Setting, VmChange, VmView};
 use banger_proto::exit_code;
 use banger_proto::guest::ServiceState;
 use clap_complete::ArgValueCandidates;
@@ -58,6 +58,10 @@ fn render_vm(vm: &VmView) -> String {
         ("started", vm.started_at.clone().unwrap_or_default()),
         ("console", vm.console_log.clone()),
     ];
+    if !vm.pending.is_empty() {
+        let pending: Vec<_> = vm.pending.iter().map(|setting| describe(*setting)).collect();
+        pairs.push(("next start", format!("brings {}", pending.join(", "))));
+    }
     if let Some(workspace) = &vm.workspace {
         pairs.push(("workspace", format!("{} at {}", workspace.host_path, workspace.guest_path)));
         pairs.push(("branch", workspace.branch.clone().unwrap_or_default()));
@@ -107,6 +111,15 @@ fn without_fraction(time: &str) -> String {
     match time.split_once('.') {
         Some((whole, _)) => format!("{whole}Z"),
         None => time.to_owned(),
+    }
+}
+
+fn describe(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Vcpu => "vcpu",
+        Setting::Memory => "memory",
+        Setting::DiskSize => "disk size",
+        Setting::Env => "environment",
     }
 }
 

@@ -1,13 +1,13 @@
-//! Kill, restart and wait.
+//! Kill, restart, wait and set.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{patch, post};
 use axum::{Json, Router};
-use banger_proto::api::{EndReason, Event, Stage, VmCondition, WaitVm};
+use banger_proto::api::{EndReason, Event, SetVm, Setting, Stage, StateName, VmCondition, WaitVm};
 use banger_proto::{Code, Problem};
 
 use super::{Shared, find, lines, refuse, unknown};
@@ -17,6 +17,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/vms/{vm}/kill", post(kill))
         .route("/v1/vms/{vm}/restart", post(restart))
         .route("/v1/vms/{vm}/wait", post(wait))
+        .route("/v1/vms/{vm}", patch(set))
 }
 
 async fn kill(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
@@ -66,4 +67,28 @@ async fn wait(
         }
         _ => Json(vm).into_response(),
     }
+}
+
+/// What runs gets its memory later, and no other image.
+async fn set(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    Json(asked): Json<SetVm>,
+) -> Response {
+    let Some(mut vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("set {} {}", vm.name, serde_json::to_string(&asked).unwrap()));
+    let runs = vm.state == StateName::Running;
+    if runs && asked.image.is_some() {
+        let message = format!("VM `{name}` cannot be given another image while it runs");
+        let problem = Problem::new(Code::Conflict, message).hint("banger vm stop web");
+        return refuse(StatusCode::CONFLICT, problem);
+    }
+    if let Some(memory) = asked.memory {
+        vm.memory = memory;
+        vm.pending.extend(runs.then_some(Setting::Memory));
+    }
+    if !asked.env.is_empty() {
+        vm.pending.extend(runs.then_some(Setting::Env));
+    }
+    Json(vm).into_response()
 }
