@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use banger_proto::Problem;
 use banger_proto::guest::{
     AgentHello, Configured, DiskGrown, GuestStats, Health, ServiceState, SystemReport,
 };
 use banger_proto::harmless::render_text;
+use banger_proto::{Code, Problem};
 
 /// Bytes in an identifier or a version.
 const WORD_LIMIT: usize = 64;
@@ -62,6 +62,9 @@ impl Bounded for Option<SystemReport> {
 
 impl Bounded for Problem {
     fn bound(&mut self) {
+        if let Code::Other(code) = &mut self.code {
+            bound_text(code, WORD_LIMIT);
+        }
         bound_text(&mut self.message, TEXT_LIMIT);
         bound_list(&mut self.causes);
         bound_list(&mut self.hints);
@@ -96,8 +99,6 @@ fn bound_text(text: &mut String, limit: usize) {
 
 #[cfg(test)]
 mod tests {
-    use banger_proto::Code;
-
     use super::*;
 
     #[test]

@@ -16,6 +16,12 @@ use crate::hypervisor::GuestStream;
 const WATCH: &str = "watch";
 const UNPACK: &str = "unpack";
 
+/// How long a guest may take nothing of a tree. It writes to its disk meanwhile, in software on a
+/// busy host; the whole tree may take as long as it takes.
+const STALL_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a guest may take to have a tree in place once it has all of it.
+const FINISH_DEADLINE: Duration = Duration::from_secs(600);
+
 /// How long an agent that has broken off a stream may take to say why.
 const REASON_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -74,38 +80,49 @@ impl fmt::Debug for ExecSession {
 pub struct UnpackSink {
     reader: Reader,
     writer: Writer,
+    /// How long the guest may take nothing, and how long it may take to be done.
+    stall: Duration,
+    finish: Duration,
 }
 
 impl UnpackSink {
     pub(super) fn new(reader: Reader, writer: Writer) -> Self {
-        Self { reader, writer }
+        Self { reader, writer, stall: STALL_DEADLINE, finish: FINISH_DEADLINE }
     }
 
-    /// Sends bytes of the archive; waits while the guest does not take them, which the caller
-    /// bounds.
+    /// Sends bytes of the archive, a few hundred KiB at most; waits while the guest does not take
+    /// them.
     ///
     /// # Errors
-    /// [`GuestError`]; `Refused` as soon as the agent gives up (no space, a malformed archive).
+    /// [`GuestError`]; `Timeout` when the guest takes nothing, `Refused` as soon as the agent gives up (no space, a malformed archive).
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), GuestError> {
-        let Self { reader, writer } = self;
+        let Self { reader, writer, stall, .. } = self;
+        let after = *stall;
         let sent = tokio::select! {
             // The agent says nothing while all is well, and then nobody reads what is sent.
             answer = receive::<IgnoredAny>(reader, Kind::Refused, UNPACK) => {
                 return Err(answer.err().unwrap_or(GuestError::Protocol(UNPACK)));
             }
-            sent = writer.send_bytes(Kind::Data, bytes) => sent,
+            sent = timeout(after, writer.send_bytes(Kind::Data, bytes)) => sent,
         };
         match sent {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.reason().await.unwrap_or(stream_error(UNPACK, error))),
+            Ok(Ok(())) => Ok(()),
+            Err(_) => Err(GuestError::Timeout { service: UNPACK, after }),
+            Ok(Err(error)) => Err(self.reason().await.unwrap_or(stream_error(UNPACK, error))),
         }
     }
 
-    /// Ends the archive and waits until the tree is in place, which the caller bounds.
+    /// Ends the archive and waits until the tree is in place.
     ///
     /// # Errors
     /// [`GuestError`]; nothing of the tree is there then.
-    pub async fn finish(mut self) -> Result<Unpacked, GuestError> {
+    pub async fn finish(self) -> Result<Unpacked, GuestError> {
+        let after = self.finish;
+        let finished = timeout(after, self.finish_unbounded()).await;
+        finished.map_err(|_| GuestError::Timeout { service: UNPACK, after })?
+    }
+
+    async fn finish_unbounded(mut self) -> Result<Unpacked, GuestError> {
         if let Err(error) = self.writer.send(&Frame::new(Kind::End, [])).await {
             return Err(self.reason().await.unwrap_or(stream_error(UNPACK, error)));
         }
@@ -118,6 +135,53 @@ impl UnpackSink {
         match timeout(REASON_DEADLINE, said).await {
             Ok(Err(refused @ GuestError::Refused(_))) => Some(refused),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_link::framed::framed;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    fn open() -> (UnpackSink, DuplexStream) {
+        let (host, guest) = duplex(64 << 10);
+        let (reader, writer) = framed(Box::new(host) as GuestStream);
+        let soon = Duration::from_millis(20);
+        (UnpackSink { stall: soon, finish: soon, ..UnpackSink::new(reader, writer) }, guest)
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_takes_nothing_is_given_up() {
+        let (mut sink, _guest) = open();
+        let error = loop {
+            if let Err(error) = sink.write(&[0; 40 << 10]).await {
+                break error;
+            }
+        };
+        assert!(matches!(error, GuestError::Timeout { service: UNPACK, .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_does_not_say_that_it_is_done_is_given_up() {
+        let (sink, _guest) = open();
+        let error = sink.finish().await.unwrap_err();
+        assert!(matches!(error, GuestError::Timeout { service: UNPACK, .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_says_nonsense_meanwhile_breaks_the_protocol() {
+        for nonsense in [&[77, 0, 0, 0, 0][..], &[Kind::Event as u8, 255, 255, 255, 255]] {
+            let (mut sink, mut guest) = open();
+            guest.write_all(nonsense).await.unwrap();
+            let error = loop {
+                if let Err(error) = sink.write(&[0; 40 << 10]).await {
+                    break error;
+                }
+            };
+            assert!(matches!(error, GuestError::Protocol(UNPACK)), "{error:?}");
         }
     }
 }

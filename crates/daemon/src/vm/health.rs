@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use banger_proto::guest::Health;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::guest::{GuestClient, GuestError};
@@ -19,6 +19,10 @@ use crate::guest::{GuestClient, GuestError};
 const AWAY: Duration = Duration::from_secs(5);
 /// Between two attempts at an agent that breaks every stream off.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Least time between two pictures of a guest's health: a guest may change at will, and each
+/// change is shown to all who look.
+const PACE: Duration = Duration::from_millis(50);
 
 /// What is seen of a guest.
 #[derive(Debug)]
@@ -65,7 +69,10 @@ async fn follow(
         match reached {
             Ok(mut watch) => {
                 while let Ok(Some(health)) = watch.next().await {
+                    let next = Instant::now() + PACE;
                     seen.send(Seen::Health(health)).await?;
+                    // What comes sooner waits in the link, which does not hold much.
+                    sleep_until(next).await;
                 }
             }
             Err(GuestError::Unreachable { .. }) => return Ok(()),
