@@ -7,9 +7,11 @@
 mod client;
 mod daemon;
 mod env;
+mod hostile;
 mod world;
 
 pub use client::{Answer, Client, Events, ExecStream, Lines};
 pub use daemon::TestDaemon;
 pub use env::TestEnv;
+pub use hostile::{Hostile, Then, frame};
 pub use world::{Boot, World};

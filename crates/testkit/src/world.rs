@@ -21,6 +21,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::hostile::Hostile;
+
 /// Bytes on their way in one stream to an agent.
 const STREAM_BUFFER: usize = 64 << 10;
 
@@ -55,6 +57,8 @@ pub enum Boot {
     Busy,
     /// A guest whose root is this directory.
     InDirectory(PathBuf),
+    /// A guest whose agent lies.
+    Hostile(Hostile),
 }
 
 /// All VMMs there are, and what becomes of the next ones.
@@ -153,6 +157,7 @@ impl World {
         let mut stubborn = false;
         let mut falls_silent = false;
         let mut load = None;
+        let mut hostile = None;
         let mut root = Root::Own;
         let mut exit = None;
         let mut hosted = Hosted::default();
@@ -168,6 +173,7 @@ impl World {
             Boot::Quiet => load = Some(Load::None),
             Boot::Busy => load = Some(Load::Full),
             Boot::InDirectory(dir) => root = Root::Directory(dir),
+            Boot::Hostile(how) => hostile = Some(how),
         }
         let console =
             write_console(&spec.console_log, &console).map_err(|error| HypervisorError {
@@ -184,12 +190,17 @@ impl World {
         let exit = watch::Sender::new(exit);
         let guest = Guest { hosted, exit: exit.clone(), stubborn, load };
         let context = Context::new(root, Box::new(guest.clone()));
-        let (spec, grown) = (spec.clone(), watch::Sender::default());
-        let (id, vm) = (
-            spec.vm.clone(),
-            Arc::new(FakeVm { spec, guest, exit, grown, silent, falls_silent, context }),
-        );
-        let earlier = self.state().vms.insert(id, Arc::clone(&vm));
+        let vm = Arc::new(FakeVm {
+            spec: spec.clone(),
+            guest,
+            exit,
+            grown: watch::Sender::default(),
+            silent,
+            falls_silent,
+            hostile,
+            context,
+        });
+        let earlier = self.state().vms.insert(spec.vm.clone(), Arc::clone(&vm));
         assert!(
             earlier.is_none_or(|earlier| earlier.exit.borrow().is_some()),
             "two VMMs on one disk"
@@ -258,6 +269,7 @@ struct FakeVm {
     grown: watch::Sender<Vec<ByteSize>>,
     silent: bool,
     falls_silent: bool,
+    hostile: Option<Hostile>,
     context: Arc<Context>,
 }
 
@@ -288,10 +300,13 @@ impl RunningVm for FakeVm {
             }
             let (host, guest) = tokio::io::duplex(STREAM_BUFFER);
             let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
+            let hostile = self.hostile.clone();
             let heard = !(self.falls_silent && self.guest.hosted.configured().is_some());
             tokio::spawn(async move {
                 let serve = async {
-                    if heard {
+                    if let Some(hostile) = hostile {
+                        hostile.serve(context, guest).await;
+                    } else if heard {
                         serve_stream(context, guest).await;
                     } else {
                         // Kept open all the same.

@@ -5,6 +5,7 @@ mod crowd;
 mod failures;
 mod garbage;
 mod history;
+mod hostile;
 mod idle;
 mod image_config;
 mod images;
