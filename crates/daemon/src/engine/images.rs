@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::artifacts::vanished;
-use super::{Engine, Host, Work};
+use super::{Engine, Host, Inner, Work};
 use crate::image::{ImageError, Images};
 use crate::vm::orphans;
 use crate::vm::state::{VmRecord, VmState};
@@ -160,20 +160,22 @@ impl Engine {
     }
 
     async fn try_collect_images(&self) -> Result<Pruned, Problem> {
-        let store = self.inner.store.clone();
-        let paths = self.inner.host.paths.clone();
+        let engine = self.clone();
         let used = move || {
-            // Looked at before the records: one that is made meanwhile is in neither.
-            let seen = orphans::observe_dirs(&paths).map_err(|error| {
+            let Inner { host, registry, stopping, .. } = &*engine.inner;
+            // Looked at before the VMs: one that is made meanwhile is in neither.
+            let seen = orphans::observe_dirs(&host.paths).map_err(|error| {
                 Problem::new(Code::OperationFailed, "cannot look for disks of VMs").because(&error)
             })?;
-            let records = store.load_vms_blocking()?;
-            let known: BTreeSet<VmId> = records.iter().map(|record| record.id().clone()).collect();
-            // A disk without a record, as a lost database leaves it, may lie over any file.
-            if seen.unknown_to(&known).next().is_some() {
+            let vms: Vec<_> =
+                registry.handles().iter().map(|vm| vm.shown.borrow().record.clone()).collect();
+            let known: BTreeSet<VmId> = vms.iter().map(|record| record.id().clone()).collect();
+            // A disk without a record, as a lost database leaves it, may lie over any file. And an
+            // engine that is being closed has let go of its VMs.
+            if seen.unknown_to(&known).next().is_some() || stopping.is_cancelled() {
                 return Ok(None);
             }
-            Ok(used_files(&records))
+            Ok(used_files(&vms))
         };
         self.inner.host.images.collect(used).await
     }

@@ -67,18 +67,12 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        let work = tokio::task::spawn_blocking(move || store.run_blocking(work));
-        work.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    /// Runs `work` with the connection on this thread, which may block.
-    fn run_blocking<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        // A panic in an earlier call rolled its transaction back: the connection is sound.
-        work(&mut self.connection.lock().unwrap_or_else(PoisonError::into_inner))
+        let connection = Arc::clone(&self.connection);
+        let work = move || {
+            // A panic in an earlier call rolled its transaction back: the connection is sound.
+            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {

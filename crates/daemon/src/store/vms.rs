@@ -123,22 +123,8 @@ impl Store {
     /// When the database fails or a row cannot be read: a VM must not be forgotten because a
     /// program does not understand it.
     pub async fn load_vms(&self) -> Result<Vec<VmRecord>, StoreError> {
-        self.run(self.load_vms_with()).await
-    }
-
-    /// [`load_vms`](Self::load_vms) for blocking work, which does it on the thread it has.
-    ///
-    /// # Errors
-    /// As [`load_vms`](Self::load_vms).
-    pub(crate) fn load_vms_blocking(&self) -> Result<Vec<VmRecord>, StoreError> {
-        self.run_blocking(self.load_vms_with())
-    }
-
-    fn load_vms_with(
-        &self,
-    ) -> impl FnOnce(&mut Connection) -> Result<Vec<VmRecord>, StoreError> + use<> {
         let failed = self.failed("list the VMs");
-        move |connection| {
+        self.run(move |connection| {
             let mut statement = connection
                 .prepare(
                     "SELECT id, spec, plan, base, state, ended, problem, workspace, ephemeral,
@@ -157,7 +143,8 @@ impl Store {
                     row.parse(&intents)
                 })
                 .collect()
-        }
+        })
+        .await
     }
 
     /// Whether a VM is recorded.

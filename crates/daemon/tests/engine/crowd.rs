@@ -8,6 +8,8 @@ use banger_proto::api::{CreateVm, Event, StateName, VmView};
 use banger_testkit::{Boot, TestDaemon, TestEnv};
 use futures_util::future::join_all;
 use hyper::Method;
+use proptest::prelude::*;
+use serde_json::json;
 
 use super::{assert_nothing_left, create, delete, in_time, list, named};
 
@@ -108,4 +110,125 @@ async fn a_boot_that_hangs_holds_nobody_up() {
     }
     assert_nothing_left(&env, &daemon).await;
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn images_that_do_not_come_hold_nobody_up() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    // A registry that takes connections and never answers.
+    let registry = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = registry.local_addr().unwrap();
+    let slow: Vec<_> = (0..20).map(|index| format!("slow-{index}")).collect();
+    let mut waiting = Vec::new();
+    for name in &slow {
+        let asked = CreateVm { image: Some(format!("{address}/{name}:1")), ..named(name) };
+        waiting.push(daemon.client.events("/v1/vms", asked).await);
+    }
+    let _asked = in_time(registry.accept()).await.unwrap();
+
+    in_time(create(&daemon, "web")).await;
+    in_time(async {
+        while list(&daemon).await.iter().filter(|vm| vm.state == StateName::Preparing).count() < 20
+        {
+        }
+    })
+    .await;
+    in_time(delete(&daemon, "web")).await;
+    in_time(join_all(slow.iter().map(|name| delete(&daemon, name)))).await;
+    for mut events in waiting {
+        assert_eq!(events.failed().await.code, Code::Cancelled);
+    }
+    assert_nothing_left(&env, &daemon).await;
+    daemon.stop().await;
+}
+
+/// What two people do to the same VM.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Create,
+    Store,
+    Start,
+    Stop,
+    Kill,
+    Restart,
+    Delete,
+    Prune,
+}
+
+/// Does it, and checks that it ends as one of the things that can come of it.
+async fn perform(daemon: &TestDaemon, deed: Deed) {
+    let verb = |verb: &str| (Method::POST, format!("/v1/vms/web/{verb}"), json!({}));
+    let create = |no_start| {
+        (Method::POST, "/v1/vms".to_owned(), json!(CreateVm { no_start, ..named("web") }))
+    };
+    let delete = |query: &str| (Method::DELETE, format!("/v1/vms/web{query}"), json!(null));
+    let (method, path, body) = match deed {
+        Deed::Create => create(false),
+        Deed::Store => create(true),
+        Deed::Start => verb("start"),
+        Deed::Stop => verb("stop"),
+        Deed::Kill => verb("kill"),
+        Deed::Restart => verb("restart"),
+        Deed::Delete => delete(""),
+        Deed::Prune => delete("?only_down=true"),
+    };
+    let answer = in_time(daemon.client.call(method, &path, body)).await;
+    let problem = if answer.status.is_success() {
+        let last = answer.body.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
+        match serde_json::from_slice(last) {
+            Ok(Event::Failed { problem }) => problem,
+            // A VM, or an event that says that it is ready.
+            _ => return,
+        }
+    } else {
+        answer.problem()
+    };
+    let expected = [Code::NotFound, Code::Conflict, Code::AlreadyExists, Code::Cancelled];
+    assert!(expected.contains(&problem.code), "{deed:?}: {problem:#?}");
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        3 => Just(Deed::Create),
+        1 => Just(Deed::Store),
+        3 => Just(Deed::Start),
+        2 => Just(Deed::Stop),
+        2 => Just(Deed::Kill),
+        1 => Just(Deed::Restart),
+        2 => Just(Deed::Delete),
+        1 => Just(Deed::Prune),
+    ];
+    proptest::collection::vec(deed, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_at_one_vm_leave_it_whole_or_gone(one in deeds(), other in deeds()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let env = TestEnv::new();
+            let daemon = TestDaemon::start(&env).await;
+            let person = async |deeds: &[Deed]| for deed in deeds {
+                perform(&daemon, *deed).await;
+            };
+            tokio::join!(person(&one), person(&other));
+            let left = list(&daemon).await;
+            let running = left.iter().filter(|vm| vm.state == StateName::Running);
+            let running: Vec<_> = running.map(|vm| vm.id.clone()).collect();
+            assert_eq!(env.world.running(), running, "{left:#?}");
+            assert!(left.iter().all(|vm| matches!(vm.state, StateName::Running | StateName::Stopped)));
+            // As the next daemon finds it.
+            daemon.kill().await;
+            let daemon = TestDaemon::start(&env).await;
+            assert_eq!(list(&daemon).await.len(), left.len());
+            for vm in left {
+                delete(&daemon, vm.name.as_str()).await;
+            }
+            assert_nothing_left(&env, &daemon).await;
+            daemon.stop().await;
+        });
+    }
 }
