@@ -175,7 +175,8 @@ async fn perform(daemon: &TestDaemon, deed: Deed) {
     };
     let answer = in_time(daemon.client.call(method, &path, body)).await;
     let problem = if answer.status.is_success() {
-        let last = answer.body.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap();
+        let last = answer.body.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+        let last = last.expect("an answer");
         match serde_json::from_slice(last) {
             Ok(Event::Failed { problem }) => problem,
             // A VM, or an event that says that it is ready.
@@ -207,7 +208,7 @@ proptest! {
 
     #[test]
     fn two_at_one_vm_leave_it_whole_or_gone(one in deeds(), other in deeds()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let env = TestEnv::new();
             let daemon = TestDaemon::start(&env).await;
