@@ -9,8 +9,9 @@ use rustix::net::{
 };
 use tokio::net::UnixListener;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+/// Connections that wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). One that
+/// finds the queue full is refused at once.
+const BACKLOG: i32 = 4096;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

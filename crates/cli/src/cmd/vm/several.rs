@@ -4,7 +4,7 @@
 use banger_proto::api::{VmList, VmView};
 use banger_proto::exit_code;
 use clap_complete::ArgValueCandidates;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
 use crate::client::Client;
 use crate::cmd::Context;
@@ -13,6 +13,10 @@ use crate::errors::{CliError, Outcome};
 use crate::progress::{Progress, ProgressArg};
 use crate::reference::{VmRef, resolve};
 use crate::signals::Signals;
+
+/// VMs to which something is done at a time: more than wait for each other anywhere, fewer than the
+/// daemon's socket lets wait.
+const AT_ONCE: usize = 100;
 
 /// Which VMs, and how it is told what was done to them.
 #[derive(Debug, clap::Args)]
@@ -101,10 +105,12 @@ impl<'c> Several<'c> {
         F: Future<Output = Result<VmView, CliError>>,
     {
         self.progress.begin(doing);
-        let work = join_all(targets.into_iter().map(|target| {
-            let work = target.map(|vm| act(self.client.clone(), vm));
+        let client = self.client.clone();
+        let work = stream::iter(targets.into_iter().map(|target| {
+            let work = target.map(|vm| act(client.clone(), vm));
             async { work?.await }
         }));
+        let work = work.buffered(AT_ONCE).collect();
         let results = self.signals.race(async { Ok(work.await) }).await?;
         self.progress.clear();
         Ok(results)
