@@ -78,6 +78,16 @@ fn waits() {
             r#"wait web {"until":"system","timeout_seconds":5}"#,
         ]
     );
+    // `db` is stopped, and nobody may be about to start it.
+    assert_snapshot!(host.run(&["vm", "wait", "--progress", "plain", "web", "db"]), @r"
+    web
+    db
+    -- stderr
+    VM `db` is stopped until it is started: banger vm start db
+    waiting
+    -- exit 0
+    ");
+    assert_eq!(host.run(&["vm", "wait", "db"]), "db\n-- exit 0");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `banger vm wait`
 
-use banger_proto::api::{EndReason, VmCondition, VmView, WaitVm};
+use banger_proto::api::{EndReason, StateName, VmCondition, VmView, WaitVm};
 use banger_proto::{Code, Problem, exit_code};
 use clap::ValueEnum;
 
@@ -59,6 +59,13 @@ impl From<Until> for VmCondition {
 pub(crate) async fn wait(context: &Context, args: Args) -> Outcome {
     let request = WaitVm { until: args.until.into(), timeout_seconds: args.timeout };
     let (several, targets) = Several::find(context, args.several).await?;
+    if let VmCondition::Ready | VmCondition::System = request.until {
+        let found = targets.iter().filter_map(|target| target.as_ref().ok());
+        for VmView { name, .. } in found.filter(|vm| vm.state == StateName::Stopped) {
+            let way = format!("VM `{name}` is stopped until it is started: banger vm start {name}");
+            several.progress.remark(&way);
+        }
+    }
     several.each(targets, "waiting", |client, vm| wait_one(client, vm, request.clone())).await
 }
 
