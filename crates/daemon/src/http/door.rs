@@ -75,11 +75,17 @@ impl Door {
 
     /// The connection in its place, which may be one of the last.
     fn admit(&mut self, stream: UnixStream, place: OwnedSemaphorePermit) -> Visitor {
-        let full = (self.places.available_permits() < SPARE).then_some(self.full);
-        if let (Some(Full { served, open_files }), false) = (full, self.told) {
-            tracing::warn!(served, open_files, "no more connections are served");
+        let free = self.places.available_permits();
+        let full = (free < SPARE).then_some(self.full);
+        match full {
+            Some(Full { served, open_files }) if !self.told => {
+                tracing::warn!(served, open_files, "no more connections are served");
+                self.told = true;
+            }
+            // Not with the first that closes: coming and going at the limit is told once.
+            None if free > self.full.served / 2 => self.told = false,
+            _ => {}
         }
-        self.told = full.is_some();
         Visitor { stream, full, _place: place }
     }
 }
