@@ -33,7 +33,7 @@ pub use leftovers::{files, is_gone_within, kill_and_wait};
 pub use oci::Sample;
 pub use registry::Registry;
 pub use repository::Repository;
-pub use shared::prefix;
+pub use shared::{banger, prefix};
 pub use terminal::Terminal;
 pub use tree::Tree;
 pub use web::WebServer;

@@ -17,7 +17,7 @@ pub fn prefix() -> PathBuf {
 }
 
 /// The program under test, as `make build` leaves it.
-pub(crate) fn banger() -> PathBuf {
+pub fn banger() -> PathBuf {
     checkout().join("target/bin/banger")
 }
 

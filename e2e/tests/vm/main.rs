@@ -8,6 +8,7 @@ mod idle;
 mod image_config;
 mod insight;
 mod lifecycle;
+mod open_files;
 mod recovery;
 mod set;
 mod soak;
