@@ -56,9 +56,9 @@ use crate::vm::{console, files, program};
 /// How long a stopping daemon waits for what is under way to be undone.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a command waits for an agent that does not hold its end of the link. One that was
-/// killed is back in a tenth of that.
-const REACH_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an agent may take to start a command, one that was killed and comes back included:
+/// ten times what that takes on a busy host without virtualisation.
+const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// All VMs of one user. Cloned freely.
 #[derive(Debug, Clone)]
@@ -228,7 +228,7 @@ impl Engine {
         let request = program::plan_exec(asked, &record)?;
         let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
         walk.enter(Step::Command).await;
-        let guest = GuestClient::new(vmm).reached_within(REACH_DEADLINE);
+        let guest = GuestClient::new(vmm).within(START_DEADLINE);
         let session = guest.exec(&request).await.map_err(|error| match error {
             GuestError::Refused(problem) => program::explain_refusal(problem, &record),
             error => {

@@ -35,27 +35,19 @@ pub(super) type Writer = FrameWriter<WriteHalf<GuestStream>>;
 pub struct GuestClient {
     vm: Arc<dyn RunningVm>,
     deadline: Option<Duration>,
-    /// For reaching the agent, where there is no deadline for the whole.
-    reach: Option<Duration>,
 }
 
 impl GuestClient {
     /// The agent of `vm`.
     #[must_use]
     pub fn new(vm: Arc<dyn RunningVm>) -> Self {
-        Self { vm, deadline: None, reach: None }
+        Self { vm, deadline: None }
     }
 
     /// The same agent, with `deadline` for each call: reaching the agent and having its reply.
     #[must_use]
     pub fn within(&self, deadline: Duration) -> Self {
-        Self { deadline: Some(deadline), ..self.clone() }
-    }
-
-    /// The same agent, with `deadline` for reaching it in each call.
-    #[must_use]
-    pub fn reached_within(&self, deadline: Duration) -> Self {
-        Self { reach: Some(deadline), ..self.clone() }
+        Self { vm: Arc::clone(&self.vm), deadline: Some(deadline) }
     }
 
     /// First contact: agrees on a generation of the protocol.
@@ -163,8 +155,7 @@ impl GuestClient {
     ) -> Result<(T, Reader, Writer), GuestError> {
         let name = service.name();
         let whole = self.deadline.map(|after| (Instant::now() + after, after));
-        let reach = self.reach.map(|after| (Instant::now() + after, after));
-        let stream = bounded(name, whole.or(reach), self.vm.dial())
+        let stream = bounded(name, whole, self.vm.dial())
             .await?
             .map_err(|source| GuestError::Unreachable { service: name, source })?;
         let reply = whole.unwrap_or_else(|| (Instant::now() + REPLY_DEADLINE, REPLY_DEADLINE));

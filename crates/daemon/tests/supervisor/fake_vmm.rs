@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_link::framed::{FrameReader, FrameWriter, framed};
@@ -15,7 +16,7 @@ use banger_proto::guest::{AgentHello, ExecStarted, Health, InitState, Service, U
 use banger_proto::{Code, Problem};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Names the role and carries its behaviour: the link's magic, and words.
 pub(crate) const ROLE: &str = "BANGER_TEST_FAKE_VMM";
@@ -41,13 +42,15 @@ pub(crate) fn play(behaviour: &str) -> ! {
         print_console(format!("\n{CONSOLE_GREETING}{supervisor} {vmm}\n").as_bytes());
         let qmp = socket(std::io::stderr().as_fd());
         let link = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+        let gone = Arc::new(Notify::new());
         if words.contains(MUTE) {
             std::future::pending::<()>().await;
         }
         if !words.contains(NO_AGENT) {
-            tokio::spawn(serve_link(link, magic.parse().unwrap()));
+            let gone = Arc::clone(&gone);
+            tokio::spawn(serve_link(link, magic.parse().unwrap(), gone));
         }
-        serve_qmp(qmp).await;
+        serve_qmp(qmp, &gone).await;
         std::process::exit(0);
     })
 }
@@ -74,11 +77,21 @@ fn print_console(bytes: &[u8]) {
     console.flush().unwrap();
 }
 
-async fn serve_qmp(qmp: UnixStream) {
+async fn serve_qmp(qmp: UnixStream, agent_gone: &Notify) {
     let (reader, mut writer) = qmp.into_split();
     writer.write_all(b"{\"QMP\":{\"version\":{},\"capabilities\":[]}}\n").await.unwrap();
     let mut lines = BufReader::new(reader).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line.unwrap(),
+            () = agent_gone.notified() => {
+                let data = serde_json::json!({ "id": "link", "open": false });
+                let event = serde_json::json!({ "event": "VSERPORT_CHANGE", "data": data });
+                writer.write_all(format!("{event}\n").as_bytes()).await.unwrap();
+                continue;
+            }
+        };
+        let Some(line) = line else { return };
         let command: serde_json::Value = serde_json::from_str(&line).unwrap();
         let mut answer = serde_json::json!({ "return": {}, "id": command["id"] });
         // It has one disk that can be resized, and its file is of one size.
@@ -94,22 +107,33 @@ async fn serve_qmp(qmp: UnixStream) {
     }
 }
 
-async fn serve_link(link: OwnedFd, magic: Magic) {
-    let (restart, mut restarts) = mpsc::channel::<()>(1);
+/// How an agent goes away.
+#[derive(Debug, Clone, Copy)]
+enum Exit {
+    /// Another one calls at once.
+    Restart,
+    /// For good; the VMM sees that the port is closed.
+    Death,
+}
+
+async fn serve_link(link: OwnedFd, magic: Magic, gone: Arc<Notify>) {
+    let (exit, mut exits) = mpsc::channel(1);
     let commands = watch::Sender::new(0u32);
     loop {
         let io = from_owned(link.try_clone().unwrap());
         let serve = serve_guest(io, magic, |stream| {
-            tokio::spawn(serve_stream(stream, restart.clone(), commands.clone()));
+            tokio::spawn(serve_stream(stream, exit.clone(), commands.clone()));
         });
         tokio::select! {
             over = serve => return over.unwrap_or_default(),
-            _ = restarts.recv() => {}
+            how = exits.recv() => if let Some(Exit::Death) = how {
+                return gone.notify_one();
+            }
         }
     }
 }
 
-async fn serve_stream(stream: LinkStream, restart: mpsc::Sender<()>, commands: watch::Sender<u32>) {
+async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: watch::Sender<u32>) {
     let (mut reader, mut writer) = framed(stream);
     let Ok(Some(open)) = reader.next().await else { return };
     // A stream that breaks is the tests' business.
@@ -126,7 +150,7 @@ async fn serve_stream(stream: LinkStream, restart: mpsc::Sender<()>, commands: w
         Service::Watch => watch_commands(writer, commands.subscribe()).await,
         Service::Exec(request) => {
             commands.send_modify(|commands| *commands += 1);
-            let done = run(request.argv, reader, writer, restart).await;
+            let done = run(request.argv, reader, writer, exits).await;
             commands.send_modify(|commands| *commands -= 1);
             done
         }
@@ -161,7 +185,7 @@ async fn run(
     argv: Vec<String>,
     mut reader: Reader,
     mut writer: Writer,
-    restart: mpsc::Sender<()>,
+    exits: mpsc::Sender<Exit>,
 ) -> Option<()> {
     if argv[0] == "refused" {
         let problem = Problem::new(Code::NotFound, "no `\u{1b}such` program");
@@ -195,7 +219,8 @@ async fn run(
             .unwrap();
             writer.send(&Frame::new(Kind::Exit, *b"{\"code\":0}")).await.ok()
         }
-        "restart-link" => restart.send(()).await.ok(),
+        "restart-link" => exits.send(Exit::Restart).await.ok(),
+        "die" => exits.send(Exit::Death).await.ok(),
         "exit" => {
             writer.send(&Frame::new(Kind::Exit, *b"{\"code\":0}")).await.ok()?;
             // The frame goes out while the session is driven once more.

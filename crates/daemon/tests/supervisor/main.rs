@@ -336,6 +336,21 @@ async fn the_link_comes_back_after_the_agent_restarts() {
 }
 
 #[tokio::test]
+async fn an_agent_that_dies_without_a_word_is_noticed() {
+    let rig = Rig::new("");
+    let (vm, guest) = rig.launch().await;
+    let mut held = soon(guest.exec(&command(&["hold"]))).await.unwrap();
+    let _ = soon(guest.exec(&command(&["die"]))).await;
+    // The VMM holds its end of the link as before; what was open breaks all the same.
+    let _ = soon(held.stream.read(&mut [0])).await;
+    let patience = Duration::from_millis(100);
+    let error = soon(guest.within(patience).hello()).await.unwrap_err();
+    assert!(matches!(error, GuestError::Timeout { .. }), "{error:?}");
+    assert!(!rig.state().link_up);
+    soon(vm.kill()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_flood_of_console_output_is_rotated_and_stalls_nothing() {
     let rig = Rig::new("");
     let (vm, guest) = rig.launch().await;
