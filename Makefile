@@ -11,7 +11,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPL
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz bench install clean
+.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz crash-under-load bench install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ e2e: setup-tests build ## Run the tests with real VMs, two at a time
 
 fuzz: ## Fuzz each parser of hostile input for a minute
 	scripts/fuzz.sh 60
+
+crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
+	BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
 
 bench: setup-tests build ## Run the benchmarks against their floors
 	cargo build --release -p banger-e2e --examples

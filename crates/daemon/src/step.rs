@@ -104,6 +104,10 @@ pub enum Step {
     Workspace,
     /// The image's own init is waited for.
     System,
+    /// The file that is the writable disk is grown.
+    GrowFile,
+    /// The guest is told that its disk has grown.
+    GrowGuest,
     /// The guest is asked to power off.
     PowerOff,
     /// The VMM is ended, if it has not ended by itself.
@@ -136,6 +140,8 @@ impl Step {
             Self::Configure => "configure",
             Self::Workspace => "workspace",
             Self::System => "system",
+            Self::GrowFile => "grow-file",
+            Self::GrowGuest => "grow-guest",
             Self::PowerOff => "power-off",
             Self::EndVmm => "end-vmm",
             Self::CleanUp => "clean-up",

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use banger_e2e::Home;
 
-use super::operation::machine;
+use super::operation::Guest;
 
 /// Set to anything, the matrix is filled under load.
 const WANTED: &str = "BANGER_CRASH_LOAD";
@@ -27,20 +27,21 @@ impl Load {
     }
 
     /// Starts two busy guests and a loop of creations.
-    pub(crate) fn start(home: &Arc<Home>, image: &str) -> Self {
+    pub(crate) fn start(home: &Arc<Home>) -> Self {
         for name in ["busy-1", "busy-2"] {
-            let _ = home.create(name, &machine(image));
+            let _ = home.create(name, &Guest::Small.machine());
             let spin = "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 &";
             home.exec(name, &["sh", "-c", spin]).expect_code(0);
         }
         let end = Arc::new(AtomicBool::new(false));
-        let (of_thread, ended, image) = (Arc::clone(home), Arc::clone(&end), image.to_owned());
+        let (of_thread, ended) = (Arc::clone(home), Arc::clone(&end));
         let come_and_go = move || {
             let mut made = 0;
             while !ended.load(Ordering::Relaxed) {
                 // Either may meet a daemon that is being killed; what is left then is deleted
                 // by the next turn.
-                let create = [&["vm", "create", "--name", "loop"], &machine(&image)[..]].concat();
+                let create =
+                    [&["vm", "create", "--name", "loop"], &Guest::Small.machine()[..]].concat();
                 made += u32::from(of_thread.banger(create).code() == 0);
                 let _ = of_thread.banger(["vm", "delete", "-f", "loop"]);
             }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `follower` | stopping a daemon at a step |
 //! | `victim` | who is killed |
+//! | `guest` | killing the one that is inside |
 //! | `operation` | what is done, what must have become of the VM, what the next command is |
 //! | `matrix` | one cell after the other, and what must hold after each |
 //! | `load` | work for the machine meanwhile |
@@ -13,6 +14,7 @@
 //! that it enters are the rows.
 
 mod follower;
+mod guest;
 mod load;
 mod matrix;
 mod operation;
@@ -34,6 +36,11 @@ fn start() {
 #[test]
 fn exec() {
     matrix::run(Operation::Exec);
+}
+
+#[test]
+fn set() {
+    matrix::run(Operation::Set);
 }
 
 #[test]

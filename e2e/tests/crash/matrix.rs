@@ -1,6 +1,6 @@
 //! One cell after the other: a step, and who is killed at it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Output};
@@ -9,19 +9,18 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use banger_e2e::{Changes, Home, OciImage, Repository, files, is_gone_within, kill_and_wait};
+use banger_proto::supervisor::LINK_SOCKET;
 use serde_json::json;
 
 use super::follower::Follower;
+use super::guest::kill_agent;
 use super::load::Load;
-use super::operation::{Operation, Rest, VM, make};
+use super::operation::{Guest, Operation, Rest, SMALL, VM, make};
 use super::page;
 use super::victim::Victim;
 
 /// How long a command may take after somebody was killed.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Name of the image.
-pub(crate) const IMAGE: &str = "small";
-
 /// A row of the table: a step, and what became of the VM by victim; of one that was not there
 /// when the step was entered, nothing.
 #[derive(Debug)]
@@ -32,51 +31,70 @@ pub(crate) struct Row {
 
 /// Fills the table of `operation`, and says so in `docs/reliability.md`.
 pub(crate) fn run(operation: Operation) {
-    let bench = Bench::set_up(operation);
-    let load = Load::wanted().then(|| Load::start(&bench.home, IMAGE));
+    let mut rows = Vec::new();
+    let bench = Bench::set_up(operation, Guest::Small);
+    let load = Load::wanted().then(|| Load::start(&bench.home));
     let steps = bench.survey();
     assert!(!steps.is_empty(), "no step is entered");
-    let mut rows = Vec::new();
     for (index, (step, present)) in steps.iter().enumerate() {
         let mut rests = BTreeMap::new();
         for victim in present {
-            eprintln!("{}.{step}: {} is killed", operation.as_str(), victim.as_str());
             rests.insert(victim.as_str(), bench.kill_at(index, step, *victim));
         }
         rows.push(Row { step: step.clone(), rests });
     }
     drop(load);
-    bench.remove_vm();
-    bench.home.expect_nothing_left();
+    bench.finish();
+
+    let agents = |(_, (step, present)): &(usize, &(String, Vec<Victim>))| {
+        present.contains(&Victim::Vmm) && !is_before_system(step)
+    };
+    let with_agent: Vec<_> = steps.iter().enumerate().filter(agents).collect();
+    if operation != Operation::Recover && !with_agent.is_empty() {
+        let bench = Bench::set_up(operation, Guest::System);
+        for (index, (step, _)) in with_agent {
+            let rest = bench.kill_at(index, step, Victim::Agent);
+            rows[index].rests.insert(Victim::Agent.as_str(), rest);
+        }
+        bench.finish();
+    }
     page::publish(operation, &rows);
+}
+
+/// Whether the guest's own system has not been started at this step, so that its agent is still
+/// process 1.
+fn is_before_system(step: &str) -> bool {
+    matches!(step, "report" | "keep" | "greet" | "configure")
 }
 
 /// Where cells are filled.
 struct Bench {
     operation: Operation,
+    guest: Guest,
     home: Arc<Home>,
     repository: Repository,
     socket: PathBuf,
     /// The VM's id, as it was listed last.
     id: RefCell<Option<String>>,
+    /// How large its disk is made next, MiB.
+    mib: Cell<u32>,
 }
 
 impl Bench {
-    fn set_up(operation: Operation) -> Self {
-        let home = Home::apart().with_kernel();
-        let applets = ["cat", "sh", "sync", "true", "setsid"];
-        let image = OciImage::new(json!({})).busybox("bin/busybox");
-        let image = applets
-            .iter()
-            .fold(image, |image, name| image.link(&format!("bin/{name}"), "busybox"))
-            .file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n");
-        let archive = home.path().join("image.tar");
-        image.write(&archive);
-        home.banger(["image", "import", "--name", IMAGE, archive.to_str().expect("path")])
-            .expect_code(0);
+    fn set_up(operation: Operation, guest: Guest) -> Self {
+        let home = match guest {
+            Guest::System => Home::new(),
+            Guest::Small => home_with_small_image(),
+        };
         let repository = Repository::create(&home.path().join("repository"));
         let socket = home.path().join("steps.sock");
-        Self { operation, home: Arc::new(home), repository, socket, id: RefCell::default() }
+        let (home, id, mib) = (Arc::new(home), RefCell::default(), Cell::new(256));
+        Self { operation, guest, home, repository, socket, id, mib }
+    }
+
+    fn finish(self) {
+        self.remove_vm();
+        self.home.expect_nothing_left();
     }
 
     /// Does the operation with nobody killed: its steps, and who is there at each.
@@ -89,7 +107,7 @@ impl Bench {
             self.look();
             self.settle_processes();
             let here = |victim: &Victim| self.find(*victim, pid).is_some();
-            present.push(Victim::ALL.into_iter().filter(here).collect());
+            present.push(Victim::HOST.into_iter().filter(here).collect());
         });
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         drop(follower);
@@ -97,9 +115,27 @@ impl Bench {
         steps.into_iter().zip(present).collect()
     }
 
+    /// Kills `victim`; returns when it is gone.
+    fn kill(&self, victim: Victim, step: &str, command: u32) {
+        self.look();
+        if victim == Victim::Agent {
+            let id = self.id.borrow().clone().expect("a VM");
+            return kill_agent(&self.home.runtime_dir().join("vms").join(id).join(LINK_SOCKET));
+        }
+        self.settle_processes();
+        let supervisor = self.find(Victim::Supervisor, command);
+        kill_and_wait(self.find(victim, command).expect("somebody to kill"));
+        if let Some(supervisor) = supervisor.filter(|_| victim.is_of_vm() && is_unkept(step)) {
+            // It gives up by itself; the step is to find that it has.
+            assert!(is_gone_within(supervisor, PATIENCE), "a supervisor without a VMM");
+        }
+    }
+
     /// Does the operation, kills `victim` when the step after `passed` others is about to happen,
     /// and tells what has become of the VM. Everything that must hold then is asserted.
     fn kill_at(&self, passed: usize, step: &str, victim: Victim) -> Rest {
+        eprintln!("{}.{step}: {} is killed", self.operation.as_str(), victim.as_str());
+        self.mib.set(self.mib.get() + 64);
         let follower = self.prepare();
         let unwritten = format!("{step} {}", victim.as_str());
         if self.operation == Operation::Stop {
@@ -109,14 +145,7 @@ impl Bench {
         let command = self.spawn();
         let held = follower.hold(passed);
         assert_eq!(held.step, step);
-        self.look();
-        self.settle_processes();
-        let supervisor = self.find(Victim::Supervisor, command.id());
-        kill_and_wait(self.find(victim, command.id()).expect("somebody to kill"));
-        if let Some(supervisor) = supervisor.filter(|_| victim.is_of_vm() && is_unkept(step)) {
-            // It gives up by itself; the step is to find that it has.
-            assert!(is_gone_within(supervisor, PATIENCE), "a supervisor without a VMM");
-        }
+        self.kill(victim, step, command.id());
         drop((held, follower));
         let output = wait(command);
         if victim == Victim::Daemon {
@@ -139,7 +168,20 @@ impl Bench {
         let again = wait(self.spawn());
         assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
         self.expect_rest(self.operation.leads_to());
+        if self.operation == Operation::Set {
+            self.expect_disk();
+        }
         rest
+    }
+
+    /// Asserts that the guest has the disk that it was given last.
+    fn expect_disk(&self) {
+        let df = self.home.exec(VM, &["df", "-m", "/"]).expect_code(0).stdout;
+        let mib: u32 =
+            df.split_whitespace().filter_map(|word| word.parse().ok()).next().expect("MiB");
+        // The file system keeps some of it for itself.
+        let range = self.mib.get() * 8 / 10..=self.mib.get();
+        assert!(range.contains(&mib), "{mib} MiB instead of {range:?}: {df}");
     }
 
     /// Makes everything ready for the operation, and follows the daemon that will do it.
@@ -162,7 +204,7 @@ impl Bench {
             return self.remove_vm();
         }
         if self.state().is_none() {
-            make(&self.home, IMAGE);
+            make(&self.home, self.guest);
         }
         self.home.banger(["vm", "start", VM]).expect_code(0);
         let marker = self.home.exec(VM, &["cat", "/root/marker"]).expect_code(0);
@@ -176,7 +218,7 @@ impl Bench {
     /// A creation whose daemon is killed when its guest is about to be greeted.
     fn leave_unfinished(&self) {
         let follower = Follower::listen(&self.socket, "create", VM);
-        let create = Operation::Create.args(IMAGE, self.repository.arg());
+        let create = Operation::Create.args(self.guest, self.repository.arg(), self.mib.get());
         let command = self.followed(&create.iter().map(String::as_str).collect::<Vec<_>>());
         loop {
             let entered = follower.hold(0);
@@ -196,7 +238,7 @@ impl Bench {
     }
 
     fn spawn(&self) -> Child {
-        let args = self.operation.args(IMAGE, self.repository.arg());
+        let args = self.operation.args(self.guest, self.repository.arg(), self.mib.get());
         self.followed(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
@@ -268,6 +310,22 @@ impl Bench {
 /// Whether a supervisor at this step has not been told yet to go on without its daemon.
 fn is_unkept(step: &str) -> bool {
     matches!(step, "report" | "keep")
+}
+
+/// A home with an image in which there is next to nothing.
+fn home_with_small_image() -> Home {
+    let home = Home::apart().with_kernel();
+    let applets = ["cat", "df", "sh", "sync", "true", "setsid"];
+    let image = OciImage::new(json!({})).busybox("bin/busybox");
+    let image = applets
+        .iter()
+        .fold(image, |image, name| image.link(&format!("bin/{name}"), "busybox"))
+        .file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n");
+    let archive = home.path().join("image.tar");
+    image.write(&archive);
+    home.banger(["image", "import", "--name", SMALL, archive.to_str().expect("path")])
+        .expect_code(0);
+    home
 }
 
 /// Waits for a command's end.

@@ -4,6 +4,9 @@ use banger_e2e::Home;
 
 use super::victim::Victim;
 
+/// Name of the image for small guests.
+pub(crate) const SMALL: &str = "small";
+
 /// Name of the VM that it is done to.
 pub(crate) const VM: &str = "target";
 
@@ -13,6 +16,8 @@ pub(crate) enum Operation {
     Create,
     Start,
     Exec,
+    /// Its disk is made larger while it runs.
+    Set,
     Stop,
     Kill,
     Delete,
@@ -48,6 +53,7 @@ impl Operation {
             Self::Create => "create",
             Self::Start => "start",
             Self::Exec => "exec",
+            Self::Set => "set",
             Self::Stop => "stop",
             Self::Kill => "kill",
             Self::Delete => "delete",
@@ -55,11 +61,12 @@ impl Operation {
         }
     }
 
-    /// What the user types.
-    pub(crate) fn args(self, image: &str, repository: &str) -> Vec<String> {
+    /// What the user types; a disk is made as large as `mib` MiB.
+    pub(crate) fn args(self, guest: Guest, repository: &str, mib: u32) -> Vec<String> {
+        let size = format!("{mib}M");
         let words = match self {
             Self::Create => {
-                return [&["vm", "create", repository, "--name", VM], &machine(image)[..]]
+                return [&["vm", "create", repository, "--name", VM], &guest.machine()[..]]
                     .concat()
                     .iter()
                     .map(ToString::to_string)
@@ -68,6 +75,7 @@ impl Operation {
             }
             Self::Start => ["vm", "start", VM].as_slice(),
             Self::Exec => &["vm", "exec", VM, "--", "cat", "/root/marker"],
+            Self::Set => &["vm", "set", VM, "--disk-size", &size],
             Self::Stop => &["vm", "stop", VM],
             Self::Kill => &["vm", "kill", VM],
             Self::Delete => &["vm", "delete", "-f", VM],
@@ -81,14 +89,14 @@ impl Operation {
         match self {
             Self::Create | Self::Recover => Rest::Absent,
             Self::Start => Rest::Stopped,
-            Self::Exec | Self::Stop | Self::Kill | Self::Delete => Rest::Running,
+            Self::Exec | Self::Set | Self::Stop | Self::Kill | Self::Delete => Rest::Running,
         }
     }
 
     /// How it is after an undisturbed run.
     pub(crate) fn leads_to(self) -> Rest {
         match self {
-            Self::Create | Self::Start | Self::Exec => Rest::Running,
+            Self::Create | Self::Start | Self::Exec | Self::Set => Rest::Running,
             Self::Stop | Self::Kill => Rest::Stopped,
             Self::Delete | Self::Recover => Rest::Absent,
         }
@@ -113,7 +121,9 @@ impl Operation {
                 Rest::Stopped
             }
             (Self::Start, _) if victim.is_of_vm() && !done => Rest::Error,
-            (Self::Create | Self::Start | Self::Exec, _) if victim.is_of_vm() => Rest::Stopped,
+            (Self::Create | Self::Start | Self::Exec | Self::Set, _) if victim.is_of_vm() => {
+                Rest::Stopped
+            }
             _ => self.leads_to(),
         }
     }
@@ -124,13 +134,28 @@ impl Operation {
     }
 }
 
-/// The machine that every VM here has, as arguments.
-pub(crate) fn machine(image: &str) -> [&str; 8] {
-    ["--image", image, "--memory", "160M", "--vcpu", "1", "--disk-size", "256M"]
+/// What runs in the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// The agent as process 1, which nobody in the guest can kill, and a shell.
+    Small,
+    /// The default image, with systemd, and the agent beside it.
+    System,
+}
+
+impl Guest {
+    /// The machine that every VM here has, as arguments.
+    pub(crate) fn machine(self) -> [&'static str; 8] {
+        let (image, memory) = match self {
+            Self::Small => (SMALL, "160M"),
+            Self::System => ("debian-bookworm", "512M"),
+        };
+        ["--image", image, "--memory", memory, "--vcpu", "1", "--disk-size", "256M"]
+    }
 }
 
 /// Makes the VM, with something on its disk that must never go.
-pub(crate) fn make(home: &Home, image: &str) {
-    let _ = home.create(VM, &machine(image));
+pub(crate) fn make(home: &Home, guest: Guest) {
+    let _ = home.create(VM, &guest.machine());
     home.exec(VM, &["sh", "-c", "echo kept > /root/marker; sync"]).expect_code(0);
 }

@@ -10,10 +10,15 @@ pub(crate) enum Victim {
     Daemon,
     Supervisor,
     Vmm,
+    /// The agent in the guest.
+    Agent,
 }
 
 impl Victim {
-    pub(crate) const ALL: [Self; 4] = [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm];
+    /// Those on the host.
+    pub(crate) const HOST: [Self; 4] = [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm, Self::Agent];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -21,6 +26,7 @@ impl Victim {
             Self::Daemon => "daemon",
             Self::Supervisor => "supervisor",
             Self::Vmm => "VMM",
+            Self::Agent => "agent",
         }
     }
 
@@ -29,7 +35,7 @@ impl Victim {
         matches!(self, Self::Supervisor | Self::Vmm)
     }
 
-    /// Its process id, if there is one now; `command` is the command's.
+    /// Its process id on the host, if there is one now; `command` is the command's.
     pub(crate) fn find(self, home: &Home, vm_id: Option<&str>, command: u32) -> Option<i32> {
         let find = |program: &str, argument: &str| {
             let lines = home.processes();
@@ -44,6 +50,7 @@ impl Victim {
             Self::Daemon => find("bangerd", ""),
             Self::Supervisor => find("banger-supervisor", vm_id?),
             Self::Vmm => find("qemu-system", vm_id?),
+            Self::Agent => None,
         }
     }
 }

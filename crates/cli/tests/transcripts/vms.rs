@@ -93,7 +93,7 @@ fn shows_what_became_of_it() {
         change(
             3,
             serde_json::json!({
-                "state": "stopped", "cause": "itself", "ended": {"failed": "signal \u{1b}9"},
+                "state": "stopped", "cause": "itself", "ended": {"failed": "signal \u{1b}[1m9"},
             }),
         ),
         change(
@@ -112,7 +112,7 @@ fn shows_what_became_of_it() {
     WHEN                  STATE    BY         TOOK    OP            HOW
     2026-01-01T00:01:00Z  created  create     -       0000000000aa  -
     2026-01-01T00:02:00Z  running  create     5.3s    0000000000aa  -
-    2026-01-01T00:03:00Z  stopped  by itself  -       -             the VMM ended by itself: signal ?9
+    2026-01-01T00:03:00Z  stopped  by itself  -       -             the VMM ended by itself: signal 9
     2026-01-01T00:04:00Z  error    start      1m 30s  -             not ready
     -- exit 0
     ");

@@ -334,6 +334,7 @@ impl Driver {
         }
         let runs = self.vm.record.state.runs_commands();
         self.desk.settle(if runs { Rest::Running } else { Rest::Down });
+        self.vm.walk.enter(Step::Answer).await;
         answer(reply, done.map(|()| self.vm.view()));
     }
 

@@ -22,6 +22,7 @@ use super::owned::Vm;
 use super::state::{Base, VmRecord};
 use super::{files, program};
 use crate::disk;
+use crate::step::Step;
 
 /// How long a guest may take to grow its file system, with hardware virtualisation. It writes some
 /// blocks for every 128 MiB.
@@ -60,10 +61,12 @@ pub(super) async fn set(
         after.plan.previous = before.plan.previous.clone().or(last);
         after.base = Some(base);
     }
+    vm.walk.enter(Step::Settle).await;
     vm.amend(after).await?;
     if asked.disk_size.is_none() {
         return Ok(());
     }
+    vm.walk.enter(Step::GrowFile).await;
     if let Err(problem) = grow_file(vm).await {
         // A host that has no files of that size will not have them at the next start either.
         vm.amend(before).await?;
@@ -94,6 +97,7 @@ pub(super) async fn grow_file(vm: &Vm) -> Result<(), Problem> {
 /// Has a running guest use all of its disk.
 async fn grow_guest(vm: &mut Vm, cut: &CancellationToken) -> Result<(), Problem> {
     let (Some(vmm), Some(guest)) = (vm.vmm.clone(), vm.guest()) else { return Ok(()) };
+    vm.walk.enter(Step::GrowGuest).await;
     let size = vm.record.plan.disk_size;
     let failed = |problem: Problem| {
         let name = vm.name();
