@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use banger_proto::api::{EndReason, Event, ExecVm, Stage, StateName, StopVm, VmView, WaitFor};
 use banger_proto::guest::InitKind;
 use banger_proto::{ByteSize, Code, Problem};
-use banger_testkit::{Boot, TestDaemon, TestEnv};
+use banger_testkit::{Boot, Hostile, TestDaemon, TestEnv, Then};
 use futures_util::future::join_all;
 use hyper::Method;
 use tokio::io::AsyncReadExt;
@@ -235,24 +235,57 @@ async fn a_console_can_be_followed_to_its_end() {
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn a_workspace_travels_into_the_guest() {
-    let env = TestEnv::new();
-    let (repo, guest) = (env.dir().join("repo"), env.dir().join("guest"));
-    fs_err::create_dir_all(guest.join("root")).unwrap();
-    fs_err::create_dir(&repo).unwrap();
+/// A repository with one commit, an edit after it, and a file that git does not know.
+fn make_repository(env: &TestEnv) -> std::path::PathBuf {
+    let repo = env.dir().join("repo");
+    fs_err::create_dir(&repo).expect("a directory");
     let git = |args: &[&str]| {
         let mut git = std::process::Command::new("git");
         git.arg("-C").arg(&repo).args(["-c", "user.name=A", "-c", "user.email=a@b.c"]).args(args);
         git.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", env.dir());
-        assert!(git.status().unwrap().success(), "{args:?}");
+        assert!(git.status().expect("git").success(), "{args:?}");
     };
     git(&["init", "-q", "-b", "main"]);
-    fs_err::write(repo.join("tracked"), "committed").unwrap();
+    fs_err::write(repo.join("tracked"), "committed").expect("a file");
     git(&["add", "tracked"]);
     git(&["commit", "-q", "-m", "first"]);
-    fs_err::write(repo.join("tracked"), "edited").unwrap();
-    fs_err::write(repo.join("untracked"), "").unwrap();
+    fs_err::write(repo.join("tracked"), "edited").expect("a file");
+    fs_err::write(repo.join("untracked"), "").expect("a file");
+    repo
+}
+
+#[tokio::test]
+async fn a_vm_whose_workspace_is_on_its_way_is_only_deleted() {
+    let env = TestEnv::new();
+    let repo = make_repository(&env);
+    let daemon = TestDaemon::start(&env).await;
+    let sleeps = Hostile { service: "unpack", answer: Vec::new(), then: Then::Sleeps };
+    env.world.next_boot(Boot::Hostile(sleeps));
+    let asked = serde_json::json!({ "name": "web", "workspace": { "path": repo } });
+    let mut events = daemon.client.events("/v1/vms", asked).await;
+    let begun = |event: &Event| match event {
+        Event::StageStarted { stage: Stage::Workspace } => Some(()),
+        Event::Failed { problem } => panic!("{problem:#?}"),
+        _ => None,
+    };
+    events.find(begun).await;
+    for verb in ["stop", "kill"] {
+        let path = format!("/v1/vms/web/{verb}");
+        let refused = daemon.client.call(Method::POST, &path, ()).await.problem();
+        assert_eq!(refused.code, Code::Conflict);
+        assert!(refused.hints[0].contains("banger vm delete web"), "{refused:?}");
+    }
+    delete(&daemon, "web").await;
+    assert_eq!(events.failed().await.code, Code::Cancelled);
+    assert_nothing_left(&env, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_workspace_travels_into_the_guest() {
+    let env = TestEnv::new();
+    let (repo, guest) = (make_repository(&env), env.dir().join("guest"));
+    fs_err::create_dir_all(guest.join("root")).unwrap();
 
     let daemon = TestDaemon::start(&env).await;
     env.world.next_boot(Boot::InDirectory(guest.clone()));
