@@ -188,7 +188,7 @@ async fn run(
     exits: mpsc::Sender<Exit>,
 ) -> Option<()> {
     if argv[0] == "refused" {
-        let problem = Problem::new(Code::NotFound, "no `\u{1b}such` program");
+        let problem = Problem::new(Code::NotFound, "no `\u{1b}[31msuch` program");
         return writer.send_json(Kind::Refused, &problem).await.ok();
     }
     writer.send_json(Kind::Accepted, &ExecStarted { pid: 1 }).await.ok()?;

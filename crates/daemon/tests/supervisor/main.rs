@@ -376,7 +376,7 @@ async fn what_the_agent_says_is_told_apart() {
     let Err(GuestError::Refused(problem)) = soon(guest.exec(&command(&["refused"]))).await else {
         panic!("not refused")
     };
-    assert_eq!(problem.message, "no `\u{fffd}such` program");
+    assert_eq!(problem.message, "no `such` program");
     let config = GuestConfig {
         hostname: "x".into(),
         machine_id: "0".repeat(32),
