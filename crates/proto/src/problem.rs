@@ -146,10 +146,22 @@ impl Problem {
     }
 }
 
+/// The errors below one. One that only passes a [`Problem`] on says the same as that, which is said
+/// once, with the causes that it brought along.
 fn sources(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(error.source(), |source| source.source())
-        .map(ToString::to_string)
-        .collect()
+    let mut causes = Vec::new();
+    let mut above = error.to_string();
+    for source in std::iter::successors(error.source(), |source| source.source()) {
+        let text = source.to_string();
+        if text != above {
+            causes.push(text.clone());
+        }
+        above = text;
+        if let Some(problem) = source.downcast_ref::<Problem>() {
+            causes.extend(problem.causes.iter().cloned());
+        }
+    }
+    causes
 }
 
 impl fmt::Display for Problem {
@@ -183,5 +195,15 @@ mod tests {
             (problem.message.as_str(), problem.causes.as_slice()),
             ("cannot read `x`", &["disk gone".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_problem_that_is_passed_on_brings_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct PassedOn(#[source] Problem);
+        let told = Problem::new(Code::OperationFailed, "cannot mount `x`").cause("no space");
+        let problem = Problem::new(Code::OperationFailed, "cannot boot").because(&PassedOn(told));
+        assert_eq!(problem.causes, ["cannot mount `x`", "no space"]);
     }
 }

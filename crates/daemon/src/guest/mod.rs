@@ -54,9 +54,9 @@ pub enum GuestError {
         /// The deadline.
         after: Duration,
     },
-    /// The agent refused.
+    /// The agent refused, for reasons of its own.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(#[source] Problem),
     /// The agent said something that is no answer to this service.
     #[error("the agent broke the protocol in `{0}`")]
     Protocol(&'static str),
