@@ -117,3 +117,32 @@ fn another_image_keeps_root_and_nothing_else() {
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
     home.expect_nothing_left();
 }
+
+#[test]
+fn what_is_kept_and_does_not_fit_waits_for_a_larger_disk() {
+    let home = Home::new();
+    let vm = home.create("cramped", &["--disk-size", "64M"]);
+    let image = home.show(&vm)["image"].as_str().expect("image").to_owned();
+    // A rename in the overlay, so the contents stay in the image.
+    let count = "find /root/share /root/modules | wc -l; du -sm /root/share /root/modules";
+    let kept = sh(
+        &home,
+        &vm,
+        &format!(
+            "mv /usr/share /root/share && mv /usr/lib/modules /root/modules && {count} && sync"
+        ),
+    );
+    home.banger(["vm", "stop", &vm]).expect_code(0);
+    home.banger(["vm", "set", "--image", &image, &vm]).expect_code(0);
+    for _ in 0..2 {
+        home.banger(["vm", "start", &vm])
+            .expect_code(1)
+            .expect_stderr(&["what is kept of `/root`, for which the disk may be too small"])
+            .expect_stderr(&["No space left on device"]);
+    }
+    home.banger(["vm", "set", "--disk-size", "2G", &vm]).expect_code(0);
+    home.banger(["vm", "start", &vm]).expect_code(0);
+    assert_eq!(sh(&home, &vm, count), kept);
+    home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
+    home.expect_nothing_left();
+}

@@ -51,10 +51,11 @@ pub(super) fn mount(config: &GuestConfig) -> Result<Vec<String>, BootError> {
     if let Err(error) = grow::fill_disk(&device, Path::new(WRITABLE)) {
         warnings.push(format!("the file system does not use all of the disk: {error}"));
     }
-    if let Some(previous) = &config.previous_serial
-        && let Err(error) = complete_root(previous, config.rebuild)
-    {
-        warnings.push(format!("some of what was in `/root` may be missing: {error}"));
+    if let Some(previous) = &config.previous_serial {
+        let lower = lower.replacen(BASE, PREVIOUS, 1);
+        // Better no guest than one that has lost something: with a larger disk, the next start
+        // goes on where this one failed.
+        complete_root(previous, &lower, config.rebuild)?;
     }
     rebuild::ensure_built(Path::new(WRITABLE), Path::new(BASE), config.rebuild)
         .map_err(BootError::preparing("the disk for another image"))?;
@@ -143,15 +144,19 @@ fn join(lower: &str, target: &str) -> Result<Vec<String>, BootError> {
 
 /// Has the writable disk hold all of `/root` that only points to the image before, while that is
 /// still to be had: the last time that the guest's changes are joined with it.
-fn complete_root(serial: &str, rebuild: u32) -> Result<(), BootError> {
-    let preparing = || BootError::preparing("what stays of the image before");
+fn complete_root(serial: &str, lower: &str, rebuild: u32) -> Result<(), BootError> {
+    let preparing =
+        || BootError::preparing("what is kept of `/root`, for which the disk may be too small");
     let upper = Path::new(WRITABLE).join("upper");
     let due = rebuild::is_due(Path::new(WRITABLE), rebuild).map_err(preparing())?;
     if !due || !upper.join(rebuild::KEPT).is_dir() {
         return Ok(());
     }
     mount_disk(serial, PREVIOUS, (MountFlags::RDONLY, "noload"))?;
-    let completed = join(PREVIOUS, BEFORE).and_then(|_| {
+    let joined = join(lower, BEFORE);
+    // It writes to the disk, too, and finds out first that there is no room.
+    let joined = joined.map_err(|error| preparing()(io::Error::other(error)));
+    let completed = joined.and_then(|_| {
         let merged = Path::new(BEFORE).join(rebuild::KEPT);
         let completed = rebuild::complete(&upper.join(rebuild::KEPT), &merged);
         detach(Path::new(BEFORE))?;
