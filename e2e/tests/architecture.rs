@@ -13,9 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("banger-rootfs", &["banger-proto"]),
     ("banger-fetch", &["banger-proto"]),
     ("banger-helper", &["banger-proto"]),
-    ("banger-agent", &["banger-link", "banger-proto"]),
+    ("banger-tree", &["banger-proto"]),
+    ("banger-agent", &["banger-link", "banger-proto", "banger-tree"]),
     ("banger-daemon", &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs"]),
-    ("banger-cli", &["banger-daemon", "banger-link", "banger-proto"]),
+    ("banger-cli", &["banger-daemon", "banger-link", "banger-proto", "banger-tree"]),
     (
         "banger-testkit",
         &["banger-agent", "banger-daemon", "banger-fetch", "banger-link", "banger-proto"],

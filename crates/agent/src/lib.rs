@@ -17,6 +17,7 @@
 
 mod boot;
 mod context;
+mod copy;
 mod door;
 mod exec;
 mod guard;

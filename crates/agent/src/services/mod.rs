@@ -18,7 +18,7 @@ use banger_proto::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
-use crate::{exec, unpack};
+use crate::{copy, exec, unpack};
 
 /// What comes from the host on one stream. Boxed, so that the services exist once in the
 /// program, whatever the stream is.
@@ -81,6 +81,8 @@ async fn dispatch(
         }
         Service::Exec(request) => exec::serve(&context, &request, from_host, to_host).await,
         Service::Unpack(request) => unpack::serve(&context, &request, from_host, to_host).await,
+        Service::CopyIn(request) => copy::receive(&context, &request, from_host, to_host).await,
+        Service::CopyOut(request) => copy::send(&context, &request, to_host).await,
         Service::GrowDisk(request) => {
             require_configured(&context)?;
             control::grow_disk(&context, request, to_host).await
@@ -92,7 +94,7 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 12] = [
         "hello",
         "configure",
         "health",
@@ -101,6 +103,8 @@ fn parse_service(open: &Frame) -> Result<Service, Problem> {
         "system",
         "exec",
         "unpack",
+        "copy_in",
+        "copy_out",
         "grow_disk",
         "shutdown",
     ];

@@ -156,9 +156,12 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         }
         Service::Unpack(request) => unpack(&request.directory, reader, writer).await,
         // Silence: the stream stays open and nothing is said.
-        Service::Health | Service::Stats | Service::System | Service::GrowDisk(_) => {
-            std::future::pending().await
-        }
+        Service::Health
+        | Service::Stats
+        | Service::System
+        | Service::CopyIn(_)
+        | Service::CopyOut(_)
+        | Service::GrowDisk(_) => std::future::pending().await,
         Service::Configure(_) => writer.send_bytes(Kind::Accepted, b"\xff not json").await.ok(),
         Service::Shutdown(_) => writer.send_bytes(Kind::Exit, b"{}").await.ok(),
     };

@@ -16,6 +16,8 @@
 //! | system | – | [`SystemReport`], or null | end |
 //! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin ([by credit](StdinTaken)), signals, sizes; stdout, stderr … [`ExecExit`] |
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
+//! | copy_in | [`CopyRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Copied`] |
+//! | copy_out | [`CopyRequest`] | – (`{}`) | from the agent: `Data` frames of a tar stream, then one `Event` frame with [`Copied`] |
 //! | grow_disk | [`GrowDiskRequest`] | [`DiskGrown`], once it is done | end |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
 //!
@@ -24,6 +26,7 @@
 //! `unknown_method`.
 
 mod config;
+mod copy;
 mod disk;
 mod exec;
 pub mod frame;
@@ -35,6 +38,7 @@ mod unpack;
 use serde::{Deserialize, Serialize};
 
 pub use config::{Configured, GuestConfig, InitChoice};
+pub use copy::{Copied, CopyRequest};
 pub use disk::{DiskGrown, GrowDiskRequest};
 pub use exec::{
     ExecExit, ExecRequest, ExecStarted, NO_SHELL, STDIN_GRANT, STDIN_WINDOW, StdinTaken,
@@ -65,6 +69,10 @@ pub enum Service {
     Exec(Box<ExecRequest>),
     /// Write a tree of files.
     Unpack(UnpackRequest),
+    /// Write files where a person wants them.
+    CopyIn(CopyRequest),
+    /// Read files.
+    CopyOut(CopyRequest),
     /// Use all of a writable disk that has become larger.
     GrowDisk(GrowDiskRequest),
     /// Power off or reboot, cleanly.
@@ -84,6 +92,8 @@ impl Service {
             Self::System => "system",
             Self::Exec(_) => "exec",
             Self::Unpack(_) => "unpack",
+            Self::CopyIn(_) => "copy_in",
+            Self::CopyOut(_) => "copy_out",
             Self::GrowDisk(_) => "grow_disk",
             Self::Shutdown(_) => "shutdown",
         }

@@ -1,0 +1,28 @@
+//! Trees of files as tar streams, both ways, the same on the host and in the guest: what
+//! `banger vm cp` and workspaces are made of.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `pack` | a file or a tree → a stream |
+//! | `unpack` | a hostile stream → entries, bounded |
+//! | `beneath` | writing entries under one directory and never outside of it |
+//! | `land` | where a copy goes: into a directory, or in the place of a name |
+//! | `path` | what the end of a path says |
+//! | `pipe` | bytes between a thread that blocks and a task that does not |
+//!
+//! Nothing here knows a network, a guest or a message to a person: whoever calls opens the
+//! directories and says what failed.
+
+mod beneath;
+mod land;
+mod pack;
+mod path;
+mod pipe;
+mod unpack;
+
+pub use beneath::{Beneath, Fresh, Rules, TreeError};
+pub use land::{Destination, Links, Top, land};
+pub use pack::{PackError, Source, pack};
+pub use path::name_of;
+pub use pipe::{Inlet, Outlet, Piece, pipe};
+pub use unpack::{UnpackError, Unpacked, unpack};
