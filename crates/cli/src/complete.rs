@@ -1,6 +1,7 @@
 //! Shell completion: the grammar from clap, names from the daemon if one runs. It never starts
 //! a daemon, never says anything, and gives up before a person notices.
 
+use std::ffi::OsStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use banger_proto::api::{ImageList, KernelList, VmList};
 use banger_proto::exit_code;
 use clap::CommandFactory as _;
 use clap_complete::CompletionCandidate;
+use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use clap_complete::env::CompleteEnv;
 use serde::de::DeserializeOwned;
 
@@ -45,6 +47,14 @@ pub(crate) fn other_vms() -> Vec<CompletionCandidate> {
             .is_some_and(|environment| environment.args.iter().any(|arg| arg == &**name))
     };
     vm_names().into_iter().filter(|name| !typed(name)).map(CompletionCandidate::new).collect()
+}
+
+/// What one side of a copy can be: a VM with the colon after it, or a path of this host.
+pub(crate) fn places(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let begins = |name: &String| typed.to_str().is_some_and(|typed| name.starts_with(typed));
+    let vms = vm_names().into_iter().map(|name| format!("{name}:")).filter(begins);
+    let vms = vms.map(CompletionCandidate::new);
+    vms.chain(PathCompleter::any().complete(typed)).collect()
 }
 
 /// Names of images.

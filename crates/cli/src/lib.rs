@@ -21,6 +21,7 @@ mod client;
 mod cmd;
 mod complete;
 mod confirm;
+mod copy;
 mod environment;
 mod errors;
 pub mod hooks;

@@ -113,7 +113,8 @@ impl Progress {
                 Ok(
                     last @ (Event::VmReady { .. }
                     | Event::ImageReady { .. }
-                    | Event::KernelReady { .. }),
+                    | Event::KernelReady { .. }
+                    | Event::Copied { .. }),
                 ) => break Ok(last),
                 Ok(event) => self.show(&event),
                 Err(error) => break Err(error),
@@ -165,7 +166,8 @@ impl Progress {
         }
     }
 
-    fn show(&mut self, event: &Event) {
+    /// Shows one event.
+    pub(crate) fn show(&mut self, event: &Event) {
         match event {
             Event::Planned { spec, .. } => self.line(format!("spec: {spec}")),
             Event::StageStarted { stage } => self.begin(stage_text(*stage)),
@@ -182,6 +184,7 @@ impl Progress {
             Event::VmReady { .. }
             | Event::ImageReady { .. }
             | Event::KernelReady { .. }
+            | Event::Copied { .. }
             | Event::Failed { .. } => {}
         }
     }

@@ -7,6 +7,7 @@
 //! (`vm/undo.rs`).
 
 mod artifacts;
+mod copy;
 mod creation;
 mod examine;
 mod garbage;
@@ -32,6 +33,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use copy::{CopyOut, OutPiece};
 pub(crate) use creation::gather_entropy;
 pub use host::Host;
 
@@ -221,10 +223,7 @@ impl Engine {
     /// When `reference` means none or several, the VM does not run, the image lacks what is to
     /// be run, or the agent refuses.
     pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<Command, Problem> {
-        let handle = self.inner.registry.find(reference)?;
-        let Shown { record, vmm } = handle.shown.borrow().clone();
-        let vmm = require_running(&record, vmm)?;
-        let in_use = handle.uses.begin().ok_or_else(|| goes_down_idle(&record.plan.name))?;
+        let (record, vmm, in_use) = self.use_running(reference)?;
         let request = program::plan_exec(asked, &record)?;
         let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
         walk.enter(Step::Command).await;
@@ -267,6 +266,15 @@ impl Engine {
         if tokio::time::timeout(SHUTDOWN_GRACE, self.inner.drivers.wait()).await.is_err() {
             tracing::warn!("some work did not end in time; the next start finishes it");
         }
+    }
+
+    /// The running VM that `reference` means, in use until the last of what is returned goes.
+    fn use_running(&self, reference: &str) -> Result<(VmRecord, Arc<dyn RunningVm>, Use), Problem> {
+        let handle = self.inner.registry.find(reference)?;
+        let Shown { record, vmm } = handle.shown.borrow().clone();
+        let vmm = require_running(&record, vmm)?;
+        let in_use = handle.uses.begin().ok_or_else(|| goes_down_idle(&record.plan.name))?;
+        Ok((record, vmm, in_use))
     }
 
     fn view(&self, handle: &VmHandle) -> VmView {

@@ -1,6 +1,7 @@
 //! Real VMs, driven through the real command line.
 
 mod agent;
+mod cp;
 mod create;
 mod errors;
 mod exec;

@@ -5,6 +5,7 @@
 
 mod connect;
 mod events;
+mod files;
 mod start;
 mod upload;
 
@@ -27,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use connect::{Presence, find, paths};
 pub(crate) use events::Events;
+pub(crate) use files::Part;
 pub(crate) use start::{ensure, stop};
 
 use crate::errors::CliError;

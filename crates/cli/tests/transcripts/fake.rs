@@ -1,5 +1,6 @@
 //! A daemon that makes nothing and says everything: the interface's types, scripted answers.
 
+mod files;
 mod images;
 mod insight;
 mod system;
@@ -74,6 +75,7 @@ impl Fake {
             .route("/v1/vms/{vm}/logs", get(logs))
             .route("/v1/vms/{vm}/exec", post(exec))
             .merge(crate::fake_kernels::routes())
+            .merge(files::routes())
             .merge(images::routes())
             .merge(insight::routes())
             .merge(system::routes())

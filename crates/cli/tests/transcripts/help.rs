@@ -63,5 +63,7 @@ fn completion_asks_a_daemon_that_runs() {
         StateName::Stopped,
     );
     assert_snapshot!(complete(&["banger", "vm", "show", ""]), @"web db --json --color --help-- exit 0");
+    std::fs::write(host.path("home/web-site"), "").unwrap();
+    assert_snapshot!(complete(&["banger", "vm", "cp", "w"]), @"web: web-site-- exit 0");
     assert_snapshot!(complete(&["banger", "rm", "web", ""]), @"db --json --color --progress --force --help-- exit 0");
 }

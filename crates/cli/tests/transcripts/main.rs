@@ -2,6 +2,8 @@
 //! A transcript is what a user would see: output, errors, exit code.
 
 #[cfg(test)]
+mod copying;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod examples;

@@ -87,7 +87,10 @@ impl Engine {
 
     /// Reads what is left of a body to its end: whoever is still sending would otherwise see a
     /// broken connection instead of the answer.
-    fn drain(&self, mut body: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static) {
+    pub(super) fn drain(
+        &self,
+        mut body: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    ) {
         let stopping = self.inner.stopping.clone();
         self.inner.drivers.spawn(async move {
             let rest = async { while let Some(Ok(_)) = body.next().await {} };

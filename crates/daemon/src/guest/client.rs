@@ -6,8 +6,9 @@ use std::time::Duration;
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
-    AgentHello, Configured, DiskGrown, ExecRequest, GrowDiskRequest, GuestConfig, GuestStats,
-    Health, Hello, Service, ShutdownRequest, SystemReport, UnpackRequest,
+    AgentHello, Configured, Copied, CopyRequest, DiskGrown, ExecRequest, GrowDiskRequest,
+    GuestConfig, GuestStats, Health, Hello, Service, ShutdownRequest, SystemReport, UnpackRequest,
+    Unpacked,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -16,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::GuestError;
 use super::hostile::Bounded;
-use super::streams::{ExecSession, HealthWatch, UnpackSink};
+use super::streams::{CopySource, ExecSession, HealthWatch, UnpackSink};
 use crate::hypervisor::{GuestStream, RunningVm};
 
 /// How long an agent that was reached may take to reply. Replies take milliseconds; configuring
@@ -137,10 +138,33 @@ impl GuestClient {
     ///
     /// # Errors
     /// [`GuestError`]; `Refused` when the directory exists.
-    pub async fn unpack(&self, request: &UnpackRequest) -> Result<UnpackSink, GuestError> {
+    pub async fn unpack(
+        &self,
+        request: &UnpackRequest,
+    ) -> Result<UnpackSink<Unpacked>, GuestError> {
         let service = Service::Unpack(request.clone());
         let (IgnoredAny, reader, writer) = self.open(&service).await?;
-        Ok(UnpackSink::new(reader, writer))
+        Ok(UnpackSink::new(service.name(), reader, writer))
+    }
+
+    /// Begins writing files where they are wanted.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when that cannot be, or by an agent that cannot do it yet.
+    pub async fn copy_in(&self, request: &CopyRequest) -> Result<UnpackSink<Copied>, GuestError> {
+        let service = Service::CopyIn(request.clone());
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
+        Ok(UnpackSink::new(service.name(), reader, writer))
+    }
+
+    /// Begins reading files.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there are none, or by an agent that cannot do it yet.
+    pub async fn copy_out(&self, request: &CopyRequest) -> Result<CopySource, GuestError> {
+        let service = Service::CopyOut(request.clone());
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
+        Ok(CopySource::new(reader, writer))
     }
 
     async fn ask<T: DeserializeOwned + Bounded>(&self, service: &Service) -> Result<T, GuestError> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use banger_proto::guest::{
-    AgentHello, Configured, DiskGrown, GuestStats, Health, ServiceState, SystemReport,
+    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, ServiceState, SystemReport,
 };
 use banger_proto::harmless::render_text;
 use banger_proto::{Code, Problem};
@@ -45,6 +45,12 @@ impl Bounded for Health {
 impl Bounded for GuestStats {
     /// Numbers cannot be too long; whoever calculates with them must take any.
     fn bound(&mut self) {}
+}
+
+impl Bounded for Copied {
+    fn bound(&mut self) {
+        bound_list(&mut self.notes);
+    }
 }
 
 impl Bounded for DiskGrown {

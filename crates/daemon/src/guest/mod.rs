@@ -3,7 +3,7 @@
 //! | module | responsible for |
 //! |---|---|
 //! | `client` | opening services and reading their replies |
-//! | `streams` | services that go on after their reply: watch, exec, unpack |
+//! | `streams` | services that go on after their reply: watch, exec, unpack, copies |
 //! | `hostile` | making replies fit to be shown and stored |
 //!
 //! The agent is the guest's, and the guest is not to be trusted: frames are bounded by the link
@@ -16,7 +16,7 @@ mod hostile;
 mod streams;
 
 pub use client::GuestClient;
-pub use streams::{ExecSession, HealthWatch, UnpackSink};
+pub use streams::{CopyPiece, CopySource, ExecSession, HealthWatch, UnpackSink};
 
 use std::time::Duration;
 

@@ -1,11 +1,12 @@
 //! Services that go on after their reply.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use banger_proto::guest::frame::{Frame, Kind};
-use banger_proto::guest::{ExecStarted, Health, Unpacked};
-use serde::de::IgnoredAny;
+use banger_proto::guest::{Copied, ExecStarted, Health};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::timeout;
 
 use super::GuestError;
@@ -14,7 +15,7 @@ use super::hostile::Bounded;
 use crate::hypervisor::GuestStream;
 
 const WATCH: &str = "watch";
-const UNPACK: &str = "unpack";
+const COPY_OUT: &str = "copy_out";
 
 /// How long a guest may take nothing of a tree. It writes to its disk meanwhile, in software on a
 /// busy host; the whole tree may take as long as it takes.
@@ -74,20 +75,24 @@ impl fmt::Debug for ExecSession {
     }
 }
 
-/// A tree of files on its way into the guest. Dropping it before [`finish`](Self::finish) aborts:
-/// nothing of the tree stays.
+/// A tree of files on its way into the guest, which says `T` of it when it is there. Dropping it
+/// before [`finish`](Self::finish) aborts: of a new tree nothing stays, of a copy into an old one
+/// the files that are whole.
 #[derive(Debug)]
-pub struct UnpackSink {
+pub struct UnpackSink<T> {
+    service: &'static str,
     reader: Reader,
     writer: Writer,
+    said: PhantomData<fn() -> T>,
     /// How long the guest may take nothing, and how long it may take to be done.
     stall: Duration,
     finish: Duration,
 }
 
-impl UnpackSink {
-    pub(super) fn new(reader: Reader, writer: Writer) -> Self {
-        Self { reader, writer, stall: STALL_DEADLINE, finish: FINISH_DEADLINE }
+impl<T: DeserializeOwned> UnpackSink<T> {
+    pub(super) fn new(service: &'static str, reader: Reader, writer: Writer) -> Self {
+        let (stall, finish) = (STALL_DEADLINE, FINISH_DEADLINE);
+        Self { service, reader, writer, said: PhantomData, stall, finish }
     }
 
     /// Sends bytes of the archive, a few hundred KiB at most; waits while the guest does not take
@@ -96,19 +101,20 @@ impl UnpackSink {
     /// # Errors
     /// [`GuestError`]; `Timeout` when the guest takes nothing, `Refused` as soon as the agent gives up (no space, a malformed archive).
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), GuestError> {
-        let Self { reader, writer, stall, .. } = self;
+        let Self { reader, writer, stall, service, .. } = self;
+        let service = *service;
         let after = *stall;
         let sent = tokio::select! {
             // The agent says nothing while all is well, and then nobody reads what is sent.
-            answer = receive::<IgnoredAny>(reader, Kind::Refused, UNPACK) => {
-                return Err(answer.err().unwrap_or(GuestError::Protocol(UNPACK)));
+            answer = receive::<IgnoredAny>(reader, Kind::Refused, service) => {
+                return Err(answer.err().unwrap_or(GuestError::Protocol(service)));
             }
             sent = timeout(after, writer.send_bytes(Kind::Data, bytes)) => sent,
         };
         match sent {
             Ok(Ok(())) => Ok(()),
-            Err(_) => Err(GuestError::Timeout { service: UNPACK, after }),
-            Ok(Err(error)) => Err(self.reason().await.unwrap_or(stream_error(UNPACK, error))),
+            Err(_) => Err(GuestError::Timeout { service, after }),
+            Ok(Err(error)) => Err(self.reason().await.unwrap_or(stream_error(service, error))),
         }
     }
 
@@ -116,22 +122,23 @@ impl UnpackSink {
     ///
     /// # Errors
     /// [`GuestError`]; nothing of the tree is there then.
-    pub async fn finish(self) -> Result<Unpacked, GuestError> {
-        let after = self.finish;
+    pub async fn finish(self) -> Result<T, GuestError> {
+        let (after, service) = (self.finish, self.service);
         let finished = timeout(after, self.finish_unbounded()).await;
-        finished.map_err(|_| GuestError::Timeout { service: UNPACK, after })?
+        finished.map_err(|_| GuestError::Timeout { service, after })?
     }
 
-    async fn finish_unbounded(mut self) -> Result<Unpacked, GuestError> {
+    async fn finish_unbounded(mut self) -> Result<T, GuestError> {
+        let service = self.service;
         if let Err(error) = self.writer.send(&Frame::new(Kind::End, [])).await {
-            return Err(self.reason().await.unwrap_or(stream_error(UNPACK, error)));
+            return Err(self.reason().await.unwrap_or(stream_error(service, error)));
         }
-        receive(&mut self.reader, Kind::Event, UNPACK).await
+        receive(&mut self.reader, Kind::Event, service).await
     }
 
     /// Why the agent broke the stream off, if it said so.
     async fn reason(&mut self) -> Option<GuestError> {
-        let said = receive::<IgnoredAny>(&mut self.reader, Kind::Refused, UNPACK);
+        let said = receive::<IgnoredAny>(&mut self.reader, Kind::Refused, self.service);
         match timeout(REASON_DEADLINE, said).await {
             Ok(Err(refused @ GuestError::Refused(_))) => Some(refused),
             _ => None,
@@ -139,18 +146,64 @@ impl UnpackSink {
     }
 }
 
+/// Files on their way out of the guest. Dropping it stops the agent.
+#[derive(Debug)]
+pub struct CopySource {
+    reader: Reader,
+    /// Dropping it would tell the agent that nobody listens.
+    _writer: Writer,
+    stall: Duration,
+}
+
+/// What comes of a [`CopySource`].
+#[derive(Debug)]
+pub enum CopyPiece {
+    /// Bytes of the tar stream, in its order. What they say is the guest's word.
+    Bytes(Vec<u8>),
+    /// That was all.
+    End(Copied),
+}
+
+impl CopySource {
+    pub(super) fn new(reader: Reader, writer: Writer) -> Self {
+        Self { reader, _writer: writer, stall: STALL_DEADLINE }
+    }
+
+    /// What comes next; nothing after the end.
+    ///
+    /// # Errors
+    /// [`GuestError`]; the stream is not whole then.
+    pub async fn next(&mut self) -> Result<CopyPiece, GuestError> {
+        let after = self.stall;
+        match timeout(after, self.reader.next()).await {
+            Err(_) => Err(GuestError::Timeout { service: COPY_OUT, after }),
+            Ok(Ok(Some(frame))) if frame.kind == Kind::Data => Ok(CopyPiece::Bytes(frame.payload)),
+            Ok(Ok(Some(frame))) => {
+                let mut copied: Copied = interpret(&frame, Kind::Event, COPY_OUT)?;
+                copied.bound();
+                Ok(CopyPiece::End(copied))
+            }
+            Ok(Ok(None)) => Err(GuestError::Lost { service: COPY_OUT, source: None }),
+            Ok(Err(error)) => Err(stream_error(COPY_OUT, error)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use banger_link::framed::framed;
+    use banger_proto::guest::Unpacked;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
-    fn open() -> (UnpackSink, DuplexStream) {
+    const UNPACK: &str = "unpack";
+
+    fn open() -> (UnpackSink<Unpacked>, DuplexStream) {
         let (host, guest) = duplex(64 << 10);
         let (reader, writer) = framed(Box::new(host) as GuestStream);
         let soon = Duration::from_millis(20);
-        (UnpackSink { stall: soon, finish: soon, ..UnpackSink::new(reader, writer) }, guest)
+        (UnpackSink { stall: soon, finish: soon, ..UnpackSink::new(UNPACK, reader, writer) }, guest)
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
+//! | `vms`, `exec`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -15,6 +15,7 @@ mod daemon;
 mod door;
 mod events;
 mod exec;
+mod files;
 mod front;
 mod images;
 mod insight;
@@ -126,6 +127,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::wait))
         .routes(routes!(vms::logs))
         .routes(routes!(exec::exec))
+        .routes(routes!(files::copy_in, files::copy_out))
         .routes(routes!(insight::ping))
         .routes(routes!(insight::health))
         .routes(routes!(insight::stats))

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ImageView, KernelView, VmView};
 use crate::Problem;
+use crate::guest::Copied;
 
 /// A stage of work, in the order in which they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,11 @@ pub enum Event {
     KernelReady {
         /// The kernel.
         kernel: KernelView,
+    },
+    /// End: the files are there.
+    Copied {
+        /// What was copied.
+        copied: Copied,
     },
     /// End: it failed.
     Failed {

@@ -18,6 +18,8 @@
 //! | `POST /v1/vms/{vm}/wait` | [`WaitVm`] → [`VmView`] when it is so |
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
+//! | `PUT /v1/vms/{vm}/files?path=P` | a tar stream → [`Event`] lines, the last `copied` or `failed` |
+//! | `GET /v1/vms/{vm}/files?path=P` | – → a tar stream, then the last [`Event`] in the trailer [`END_TRAILER`] |
 //! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
 //! | `GET /v1/vms/{vm}/health?timeout_ms=N` | – → [`VmHealth`] |
 //! | `GET /v1/stats?vms=A,B&interval_ms=N&follow=true` | – → [`StatsReport`] lines; one without `follow` |
@@ -78,5 +80,7 @@ pub use vm_event::VmEvent;
 pub const VERSION_HEADER: &str = "banger-api-version";
 /// Header with the id of the operation.
 pub const OP_ID_HEADER: &str = "banger-op-id";
+/// Trailer of an answer that is a copy out of a guest: its last [`Event`] as JSON.
+pub const END_TRAILER: &str = "banger-end";
 /// Value of the `Upgrade` header of an exec call.
 pub const UPGRADE_FRAMES: &str = "banger-frames";

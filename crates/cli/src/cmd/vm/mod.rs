@@ -2,6 +2,7 @@
 
 mod attach;
 mod boot;
+mod cp;
 mod create;
 pub(super) mod delete;
 pub(super) mod exec;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Prune(prune::Args),
     Wait(wait::Args),
     Exec(exec::Args),
+    Cp(cp::Args),
     Logs(logs::Args),
     Stats(stats::Args),
     Health(health::Args),
@@ -75,6 +77,7 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Prune(args) => prune::prune(context, args).await,
         Command::Wait(args) => wait::wait(context, args).await,
         Command::Exec(args) => exec::exec(context, args).await,
+        Command::Cp(args) => cp::cp(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Stats(args) => stats::stats(context, args).await,
         Command::Health(args) => health::health(context, args).await,
