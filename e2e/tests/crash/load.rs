@@ -1,11 +1,12 @@
 //! Work for machine and daemon while others are killed: two guests that are never idle, and VMs
 //! that come and go.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use banger_e2e::Home;
+use banger_e2e::{Home, Ran};
 
 use super::operation::Guest;
 
@@ -26,15 +27,21 @@ impl Load {
         std::env::var_os(WANTED).is_some()
     }
 
-    /// Starts two busy guests and a loop of creations.
-    pub(crate) fn start(home: &Arc<Home>) -> Self {
+    /// Starts two busy guests and a loop of creations. Its commands start daemons, too, which
+    /// tell their steps at `steps`.
+    pub(crate) fn start(home: &Arc<Home>, steps: &Path) -> Self {
         for name in ["busy-1", "busy-2"] {
             let _ = home.create(name, &Guest::Small.machine());
             let spin = "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 &";
             home.exec(name, &["sh", "-c", spin]).expect_code(0);
         }
         let end = Arc::new(AtomicBool::new(false));
-        let (of_thread, ended) = (Arc::clone(home), Arc::clone(&end));
+        let (of_thread, ended, steps) = (Arc::clone(home), Arc::clone(&end), steps.to_owned());
+        let banger = move |args: &[&str]| {
+            let mut command = of_thread.banger_command(args);
+            command.env("BANGER_STEPS", &steps);
+            Ran::of(command, b"")
+        };
         let come_and_go = move || {
             let mut made = 0;
             while !ended.load(Ordering::Relaxed) {
@@ -42,8 +49,8 @@ impl Load {
                 // by the next turn.
                 let create =
                     [&["vm", "create", "--name", "loop"], &Guest::Small.machine()[..]].concat();
-                made += u32::from(of_thread.banger(create).code() == 0);
-                let _ = of_thread.banger(["vm", "delete", "-f", "loop"]);
+                made += u32::from(banger(&create).code() == 0);
+                let _ = banger(&["vm", "delete", "-f", "loop"]);
             }
             made
         };
