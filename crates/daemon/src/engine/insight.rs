@@ -13,7 +13,7 @@ use crate::guest::{GuestClient, GuestError};
 use crate::vm::desk::Shown;
 use crate::vm::news::Listener;
 use crate::vm::state::VmRecord;
-use crate::vm::stats::{StatsFeed, usage_of};
+use crate::vm::stats::{Cgroups, StatsFeed, usage_of};
 
 /// How long an agent may take to answer a ping when nobody said: a thousand times what it takes.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
@@ -103,6 +103,7 @@ impl Engine {
             end: stopping.clone(),
             last: None,
             guests: Default::default(),
+            cgroups: Cgroups::observe(),
         })
     }
 

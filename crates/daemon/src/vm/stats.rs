@@ -1,18 +1,24 @@
-//! What VMs use: the host's side from `/proc`, the guests' side from their agents.
+//! What VMs use: the host's side from `/proc` and control groups, the guests' side from their
+//! agents.
 //!
 //! Both count from a start, so what is shown is the difference of two looks. Nothing is looked
 //! at while nobody asks, and nobody who reads slowly holds anything up: the next look is made
 //! when the last report was taken. Nor does a guest that hangs: see `guests`.
 
+mod cgroup;
 mod guests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{GuestUse, HostStats, ProcessStats, StatsReport, Usage, VmStats};
+use banger_proto::api::{
+    GroupStats, GuestUse, HostStats, ProcessStats, StatsReport, Usage, VmStats,
+};
 use banger_proto::guest::GuestStats;
 use banger_proto::{ByteSize, VmId};
+pub(crate) use cgroup::Cgroups;
+use cgroup::GroupUse;
 use guests::Guests;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
@@ -44,6 +50,8 @@ pub struct StatsFeed {
     pub(crate) last: Option<Look>,
     /// What guests were asked.
     pub(crate) guests: Guests,
+    /// This host's control groups.
+    pub(crate) cgroups: Option<Cgroups>,
 }
 
 impl StatsFeed {
@@ -82,7 +90,8 @@ impl StatsFeed {
             .collect();
         let at = Instant::now();
         // The host's side of all first, at one moment; guests answer when they do.
-        let hosts: Vec<_> = shown.iter().map(observe_host).collect();
+        let hosts: Vec<_> =
+            shown.iter().map(|shown| observe_host(shown, self.cgroups.as_ref())).collect();
         let mut guests = self.guests.look(shown.iter().filter_map(plan_question)).await;
         let vms = shown.into_iter().zip(hosts).map(|(shown, host)| {
             let disk = observe_used(&files::disk(&self.host.paths, shown.record.id()));
@@ -109,16 +118,22 @@ struct VmLook {
 }
 
 /// Processes and what they have used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct HostLook {
     vmm: (ProcessIdentity, ProcessUse),
     supervisor: (ProcessIdentity, ProcessUse),
+    group: Option<GroupUse>,
 }
 
-fn observe_host(shown: &Shown) -> Option<HostLook> {
+fn observe_host(shown: &Shown, cgroups: Option<&Cgroups>) -> Option<HostLook> {
     let processes = shown.vmm.as_ref()?.processes()?;
     let look = |process: ProcessIdentity| Some((process, process.usage()?));
-    Some(HostLook { vmm: look(processes.vmm)?, supervisor: look(processes.supervisor)? })
+    let both = [processes.supervisor.pid, processes.vmm.pid];
+    Some(HostLook {
+        vmm: look(processes.vmm)?,
+        supervisor: look(processes.supervisor)?,
+        group: cgroups.and_then(|cgroups| cgroups.usage(&both)),
+    })
 }
 
 /// What to ask the guest of a VM, if it has one that can be asked.
@@ -147,8 +162,10 @@ fn compare(before: &Look, after: &Look) -> StatsReport {
     let vms = after.vms.iter().map(|look| {
         let record = &look.shown.record;
         let before = earlier.get(record.id());
-        let (host, guest) =
-            (before.and_then(|look| look.host), before.and_then(|look| look.guest.as_ref()));
+        let (host, guest) = (
+            before.and_then(|look| look.host.as_ref()),
+            before.and_then(|look| look.guest.as_ref()),
+        );
         VmStats {
             id: record.id().clone(),
             name: record.plan.name.clone(),
@@ -156,13 +173,16 @@ fn compare(before: &Look, after: &Look) -> StatsReport {
             vcpu: record.plan.vcpu,
             memory: record.plan.memory,
             disk: Usage { used: look.disk_used, total: record.plan.disk_size },
-            host: look.host.map(|now| HostStats {
+            host: look.host.as_ref().map(|now| HostStats {
                 vmm: compare_process(host.map(|look| look.vmm), now.vmm, elapsed),
                 supervisor: compare_process(
                     host.map(|look| look.supervisor),
                     now.supervisor,
                     elapsed,
                 ),
+                group: now.group.as_ref().map(|now| {
+                    compare_group(host.and_then(|look| look.group.as_ref()), now, elapsed)
+                }),
             }),
             guest: look.guest.as_ref().map(|now| compare_guest(guest, now, record.plan.vcpu)),
         }
@@ -182,12 +202,27 @@ fn compare_process(
     let before = before.filter(|(earlier, _)| *earlier == process).map(|(_, usage)| usage);
     ProcessStats {
         pid: process.pid,
-        cpu_percent: before.and_then(|before| {
-            percent(now.cpu_ms.checked_sub(before.cpu_ms)?, elapsed.as_secs_f64() * 1000.0)
-        }),
+        cpu_percent: before.and_then(|before| busy(before.cpu_ms, now.cpu_ms, elapsed)),
         cpu_ms: now.cpu_ms,
         rss: ByteSize::from_bytes(now.rss),
     }
+}
+
+fn compare_group(before: Option<&GroupUse>, now: &GroupUse, elapsed: Duration) -> GroupStats {
+    let before = before.filter(|before| before.path == now.path);
+    GroupStats {
+        path: now.path.clone(),
+        cpu_percent: before.and_then(|before| busy(before.cpu_ms, now.cpu_ms, elapsed)),
+        cpu_ms: now.cpu_ms,
+        memory: now.memory.map(ByteSize::from_bytes),
+        read: now.io.map(|(read, _)| ByteSize::from_bytes(read)),
+        written: now.io.map(|(_, written)| ByteSize::from_bytes(written)),
+    }
+}
+
+/// Percent of one processor, from processor times in milliseconds.
+fn busy(before: u64, now: u64, elapsed: Duration) -> Option<f64> {
+    percent(now.checked_sub(before)?, elapsed.as_secs_f64() * 1000.0)
 }
 
 /// The guest may say anything: what makes no sense is left out, and no more than all of its

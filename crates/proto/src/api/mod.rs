@@ -67,7 +67,9 @@ pub use image::{
 };
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use set::{SetVm, Setting};
-pub use stats::{GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats};
+pub use stats::{
+    GroupStats, GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats,
+};
 pub use system::{CollectGarbage, Garbage, Leftover, LeftoverKind};
 pub use vm::{
     Backend, CreateVm, DeleteVm, EndReason, Entrypoint, EntrypointOptions, ExecVm, GuestView,

@@ -104,6 +104,28 @@ pub struct HostStats {
     pub vmm: ProcessStats,
     /// The VMM's supervisor.
     pub supervisor: ProcessStats,
+    /// Their control group; absent unless they have one to themselves.
+    pub group: Option<GroupStats>,
+}
+
+/// What a control group counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GroupStats {
+    /// Its path in the hierarchy (cgroup v2).
+    pub path: String,
+    /// Processor time between the two looks, 100 for one processor that did nothing else;
+    /// absent when they were in another at the first.
+    pub cpu_percent: Option<f64>,
+    /// Processor time since it was made, in milliseconds.
+    pub cpu_ms: u64,
+    /// Memory, page cache and the kernel's share included, in bytes; absent where it is not
+    /// counted.
+    pub memory: Option<ByteSize>,
+    /// Bytes read from block devices; absent where they are not counted.
+    pub read: Option<ByteSize>,
+    /// Bytes written to block devices; absent likewise.
+    pub written: Option<ByteSize>,
 }
 
 /// A process of the host, all its threads.
