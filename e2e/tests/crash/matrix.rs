@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use banger_e2e::{Changes, Home, OciImage, Repository, files, is_gone_within, kill_and_wait};
+use banger_e2e::{Changes, Home, Repository, files, is_gone_within, kill_and_wait};
 use banger_proto::supervisor::LINK_SOCKET;
 use serde_json::json;
 
 use super::follower::Follower;
 use super::guest::kill_agent;
 use super::load::Load;
-use super::operation::{Guest, Operation, Rest, SMALL, VM, make};
+use super::operation::{Guest, Operation, Rest, VM, make};
 use super::page;
 use super::victim::Victim;
 
@@ -84,7 +84,7 @@ impl Bench {
     fn set_up(operation: Operation, guest: Guest) -> Self {
         let home = match guest {
             Guest::System => Home::new(),
-            Guest::Small => home_with_small_image(),
+            Guest::Small => Home::with_small_image(),
         };
         let repository = Repository::create(&home.path().join("repository"));
         let socket = home.path().join("steps.sock");
@@ -316,21 +316,6 @@ fn is_unkept(step: &str) -> bool {
 }
 
 /// A home with an image in which there is next to nothing.
-fn home_with_small_image() -> Home {
-    let home = Home::apart().with_kernel();
-    let applets = ["cat", "df", "sh", "sync", "true", "setsid"];
-    let image = OciImage::new(json!({})).busybox("bin/busybox");
-    let image = applets
-        .iter()
-        .fold(image, |image, name| image.link(&format!("bin/{name}"), "busybox"))
-        .file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n");
-    let archive = home.path().join("image.tar");
-    image.write(&archive);
-    home.banger(["image", "import", "--name", SMALL, archive.to_str().expect("path")])
-        .expect_code(0);
-    home
-}
-
 /// Waits for a command's end.
 fn wait(command: Child) -> Output {
     let (sender, output) = channel();

@@ -1,11 +1,8 @@
 //! What is done to a VM, and what must have become of it when somebody was killed meanwhile.
 
-use banger_e2e::Home;
+use banger_e2e::{Home, SMALL};
 
 use super::victim::Victim;
-
-/// Name of the image for small guests.
-pub(crate) const SMALL: &str = "small";
 
 /// Name of the VM that it is done to.
 pub(crate) const VM: &str = "target";

@@ -3,6 +3,7 @@
 mod agent;
 mod cp;
 mod create;
+mod crowd;
 mod errors;
 mod exec;
 mod idle;
