@@ -33,6 +33,7 @@ async fn main() -> Result<()> {
         working_dir: None,
         service: None,
         extra_hosts: Vec::new(),
+        ssh: None,
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),

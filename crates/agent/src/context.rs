@@ -7,11 +7,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
-use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState};
+use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState, SshKeys};
 use tokio::sync::watch;
 
 use crate::image_program::Service;
 use crate::root::Root;
+use crate::ssh::SshPlaces;
 
 /// Where the kernel tells how long the processors did what.
 pub(crate) const CPU_TIMES: &str = "/proc/stat";
@@ -50,6 +51,11 @@ pub trait Machine: Send + Sync {
     /// When it is not that large in time, or the file system does not grow.
     fn grow_disk(&self, serial: &str, bytes: u64) -> Result<u64, Problem>;
 
+    /// Where the files of SSH are in the guest's root; none for a machine that is nobody's guest.
+    fn ssh_places(&self) -> Option<SshPlaces> {
+        Some(SshPlaces::default())
+    }
+
     /// Starts to end the guest. The reply has been sent by then, and the service has ended.
     ///
     /// # Errors
@@ -74,6 +80,7 @@ pub struct Context {
     /// Commands running now. A `watch` so that the end of the last one is an event.
     commands: watch::Sender<u32>,
     env: Mutex<BTreeMap<String, String>>,
+    ssh_keys: Mutex<Option<SshKeys>>,
     /// Held while configuring.
     configuring: tokio::sync::Mutex<()>,
 }
@@ -98,6 +105,7 @@ impl Context {
             progress: watch::Sender::new(Progress { init: None, state: InitState::Unconfigured }),
             commands: watch::Sender::new(0),
             env: Mutex::default(),
+            ssh_keys: Mutex::default(),
             configuring: tokio::sync::Mutex::default(),
         })
     }
@@ -167,6 +175,15 @@ impl Context {
         *self.env.lock().unwrap_or_else(PoisonError::into_inner) = env;
     }
 
+    /// The keys of this guest, as far as it was given some.
+    pub(crate) fn ssh_keys(&self) -> Option<SshKeys> {
+        self.ssh_keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_ssh_keys(&self, keys: Option<SshKeys>) {
+        *self.ssh_keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
     /// The right to configure, unless somebody has it.
     pub(crate) fn begin_configuring(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         self.configuring.try_lock().ok()
@@ -223,6 +240,7 @@ struct Record {
     grown: Vec<u64>,
     power_off: Option<bool>,
     console: Option<File>,
+    ssh_places: Option<SshPlaces>,
 }
 
 impl Hosted {
@@ -238,6 +256,13 @@ impl Hosted {
     #[must_use]
     pub fn with_console(self, console: File) -> Self {
         self.record().console = Some(console);
+        self
+    }
+
+    /// The same machine with these places for SSH.
+    #[must_use]
+    pub fn with_ssh_places(self, places: SshPlaces) -> Self {
+        self.record().ssh_places = Some(places);
         self
     }
 
@@ -283,6 +308,10 @@ impl Machine for Hosted {
             Some(console) => console.try_clone(),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    fn ssh_places(&self) -> Option<SshPlaces> {
+        self.record().ssh_places.clone()
     }
 
     fn grow_disk(&self, _serial: &str, bytes: u64) -> Result<u64, Problem> {

@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use banger_proto::guest::SshKeys;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ use crate::role::GUARD;
 pub(crate) struct Legacy {
     /// The environment of every command.
     pub(crate) env: std::collections::BTreeMap<String, String>,
+    /// The guest's keys.
+    #[serde(default)]
+    pub(crate) ssh_keys: Option<SshKeys>,
 }
 
 /// The agent's end of the pipe; the kernel closes it with the agent.
@@ -43,7 +47,7 @@ pub(crate) fn start(context: &Context) -> std::io::Result<()> {
     if lifeline.is_some() {
         return Ok(());
     }
-    let legacy = serde_json::to_vec(&Legacy { env: context.env() })?;
+    let legacy = serde_json::to_vec(&Legacy { env: context.env(), ssh_keys: context.ssh_keys() })?;
     let (reader, mut writer) = std::io::pipe()?;
     Command::new("/proc/self/exe")
         .arg0(GUARD)

@@ -79,6 +79,7 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
         machine.attach(door, &context)?;
         if let Some(legacy) = legacy {
             context.set_env(legacy.env);
+            context.set_ssh_keys(legacy.ssh_keys);
             machine.resume(&context)?;
         }
         loop {

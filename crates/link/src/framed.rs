@@ -87,6 +87,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(Frame { kind, payload: std::mem::take(&mut self.payload) }))
     }
 
+    /// The bytes that follow the last frame that [`next`](Self::next) returned, for a stream that
+    /// goes on without frames; positioned as for [`into_inner`](Self::into_inner).
+    pub fn bytes(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// The stream itself, positioned after the last frame that [`next`](Self::next) returned,
     /// provided no call of it was dropped half-way since.
     pub fn into_inner(self) -> R {
@@ -157,6 +163,12 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     pub async fn shutdown(&mut self) -> Result<(), FramedError> {
         self.finish_frame().await?;
         Ok(self.inner.shutdown().await?)
+    }
+
+    /// The place for bytes after the last frame that was sent to its end, for a stream that goes
+    /// on without frames.
+    pub fn bytes(&mut self) -> &mut W {
+        &mut self.inner
     }
 
     /// The stream itself.

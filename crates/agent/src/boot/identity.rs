@@ -110,6 +110,7 @@ mod tests {
             env: [].into(),
             working_dir: None,
             service: None,
+            ssh: None,
             extra_hosts: vec!["10.0.0.2 db".into(), "10.0.0.3 a\n0.0.0.0 evil".into()],
             init: banger_proto::guest::InitChoice::Auto,
             base_serial: String::new(),

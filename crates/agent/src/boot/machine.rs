@@ -20,6 +20,7 @@ use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
 use crate::guard;
 use crate::image_program::STOP_GRACE;
+use crate::ssh::{SshPlaces, entrance};
 use crate::sys;
 
 /// The guest that this process was booted in. Clones are the same.
@@ -89,6 +90,9 @@ impl GuestMachine {
         identity::write_files(&root, config)?;
         let working_dir = config.working_dir.as_deref();
         warnings.extend(working_dir.and_then(|path| newroot::ensure_working_dir(&root, path)));
+        if let Some(keys) = &config.ssh {
+            warnings.extend(entrance::open(&root, &SshPlaces::default(), &keys.authorized_keys));
+        }
         let found = match config.init {
             InitChoice::Auto => systemd::find(&root),
             InitChoice::Agent => None,

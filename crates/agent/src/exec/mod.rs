@@ -33,7 +33,7 @@ use banger_proto::guest::{ExecExit, ExecRequest, ExecStarted};
 pub(crate) use child::Child;
 pub(crate) use output::Output;
 pub(crate) use plan::Plan;
-pub(crate) use spawn::{SpawnError, spawn_quiet, spawn_with_output};
+pub(crate) use spawn::{SpawnError, spawn_on_socket, spawn_quiet, spawn_with_output};
 
 use crate::context::Context;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};

@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
+use tokio::net::UnixStream;
 
 use super::child::Child;
 use super::output::Output;
@@ -70,6 +71,19 @@ pub(crate) fn spawn_quiet(plan: Plan) -> Result<Child, SpawnError> {
     let (mut command, program) = command(plan);
     command.stdin(Stdio::null());
     start(command, &program)
+}
+
+/// Starts a command whose input and output are one socket, as a server's are that is started for
+/// one connection. Also returns the other end.
+pub(crate) fn spawn_on_socket(plan: Plan) -> Result<(Child, UnixStream), SpawnError> {
+    let failed = |error: io::Error| SpawnError::system("cannot make the command's socket", &error);
+    let (near, far) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+    near.set_nonblocking(true).map_err(failed)?;
+    let near = UnixStream::from_std(near).map_err(failed)?;
+    let again = far.try_clone().map_err(failed)?;
+    let (mut command, program) = command(plan);
+    command.stdin(OwnedFd::from(far)).stdout(OwnedFd::from(again)).stderr(Stdio::null());
+    Ok((start(command, &program)?, near))
 }
 
 /// Starts a command without input, whose two outputs are one pipe: as they come, in their order.

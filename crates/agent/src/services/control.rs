@@ -46,6 +46,7 @@ pub(super) async fn configure(
         let (context, config) = (Arc::clone(context), config.clone());
         move || {
             context.set_env(config.env.clone());
+            context.set_ssh_keys(config.ssh.clone());
             context.machine.configure(&context, &config)
         }
     };

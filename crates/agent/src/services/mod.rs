@@ -5,6 +5,7 @@
 //! own affair.
 
 mod control;
+mod ssh;
 mod stats;
 mod system;
 mod watch;
@@ -83,6 +84,7 @@ async fn dispatch(
         Service::Unpack(request) => unpack::serve(&context, &request, from_host, to_host).await,
         Service::CopyIn(request) => copy::receive(&context, &request, from_host, to_host).await,
         Service::CopyOut(request) => copy::send(&context, &request, to_host).await,
+        Service::Ssh => ssh::serve(&context, from_host, to_host).await,
         Service::GrowDisk(request) => {
             require_configured(&context)?;
             control::grow_disk(&context, request, to_host).await
@@ -94,7 +96,7 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "hello",
         "configure",
         "health",
@@ -105,6 +107,7 @@ fn parse_service(open: &Frame) -> Result<Service, Problem> {
         "unpack",
         "copy_in",
         "copy_out",
+        "ssh",
         "grow_disk",
         "shutdown",
     ];

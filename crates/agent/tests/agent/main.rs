@@ -7,4 +7,5 @@ mod exec;
 mod host;
 mod image_program;
 mod input;
+mod ssh;
 mod unpack;

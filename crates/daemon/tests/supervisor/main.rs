@@ -386,6 +386,7 @@ async fn what_the_agent_says_is_told_apart() {
         working_dir: None,
         service: None,
         extra_hosts: Vec::new(),
+        ssh: None,
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),

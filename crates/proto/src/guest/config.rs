@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InitKind, ServiceSpec, ServiceState};
+use super::{InitKind, ServiceSpec, ServiceState, SshKeys};
 
 /// Which program becomes the guest's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct GuestConfig {
     /// Lines for `/etc/hosts` beyond localhost and the guest itself.
     #[serde(default)]
     pub extra_hosts: Vec<String>,
+    /// How its owner gets in by SSH; absent for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshKeys>,
     /// Which init to start.
     #[serde(default)]
     pub init: InitChoice,

@@ -18,6 +18,7 @@
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
 //! | copy_in | [`CopyRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Copied`] |
 //! | copy_out | [`CopyRequest`] | – (`{}`) | from the agent: `Data` frames of a tar stream, then one `Event` frame with [`Copied`] |
+//! | ssh | – | – (`{}`) | the bytes of an SSH connection, unframed, each direction with its own end |
 //! | grow_disk | [`GrowDiskRequest`] | [`DiskGrown`], once it is done | end |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
 //!
@@ -32,6 +33,7 @@ mod exec;
 pub mod frame;
 mod health;
 mod service;
+mod ssh;
 mod stats;
 mod unpack;
 
@@ -46,6 +48,7 @@ pub use exec::{
 };
 pub use health::{Health, InitKind, InitState};
 pub use service::{ServiceSpec, ServiceState};
+pub use ssh::SshKeys;
 pub use stats::{GuestStats, SystemReport};
 pub use unpack::{UnpackRequest, Unpacked};
 
@@ -73,6 +76,8 @@ pub enum Service {
     CopyIn(CopyRequest),
     /// Read files.
     CopyOut(CopyRequest),
+    /// A connection to the guest's SSH server.
+    Ssh,
     /// Use all of a writable disk that has become larger.
     GrowDisk(GrowDiskRequest),
     /// Power off or reboot, cleanly.
@@ -94,6 +99,7 @@ impl Service {
             Self::Unpack(_) => "unpack",
             Self::CopyIn(_) => "copy_in",
             Self::CopyOut(_) => "copy_out",
+            Self::Ssh => "ssh",
             Self::GrowDisk(_) => "grow_disk",
             Self::Shutdown(_) => "shutdown",
         }
