@@ -19,6 +19,9 @@ if [ "${1:-}" = tests ]; then
         "skopeo:skopeo"
         "umoci:umoci"
         "python3:python3"
+        "ssh:openssh-client"
+        "sshd:openssh-server"
+        "rsync:rsync"
     )
 fi
 

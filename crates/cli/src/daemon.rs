@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{Chunks, DryRun, ImageBundle, KernelBundle, MadeBundle};
+use banger_cli::{Chunks, DryRun, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude};
 use banger_daemon::image;
 use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
 use banger_daemon::rotated;
+use banger_daemon::ssh;
 use banger_proto::api::CreateVm;
 use banger_proto::{Code, Problem, exit_code};
 use futures_util::FutureExt as _;
@@ -45,6 +46,18 @@ pub(super) fn build() -> String {
 /// Reads a log: all of it or its last lines, and on without an end.
 pub(super) fn read_log(log: PathBuf, tail: Option<usize>, follow: bool) -> Chunks {
     rotated::stream(log, tail, follow.then(|| std::future::pending().boxed()))
+}
+
+/// Makes sure that an SSH client has all that it needs.
+pub(super) fn ssh_client() -> Result<SshClient, Problem> {
+    let config = ssh::prepare_client(&options(&[])?)?;
+    Ok(SshClient { include: ssh::include::render_line(&config), config })
+}
+
+/// Changes the user's own configuration of SSH clients, or looks at it.
+pub(super) fn ssh_include(wanted: Option<bool>) -> Result<SshInclude, Problem> {
+    let ssh::Included { user_config, installed, changed } = ssh::include(&options(&[])?, wanted)?;
+    Ok(SshInclude { user_config, installed, changed })
 }
 
 /// Packs a kernel.

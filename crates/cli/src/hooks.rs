@@ -30,6 +30,11 @@ pub struct Hooks {
     /// Identity of this program's file, in the form of
     /// [`DaemonStatus::build`](banger_proto::api::DaemonStatus::build).
     pub build: fn() -> String,
+    /// Makes sure that an SSH client has all that it needs to reach VMs.
+    pub ssh_client: fn() -> Result<SshClient, Problem>,
+    /// Includes that in the user's own configuration (true), takes it out again (false), or only
+    /// looks whether it is there.
+    pub ssh_include: fn(Option<bool>) -> Result<SshInclude, Problem>,
     /// Reads a log of bounded size, the older of its files included: all of it or this many of
     /// its last lines, then, if the last is true, what is written to it, without an end.
     pub read_log: fn(PathBuf, Option<usize>, bool) -> Chunks,
@@ -53,6 +58,26 @@ pub struct KernelBundle {
     pub description: String,
     /// Where the bundle goes.
     pub out: PathBuf,
+}
+
+/// What an SSH client needs to reach VMs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshClient {
+    /// Its configuration.
+    pub config: PathBuf,
+    /// The line that includes it in another one.
+    pub include: String,
+}
+
+/// The line in the user's own configuration of SSH clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshInclude {
+    /// That configuration.
+    pub user_config: PathBuf,
+    /// Whether the line is in it.
+    pub installed: bool,
+    /// Whether the file was changed now.
+    pub changed: bool,
 }
 
 /// What `vm run --dry-run` shows.

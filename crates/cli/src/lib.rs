@@ -41,7 +41,9 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
-pub use hooks::{Chunks, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle};
+pub use hooks::{
+    Chunks, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude,
+};
 
 /// Runs the program this process was started as, to its end.
 #[must_use]

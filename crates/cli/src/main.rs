@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         make_image_bundle: daemon::make_image_bundle,
         make_kernel_bundle: daemon::make_kernel_bundle,
         build: daemon::build,
+        ssh_client: daemon::ssh_client,
+        ssh_include: daemon::ssh_include,
         read_log: daemon::read_log,
     })
 }

@@ -34,6 +34,11 @@ impl fmt::Display for VmRef {
     }
 }
 
+/// A VM as ssh names it, `NAME.vm`, or as everything else does.
+pub(crate) fn parse_host(text: &str) -> Result<VmRef, ParseNameError> {
+    text.strip_suffix(".vm").unwrap_or(text).parse()
+}
+
 /// The interface's path of the VM `reference` (a name or an id), with `rest` after it.
 pub(crate) fn vm_path(reference: &impl fmt::Display, rest: &str) -> String {
     format!("/v1/vms/{reference}{rest}")

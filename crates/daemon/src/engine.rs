@@ -17,6 +17,7 @@ mod insight;
 mod kernels;
 mod life;
 mod set;
+mod ssh;
 mod unused;
 mod wait;
 
@@ -36,6 +37,7 @@ use tracing::Instrument;
 pub use copy::{CopyOut, OutPiece};
 pub(crate) use creation::gather_entropy;
 pub use host::Host;
+pub use ssh::SshConnection;
 
 use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
@@ -121,6 +123,7 @@ impl Engine {
         let host = Arc::new(host);
         let recovered = recover(&host, &store).await?;
         host.images.remove_leftovers().await;
+        ssh::settle(&host, recovered.iter().map(|vm| &vm.record)).await;
         let engine = Self {
             inner: Arc::new(Inner {
                 host,

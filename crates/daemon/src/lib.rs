@@ -11,6 +11,7 @@
 //! | [`artifact`] | what images and kernels share |
 //! | [`image`], [`kernel`] | local indexes, recipes, obtaining what is missing |
 //! | [`workspace`] | a git repository on its way into a guest |
+//! | [`ssh`] | keys for SSH into VMs, and the client's configuration |
 //! | [`store`] | the database; the only SQL |
 //! | [`config`] | the configuration file, defaults and where each value came from |
 //! | [`doctor`] | checks of the host |
@@ -41,6 +42,7 @@ mod operation;
 mod private;
 pub mod progress;
 pub mod rotated;
+pub mod ssh;
 pub mod step;
 pub mod store;
 pub mod supervise;

@@ -90,6 +90,24 @@ impl Paths {
         self.state_dir.join("banger.db")
     }
 
+    /// Keys for SSH into VMs, and whom they are known to.
+    #[must_use]
+    pub fn ssh_dir(&self) -> PathBuf {
+        self.state_dir.join("ssh")
+    }
+
+    /// The public keys of VMs, as an SSH client reads them.
+    #[must_use]
+    pub fn known_hosts(&self) -> PathBuf {
+        self.ssh_dir().join("known_hosts")
+    }
+
+    /// An SSH client's configuration for VMs, beside banger's own.
+    #[must_use]
+    pub fn ssh_config(&self) -> PathBuf {
+        self.config_file.with_file_name("ssh_config")
+    }
+
     /// Images.
     #[must_use]
     pub fn images_dir(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use banger_daemon::exec::HostEnv;
 use banger_daemon::fetcher::{CredentialHelpers, Fetcher};
 use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
+use banger_daemon::ssh::Ssh;
 use banger_fetch::{AuthFiles, Network, Retry};
 use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
@@ -75,6 +76,7 @@ impl TestEnv {
         Host {
             images: Images::new(&self.paths, &env, &fetcher, catalog_url.clone()),
             kernels: Kernels::new(&self.paths, &env, &fetcher, catalog_url),
+            ssh: Ssh::new(&self.paths, self.config.ssh_key_path.value.clone(), None),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
             followers: Default::default(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use banger_agent::{Context, Hosted, Machine, Root, serve_stream};
+use banger_agent::{Context, Hosted, Machine, Root, SshPlaces, serve_stream};
 use banger_daemon::hypervisor::{
     Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm,
     VmProcesses, VmmSpec,
@@ -57,6 +57,8 @@ pub enum Boot {
     Busy,
     /// A guest whose root is this directory.
     InDirectory(PathBuf),
+    /// A guest with the test host's own SSH server, whose files are in this directory.
+    WithSsh(PathBuf),
     /// A guest whose agent lies.
     Hostile(Hostile),
 }
@@ -158,6 +160,7 @@ impl World {
         let mut falls_silent = false;
         let mut load = None;
         let mut hostile = None;
+        let mut ssh_dir = None;
         let mut root = Root::Own;
         let mut exit = None;
         let mut hosted = Hosted::default();
@@ -173,6 +176,7 @@ impl World {
             Boot::Quiet => load = Some(Load::None),
             Boot::Busy => load = Some(Load::Full),
             Boot::InDirectory(dir) => root = Root::Directory(dir),
+            Boot::WithSsh(dir) => ssh_dir = Some(dir),
             Boot::Hostile(how) => hostile = Some(how),
         }
         let console =
@@ -181,6 +185,13 @@ impl World {
                 source: Some(Box::new(error)),
             })?;
         let hosted = hosted.with_console(console);
+        let hosted = match ssh_dir {
+            Some(dir) => hosted.with_ssh_places(SshPlaces {
+                dir: dir.join("run"),
+                authorized_keys: dir.join("authorized_keys"),
+            }),
+            None => hosted,
+        };
         for disk in &spec.disks {
             fs_err::metadata(&disk.path).map_err(|error| HypervisorError {
                 message: format!("disk `{}` is missing", disk.serial),
@@ -386,6 +397,10 @@ impl Machine for Guest {
         config: &GuestConfig,
     ) -> Result<Configured, Problem> {
         self.hosted.configure(context, config)
+    }
+
+    fn ssh_places(&self) -> Option<SshPlaces> {
+        self.hosted.ssh_places()
     }
 
     fn open_console(&self) -> std::io::Result<std::fs::File> {

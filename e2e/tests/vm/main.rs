@@ -14,6 +14,7 @@ mod open_files;
 mod recovery;
 mod set;
 mod soak;
+mod ssh;
 mod terminal;
 mod upgrade;
 mod workspace;

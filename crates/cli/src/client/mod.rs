@@ -153,10 +153,25 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<Session, CliError> {
         let request = request(Method::POST, path, Versioned::Yes)
-            .header(CONNECTION, "upgrade")
             .header(UPGRADE, UPGRADE_FRAMES)
             .header(CONTENT_TYPE, "application/json");
-        let answer = self.send_request(request, whole(encode(body)?)).await?;
+        self.switch(request, whole(encode(body)?)).await
+    }
+
+    /// `GET path`, then the bare connection in `protocol`.
+    pub(crate) async fn connect(&self, path: &str, protocol: &str) -> Result<Session, CliError> {
+        let request = request(Method::GET, path, Versioned::Yes).header(UPGRADE, protocol);
+        self.switch(request, whole(Bytes::new())).await
+    }
+
+    /// Sends a request for another protocol and goes on in that.
+    async fn switch(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Body,
+    ) -> Result<Session, CliError> {
+        let request = request.header(CONNECTION, "upgrade");
+        let answer = self.send_request(request, body).await?;
         if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(
                 CliError::failure("the daemon did not open a session").of_operation(answer.op_id)
@@ -266,7 +281,7 @@ impl Answer {
 /// An upgraded connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Exec frames in both directions.
+    /// What the protocol has that was asked for: exec frames, or plain bytes.
     pub(crate) io: TokioIo<Upgraded>,
     /// The request that opened it.
     pub(crate) op_id: Option<OpId>,

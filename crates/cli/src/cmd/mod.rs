@@ -6,6 +6,7 @@ mod doctor;
 mod image;
 mod internal;
 mod kernel;
+mod ssh_config;
 mod system;
 mod version;
 mod vm;
@@ -69,6 +70,7 @@ enum Command {
     #[command(subcommand, hide = true)]
     Internal(internal::Command),
     Doctor(doctor::Args),
+    SshConfig(ssh_config::Args),
     Version(version::Args),
     Completion(completion::Args),
     Ps(vm::list::PsArgs),
@@ -76,6 +78,8 @@ enum Command {
     Run(vm::run::Args),
     #[command(about = "Short for `vm exec`")]
     Exec(vm::exec::Args),
+    #[command(about = "Short for `vm ssh`")]
+    Ssh(vm::ssh::Args),
     #[command(about = "Short for `vm list`")]
     Ls(vm::list::Args),
     #[command(about = "Short for `vm delete`")]
@@ -148,11 +152,13 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::System(command) => system::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
+        Command::SshConfig(args) => ssh_config::ssh_config(context, &args),
         Command::Version(args) => version::version(context, args),
         Command::Completion(args) => completion::completion(context, &args),
         Command::Ps(args) => vm::list::ps(context, args).await,
         Command::Run(args) => vm::run::run(context, args).await,
         Command::Exec(args) => vm::exec::exec(context, args).await,
+        Command::Ssh(args) => vm::ssh::ssh(context, args).await,
         Command::Ls(args) => vm::list::list(context, args).await,
         Command::Rm(args) => vm::delete::delete(context, args).await,
     }

@@ -3,6 +3,7 @@
 mod files;
 mod images;
 mod insight;
+mod ssh;
 mod system;
 mod verbs;
 
@@ -76,6 +77,7 @@ impl Fake {
             .route("/v1/vms/{vm}/exec", post(exec))
             .merge(crate::fake_kernels::routes())
             .merge(files::routes())
+            .merge(ssh::routes())
             .merge(images::routes())
             .merge(insight::routes())
             .merge(system::routes())

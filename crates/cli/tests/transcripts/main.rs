@@ -27,6 +27,8 @@ mod run;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod ssh;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod system;

@@ -30,6 +30,8 @@ pub struct ConfigFile {
     pub catalog_url: Option<String>,
     /// See [`super::Config::registry_auth_file`].
     pub registry_auth_file: Option<PathBuf>,
+    /// See [`super::Config::ssh_key_path`].
+    pub ssh_key_path: Option<KeyPath>,
     /// Seconds.
     pub ready_timeout: Option<NonZeroU32>,
     /// See [`super::Config::idle_stop_after`].
@@ -48,6 +50,22 @@ pub struct VmDefaultsFile {
     pub memory: Option<SizeSetting>,
     /// Writable disk.
     pub disk_size: Option<SizeSetting>,
+}
+
+/// The path of a key: absolute, or beginning with `~/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub struct KeyPath(pub PathBuf);
+
+impl TryFrom<PathBuf> for KeyPath {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> Result<Self, Self::Error> {
+        match path.is_absolute() || (path.starts_with("~") && path.components().count() > 1) {
+            true => Ok(Self(path)),
+            false => Err("a path that is absolute or begins with `~/` is expected"),
+        }
+    }
 }
 
 /// A size in the file: a text like `"4G"`, or a number of MiB.
@@ -148,6 +166,11 @@ pub const KEYS: &[Key] = &[
         "registry_auth_file",
         "that of Docker or Podman",
         "path of a file with the credentials for registries",
+    ),
+    key(
+        "ssh_key_path",
+        "a key that banger makes",
+        "path of your own private key for SSH into VMs: absolute, or beginning with ~/",
     ),
     key("ready_timeout", "90", "seconds a VM may take to become ready; six times that without KVM"),
     key(
@@ -296,6 +319,18 @@ mod tests {
         for wrong in ["0", "-5", "\"soon\"", "true"] {
             let message = idle(wrong).unwrap_err();
             assert!(message.contains("line 1, key `idle_stop_after`"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_keys_path_does_not_depend_on_where_one_is() {
+        for good in ["/k", "~/.ssh/id"] {
+            let (file, _) = parse(&format!("ssh_key_path = \"{good}\"\n")).unwrap();
+            assert_eq!(file.ssh_key_path, Some(KeyPath(good.into())));
+        }
+        for wrong in ["id", "~", "~other/id", ""] {
+            let message = parse(&format!("ssh_key_path = \"{wrong}\"\n")).unwrap_err();
+            assert!(message.contains("line 1, key `ssh_key_path`"), "{message}");
         }
     }
 

@@ -20,7 +20,8 @@ use banger_proto::{ByteSize, Period};
 use serde::{Deserialize, Serialize};
 
 pub use file::{
-    ConfigError, ConfigFile, IdleSetting, KEYS, Key, SizeSetting, VmDefaultsFile, parse_config,
+    ConfigError, ConfigFile, IdleSetting, KEYS, Key, KeyPath, SizeSetting, VmDefaultsFile,
+    parse_config,
 };
 pub use host::{HostFacts, observe_host};
 pub use resolve::resolve;
@@ -118,6 +119,9 @@ pub struct Config {
     pub catalog_url: Setting<Option<String>>,
     /// File with the credentials for registries; absent for that of Docker or Podman.
     pub registry_auth_file: Setting<Option<PathBuf>>,
+    /// The user's own private key for SSH into VMs, absolute or beginning with `~/`; absent for
+    /// one that banger makes.
+    pub ssh_key_path: Setting<Option<PathBuf>>,
     /// How long a VM may take to become ready with hardware virtualisation.
     pub ready_timeout: Setting<Duration>,
     /// How long a VM may be idle before it is stopped, where it does not say itself; absent for

@@ -33,6 +33,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
         default_kernel_name: layered(file.default_kernel_name, None, DEFAULT_KERNEL.to_owned()),
         catalog_url: layered(file.catalog_url.map(Some), None, None),
         registry_auth_file: layered(file.registry_auth_file.map(Some), None, None),
+        ssh_key_path: layered(file.ssh_key_path.map(|path| Some(path.0)), None, None),
         ready_timeout: layered(
             file.ready_timeout.map(|seconds| Duration::from_secs(seconds.get().into())),
             None,

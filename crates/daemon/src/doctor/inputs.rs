@@ -120,9 +120,13 @@ pub(super) mod tests {
         pub(in crate::doctor) fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let at = |path: &str| directory.path().join(path);
-            let bin = at("bin").into_os_string();
+            let (bin, home) = (at("bin").into_os_string(), at("home").into_os_string());
             let inputs = Inputs {
-                env: HostEnv::from_env(|name| (name == "PATH").then(|| bin.clone())),
+                env: HostEnv::from_env(|name| match name {
+                    "PATH" => Some(bin.clone()),
+                    "HOME" => Some(home.clone()),
+                    _ => None,
+                }),
                 paths: Paths {
                     config_file: at("config/config.toml"),
                     state_dir: at("state"),
@@ -155,6 +159,7 @@ pub(super) mod tests {
             host.write("etc/subuid", "user:100000:65536\n");
             host.write("etc/subgid", "user:100000:65536\n");
             host.program("qemu-system-x86_64", "echo 'QEMU emulator version 8.2.0 (x)'");
+            host.program("ssh", "");
             host.program("git", "echo git version 2.47.3");
             host.program("mmdebstrap", "echo mmdebstrap 1.3.5");
             host.program("newuidmap", "");

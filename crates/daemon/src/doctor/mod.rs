@@ -78,6 +78,8 @@ pub const CHECKS: &[Check] = &[
         run: |inputs| Box::pin(checks::builder::user_namespaces(inputs)),
     },
     Check { name: "git", run: |inputs| Box::pin(checks::programs::git(inputs)) },
+    Check { name: "ssh", run: |inputs| Box::pin(checks::ssh::client(inputs)) },
+    Check { name: "ssh-include", run: |inputs| Box::pin(checks::ssh::included(inputs)) },
     Check {
         name: "runtime-directory",
         run: |inputs| Box::pin(checks::places::runtime_directory(inputs)),

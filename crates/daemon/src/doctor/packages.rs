@@ -46,6 +46,15 @@ pub(super) const UIDMAP: Package = Package {
     home: "https://github.com/shadow-maint/shadow",
 };
 
+/// OpenSSH's client.
+pub(super) const SSH: Package = Package {
+    debian: "openssh-client",
+    arch: "openssh",
+    fedora: "openssh-clients",
+    nix: "openssh",
+    home: "https://www.openssh.com/portable.html",
+};
+
 /// A sentence that says how to install `package` on the host whose `/etc` this is.
 pub(super) async fn load_install_hint(etc: &Path, package: &Package) -> String {
     // Without the file the distribution is unknown, which the hint copes with.

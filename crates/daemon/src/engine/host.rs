@@ -10,6 +10,7 @@ use crate::exec::HostEnv;
 use crate::hypervisor::Hypervisor;
 use crate::image::Images;
 use crate::kernel::{Kernel, Kernels, ensure_initramfs};
+use crate::ssh::Ssh;
 use crate::step::Followers;
 
 /// Everything a VM is made with on this host.
@@ -27,6 +28,8 @@ pub struct Host {
     pub images: Images,
     /// Kernels.
     pub kernels: Kernels,
+    /// Keys for SSH into VMs.
+    pub ssh: Ssh,
     /// The agent that VMs boot with.
     pub agent: PathBuf,
     /// Held while an initramfs is written: VMs that are made at once want the same file.

@@ -167,6 +167,15 @@ impl GuestClient {
         Ok(CopySource::new(reader, writer))
     }
 
+    /// Connects to the guest's SSH server.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is none, or by an agent that cannot do it yet.
+    pub async fn ssh(&self) -> Result<GuestStream, GuestError> {
+        let (IgnoredAny, reader, writer) = self.open(&Service::Ssh).await?;
+        Ok(reader.into_inner().unsplit(writer.into_inner()))
+    }
+
     async fn ask<T: DeserializeOwned + Bounded>(&self, service: &Service) -> Result<T, GuestError> {
         let (mut reply, ..) = self.open::<T>(service).await?;
         reply.bound();

@@ -30,7 +30,7 @@ pub(super) async fn exec(
     Extension(guard): Extension<InFlight>,
     mut request: Request,
 ) -> Result<Response, Failed> {
-    let upgrade = take_upgrade(&mut request)?;
+    let upgrade = take_upgrade(&mut request, UPGRADE_FRAMES)?;
     let Asked(asked) = Asked::<ExecVm>::from_request(request, &()).await?;
     let Command { session, in_use } = api.engine.exec(&vm, asked).await?;
     tracing::debug!(vm, pid = session.started.pid, "command started");
@@ -46,14 +46,15 @@ pub(super) async fn exec(
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
 }
 
-fn take_upgrade(request: &mut Request) -> Result<OnUpgrade, Problem> {
+/// The connection behind a request that asks to go on in `protocol`.
+pub(super) fn take_upgrade(request: &mut Request, protocol: &str) -> Result<OnUpgrade, Problem> {
     let asked = |headers: &HeaderMap| {
-        headers.get(UPGRADE).is_some_and(|value| value.as_bytes() == UPGRADE_FRAMES.as_bytes())
+        headers.get(UPGRADE).is_some_and(|value| value.as_bytes() == protocol.as_bytes())
     };
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     upgrade.filter(|_| asked(request.headers())).ok_or_else(|| {
-        let message = format!("exec needs the header `Upgrade: {UPGRADE_FRAMES}`");
-        Problem::new(Code::BadRequest, message).hint("from a shell: banger vm exec")
+        let message = format!("this call needs the header `Upgrade: {protocol}`");
+        Problem::new(Code::BadRequest, message).hint("from a shell: banger vm exec, banger vm ssh")
     })
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
+//! | `vms`, `exec`, `ssh`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -21,6 +21,7 @@ mod images;
 mod insight;
 mod kernels;
 mod reply;
+mod ssh;
 mod system;
 mod vms;
 
@@ -127,6 +128,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::wait))
         .routes(routes!(vms::logs))
         .routes(routes!(exec::exec))
+        .routes(routes!(ssh::connect))
         .routes(routes!(files::copy_in, files::copy_out))
         .routes(routes!(insight::ping))
         .routes(routes!(insight::health))

@@ -44,6 +44,7 @@ use crate::http::{Api, Requests, serve};
 use crate::hypervisor::ConfiguredHypervisor;
 use crate::image::Images;
 use crate::kernel::Kernels;
+use crate::ssh::Ssh;
 use crate::step::Followers;
 use crate::store::{Store, StoreError};
 
@@ -154,6 +155,11 @@ impl Options {
         let helpers = self.credential_helpers.clone();
         Fetcher::new(self.network.clone(), logins, helpers, &self.paths.cache_dir)
     }
+
+    /// The keys for SSH into VMs as these surroundings and `config` say.
+    pub(crate) fn ssh(&self, config: &Config) -> Ssh {
+        Ssh::new(&self.paths, config.ssh_key_path.value.clone(), self.env.home())
+    }
 }
 
 /// Runs the daemon in this process until it is told to end.
@@ -234,6 +240,7 @@ fn build_host(options: &Options, config: Config) -> Host {
     Host {
         images: Images::new(paths, env, &fetcher, catalog_url.clone()),
         kernels: Kernels::new(paths, env, &fetcher, catalog_url),
+        ssh: options.ssh(&config),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
         followers: Followers::at(options.steps.clone()),

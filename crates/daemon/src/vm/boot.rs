@@ -18,7 +18,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use banger_link::Magic;
 use banger_proto::api::{EndReason, Event, GuestView, Stage, VmView, WaitFor};
-use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState};
+use banger_proto::guest::{
+    Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState, SshKeys,
+};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, OpId, Problem};
 use tokio::time::Instant;
@@ -213,6 +215,7 @@ async fn power_on(
     if vm.record.intents.contains(&Intent::Vmm) {
         vm.bring_down().await?;
     }
+    let ssh = introduce(vm, order).await?;
     vm.record.plan.in_force = Some(InForce::of(&vm.record.plan));
     vm.intend(Intent::Vmm, VmState::Booting).await?;
     vm.walk.enter(Step::Launch).await;
@@ -235,7 +238,7 @@ async fn power_on(
     stage.finish();
     let stage = order.progress.stage(Stage::Configure);
     vm.walk.enter(Step::Configure).await;
-    let config = render_guest_config(vm, parts)?;
+    let config = GuestConfig { ssh: Some(ssh), ..render_guest_config(vm, parts)? };
     let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
     for warning in &configured.warnings {
         order.progress.notice(warning.clone());
@@ -250,6 +253,19 @@ async fn power_on(
     };
     let Configured { init, service, .. } = configured;
     Ok((running, GuestView { init, state, boot_id: hello.boot_id, service, agent_gone: false }))
+}
+
+/// Makes sure that the VM and this user have keys for SSH, and that the VM's is known before it
+/// first runs.
+async fn introduce(vm: &Vm, order: &Order) -> Result<SshKeys, Problem> {
+    let (ssh, id, name) = (vm.host.ssh.clone(), vm.record.id().clone(), vm.name().clone());
+    let made = tokio::task::spawn_blocking(move || ssh.introduce(&id, &name)).await;
+    let made = made.map_err(|gone| Problem::from_error(Code::OperationFailed, &gone))?;
+    let (keys, notice) = made.map_err(Problem::from)?;
+    if let Some(notice) = notice {
+        order.progress.notice(notice);
+    }
+    Ok(keys)
 }
 
 /// Step `workspace`: the repository that was asked for, if one was.
@@ -446,6 +462,7 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
         working_dir: program::working_dir(run),
         service: program::plan_service(plan, run)?,
         extra_hosts: Vec::new(),
+        ssh: None,
         init: InitChoice::Auto,
         base_serial: BASE_SERIAL.to_owned(),
         writable_serial: WRITABLE_SERIAL.to_owned(),

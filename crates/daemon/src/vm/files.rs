@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::{Paths, VmId};
 
+use crate::ssh::HOST_KEY;
 use crate::supervise::SUPERVISOR_LOG;
 
 const DISK: &str = "writable.ext4";
 const CONSOLE: &str = "console.log";
 /// Everything banger and its supervisor write there.
-const OURS: &[&str] = &[DISK, CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1"];
+const OURS: &[&str] =
+    &[DISK, CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1", HOST_KEY];
 
 /// The writable disk.
 pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {

@@ -80,8 +80,14 @@ pub(crate) async fn remove_vmm(
 pub(crate) async fn remove_disk(host: &Host, vm: &VmId, walk: &Walk) -> Result<(), Problem> {
     walk.enter(Step::RemoveDisk).await;
     let (paths, id) = (host.paths.clone(), vm.clone());
-    let removed = tokio::task::spawn_blocking(move || files::remove_state_dir(&paths, &id)).await;
-    let removed = removed.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+    let ssh = host.ssh.clone();
+    let removed = tokio::task::spawn_blocking(move || {
+        // Whoever gets the name next must not be taken for this one; so the key is not, either,
+        // while its files cannot be removed.
+        let forgotten = ssh.forget(&id).map_err(std::io::Error::other);
+        files::remove_state_dir(&paths, &id).and(forgotten)
+    });
+    let removed = removed.await.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
     removed.map_err(|error| {
         Problem::new(Code::OperationFailed, format!("cannot remove the files of VM `{vm}`"))
             .because(&error)

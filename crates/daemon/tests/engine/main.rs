@@ -18,6 +18,7 @@ mod life;
 mod pulls;
 mod recovery;
 mod set;
+mod ssh;
 mod verbs;
 
 use std::time::Duration;

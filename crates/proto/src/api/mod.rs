@@ -18,6 +18,7 @@
 //! | `POST /v1/vms/{vm}/wait` | [`WaitVm`] → [`VmView`] when it is so |
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
+//! | `GET /v1/vms/{vm}/ssh` | `Upgrade: banger-ssh` → 101, then the bytes of an SSH connection |
 //! | `PUT /v1/vms/{vm}/files?path=P` | a tar stream → [`Event`] lines, the last `copied` or `failed` |
 //! | `GET /v1/vms/{vm}/files?path=P` | – → a tar stream, then the last [`Event`] in the trailer [`END_TRAILER`] |
 //! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
@@ -86,3 +87,5 @@ pub const OP_ID_HEADER: &str = "banger-op-id";
 pub const END_TRAILER: &str = "banger-end";
 /// Value of the `Upgrade` header of an exec call.
 pub const UPGRADE_FRAMES: &str = "banger-frames";
+/// Value of the `Upgrade` header of a connection to a guest's SSH server.
+pub const UPGRADE_SSH: &str = "banger-ssh";

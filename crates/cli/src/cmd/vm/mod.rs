@@ -12,12 +12,14 @@ pub(super) mod list;
 mod logs;
 mod machine;
 mod ping;
+mod proxy;
 mod prune;
 mod restart;
 pub(super) mod run;
 mod set;
 mod several;
 mod show;
+pub(super) mod ssh;
 mod start;
 mod stats;
 mod stop;
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Prune(prune::Args),
     Wait(wait::Args),
     Exec(exec::Args),
+    Ssh(ssh::Args),
+    Proxy(proxy::Args),
     Cp(cp::Args),
     Logs(logs::Args),
     Stats(stats::Args),
@@ -77,6 +81,8 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Prune(args) => prune::prune(context, args).await,
         Command::Wait(args) => wait::wait(context, args).await,
         Command::Exec(args) => exec::exec(context, args).await,
+        Command::Ssh(args) => ssh::ssh(context, args).await,
+        Command::Proxy(args) => proxy::proxy(context, args).await,
         Command::Cp(args) => cp::cp(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Stats(args) => stats::stats(context, args).await,

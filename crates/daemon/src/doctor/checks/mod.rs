@@ -5,3 +5,4 @@ pub(super) mod content;
 pub(super) mod machine;
 pub(super) mod places;
 pub(super) mod programs;
+pub(super) mod ssh;

@@ -1,0 +1,131 @@
+//! SSH into a guest with the real agent, and the test host's own server and client.
+
+use std::path::{Path, PathBuf};
+
+use banger_proto::api::UPGRADE_SSH;
+use banger_proto::{Code, Problem};
+use banger_testkit::{Boot, TestDaemon, TestEnv};
+use http_body_util::BodyExt;
+use hyper::header::{CONNECTION, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpListener;
+
+use super::{create, delete, in_time};
+
+/// A guest whose server lets in who runs the test. Its directory is not below `/tmp`, which the
+/// server rightly trusts with no keys.
+async fn with_guest(env: &TestEnv) -> (TestDaemon, tempfile::TempDir) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let daemon = TestDaemon::start(env).await;
+    env.world.next_boot(Boot::WithSsh(dir.path().into()));
+    create(&daemon, "web").await;
+    let public = fs_err::read(env.paths.ssh_dir().join("id_ed25519.pub")).unwrap();
+    fs_err::write(dir.path().join("authorized_keys"), public).unwrap();
+    (daemon, dir)
+}
+
+async fn connect(daemon: &TestDaemon, vm: &str) -> Result<TokioIo<Upgraded>, Problem> {
+    let headers = [(CONNECTION.as_str(), "upgrade"), (UPGRADE.as_str(), UPGRADE_SSH)];
+    let path = format!("/v1/vms/{vm}/ssh");
+    let answer = daemon.client.send(Method::GET, &path, &headers, "").await;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let body = in_time(answer.into_body().collect()).await.unwrap().to_bytes();
+        return Err(serde_json::from_slice(&body).unwrap());
+    }
+    Ok(TokioIo::new(hyper::upgrade::on(answer).await.unwrap()))
+}
+
+fn known_hosts(env: &TestEnv) -> String {
+    fs_err::read_to_string(env.paths.known_hosts()).unwrap()
+}
+
+/// Runs the client against a port that leads to `vm`.
+async fn ssh(env: &TestEnv, daemon: &TestDaemon, words: &[&str]) -> std::process::Output {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let identity: PathBuf = env.paths.ssh_dir().join("id_ed25519");
+    let mut client = tokio::process::Command::new("ssh");
+    client.args(["-F", "none", "-p", &port, "-oHostKeyAlias=web.vm", "-oBatchMode=yes"]);
+    client.args(["-oStrictHostKeyChecking=yes", "-oIdentitiesOnly=yes"]);
+    let option = |name: &str, path: &Path| format!("-o{name}=\"{}\"", path.display());
+    client.arg(option("IdentityFile", &identity));
+    client.arg(option("UserKnownHostsFile", &env.paths.known_hosts()));
+    client.arg("127.0.0.1").args(words).kill_on_drop(true);
+    let bridge = async {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut guest = connect(daemon, "web").await.unwrap();
+        let _ = copy_bidirectional(&mut client, &mut guest).await;
+        std::future::pending::<()>().await;
+    };
+    in_time(async {
+        tokio::select! {
+            output = client.output() => output.unwrap(),
+            () = bridge => unreachable!("it waits for ever"),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_client_knows_the_vm_and_gets_in() {
+    let env = TestEnv::new();
+    let (daemon, _dir) = with_guest(&env).await;
+    let output = ssh(&env, &daemon, &["echo hello; exit 7"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(7), &b"hello\n"[..]), "{said}");
+}
+
+#[tokio::test]
+async fn a_connection_ends_in_both_directions() {
+    let env = TestEnv::new();
+    let (daemon, _dir) = with_guest(&env).await;
+    let mut guest = connect(&daemon, "web").await.unwrap();
+    let mut greeting = [0; 8];
+    in_time(guest.read_exact(&mut greeting)).await.unwrap();
+    assert_eq!(&greeting, b"SSH-2.0-");
+    in_time(guest.shutdown()).await.unwrap();
+    in_time(guest.read_to_end(&mut Vec::new())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_vm_is_known_as_long_as_it_is_there() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let web = create(&daemon, "web").await;
+    let first = known_hosts(&env);
+    assert!(first.starts_with(&format!("web.vm,{}.vm ssh-ed25519 ", web.id)), "{first}");
+    let told = env.world.configured(&web.id).unwrap().ssh.unwrap();
+    assert!(told.host_key.contains("OPENSSH PRIVATE KEY"));
+    let identity = fs_err::read_to_string(env.paths.ssh_dir().join("id_ed25519.pub")).unwrap();
+    assert_eq!(told.authorized_keys, [identity.trim_end()]);
+
+    // What a file of before says does not outlive the daemon's start.
+    daemon.stop().await;
+    let stranger = "gone.vm,ffffffffffff.vm ssh-ed25519 AAAA ffffffffffff\n";
+    fs_err::write(env.paths.known_hosts(), stranger).unwrap();
+    let daemon = TestDaemon::start(&env).await;
+    assert_eq!(known_hosts(&env), first);
+
+    delete(&daemon, "web").await;
+    assert_eq!(known_hosts(&env), "");
+    create(&daemon, "web").await;
+    assert_ne!(known_hosts(&env), first, "another VM has another key");
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_to_says_why() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    create(&daemon, "web").await;
+    // The tests' guests have places for SSH only where they are given some.
+    assert_eq!(connect(&daemon, "web").await.unwrap_err().code, Code::Conflict);
+    assert_eq!(connect(&daemon, "none").await.unwrap_err().code, Code::NotFound);
+    daemon.client.call(Method::POST, "/v1/vms/web/kill", ()).await;
+    let stopped = connect(&daemon, "web").await.unwrap_err();
+    assert_eq!(stopped.hints, ["banger vm start web"]);
+    let plain = daemon.client.call(Method::GET, "/v1/vms/web/ssh", ()).await.problem();
+    assert!(plain.message.contains(UPGRADE_SSH), "{plain:?}");
+}
