@@ -14,7 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("banger-fetch", &["banger-proto"]),
     ("banger-helper", &["banger-proto"]),
     ("banger-tree", &["banger-proto"]),
-    ("banger-agent", &["banger-link", "banger-proto", "banger-tree"]),
+    ("banger-ssh-server", &[]),
+    ("banger-agent", &["banger-link", "banger-proto", "banger-ssh-server", "banger-tree"]),
     ("banger-daemon", &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs"]),
     ("banger-cli", &["banger-daemon", "banger-link", "banger-proto", "banger-tree"]),
     (
