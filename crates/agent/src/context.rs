@@ -56,6 +56,12 @@ pub trait Machine: Send + Sync {
         Some(SshPlaces::default())
     }
 
+    /// The agent's own program, as a command in [`Context::root`] finds it.
+    fn own_program(&self) -> String {
+        // Means the file that runs, wherever that is and whether it still has a name.
+        "/proc/self/exe".to_owned()
+    }
+
     /// Starts to end the guest. The reply has been sent by then, and the service has ended.
     ///
     /// # Errors
@@ -241,6 +247,7 @@ struct Record {
     power_off: Option<bool>,
     console: Option<File>,
     ssh_places: Option<SshPlaces>,
+    own_program: Option<String>,
 }
 
 impl Hosted {
@@ -263,6 +270,13 @@ impl Hosted {
     #[must_use]
     pub fn with_ssh_places(self, places: SshPlaces) -> Self {
         self.record().ssh_places = Some(places);
+        self
+    }
+
+    /// The same machine with this agent's program: a test's own is no agent.
+    #[must_use]
+    pub fn with_own_program(self, path: &str) -> Self {
+        self.record().own_program = Some(path.to_owned());
         self
     }
 
@@ -312,6 +326,10 @@ impl Machine for Hosted {
 
     fn ssh_places(&self) -> Option<SshPlaces> {
         self.record().ssh_places.clone()
+    }
+
+    fn own_program(&self) -> String {
+        self.record().own_program.clone().unwrap_or_default()
     }
 
     fn grow_disk(&self, _serial: &str, bytes: u64) -> Result<u64, Problem> {

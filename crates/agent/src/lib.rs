@@ -37,3 +37,4 @@ pub use context::{Context, Hosted, Machine};
 pub use root::Root;
 pub use services::serve_stream;
 pub use ssh::SshPlaces;
+pub use ssh::builtin::serve as serve_ssh;

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use crate::ssh::builtin;
 use crate::{guard, pid1, resident};
 
 /// What this process is.
@@ -16,6 +17,8 @@ pub enum Role {
     Guard,
     /// What systemd leaves its place to at the very end of power-off.
     PowerOff,
+    /// The file server of an SSH session, as a command of the guest.
+    FileServer,
     /// Started by hand, which does nothing.
     Misused,
 }
@@ -28,6 +31,9 @@ pub(crate) const RESIDENT: &str = "@banger-agent";
 /// kills by name does not kill both.
 pub(crate) const GUARD: &str = "@banger-guard";
 
+/// How the file server of an SSH session is called.
+pub(crate) const FILE_SERVER: &str = "banger-sftp-server";
+
 /// The role of a process called `name` with the number `pid`.
 #[must_use]
 pub fn choose(name: &OsStr, pid: u32) -> Role {
@@ -35,6 +41,8 @@ pub fn choose(name: &OsStr, pid: u32) -> Role {
         Role::Resident
     } else if name == GUARD {
         Role::Guard
+    } else if name == FILE_SERVER {
+        Role::FileServer
     } else if pid != 1 {
         Role::Misused
     } else if name.as_encoded_bytes().ends_with(b"shutdown") {
@@ -52,6 +60,7 @@ impl Role {
             Self::Resident => resident::run(),
             Self::Guard => guard::run(),
             Self::PowerOff => pid1::finish_for_systemd(args.first().map(OsString::as_os_str)),
+            Self::FileServer => builtin::serve_files(),
             Self::Misused => {
                 eprintln!("banger-agent: this is the init of banger's virtual machines");
                 ExitCode::FAILURE
@@ -68,6 +77,7 @@ mod tests {
     fn name_and_number_choose() {
         let role = |name: &str, pid| choose(OsStr::new(name), pid);
         assert_eq!(role("/init", 1), Role::Init);
+        assert_eq!(role("banger-sftp-server", 41), Role::FileServer);
         assert_eq!(role("@banger-agent", 40), Role::Resident);
         assert_eq!(role("@banger-guard", 90), Role::Guard);
         assert_eq!(role("/shutdown", 1), Role::PowerOff);

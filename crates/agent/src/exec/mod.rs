@@ -47,6 +47,17 @@ pub(crate) async fn serve(
 ) -> Result<(), ServiceError> {
     require_configured(context)?;
     let plan = Plan::make(context, request)?;
+    run(context, plan, request, from_host, to_host).await
+}
+
+/// Runs a command that was planned for `request` to its end.
+pub(crate) async fn run(
+    context: &Arc<Context>,
+    plan: Plan,
+    request: &ExecRequest,
+    from_host: &mut FromHost,
+    to_host: &mut ToHost,
+) -> Result<(), ServiceError> {
     let count = context.count_command();
     let exit = match spawn::spawn(plan, request.terminal, request.stdin) {
         Ok(running) => {

@@ -63,6 +63,27 @@ impl Plan {
         let env = environment(context.env(), request, &user);
         Ok(Self { program, arg0, args, env, root, setup, credentials })
     }
+
+    /// The shell of a plan that was made for no command, told to run the line `command` instead
+    /// of being a login shell: what sshd does with the commands it is given.
+    #[must_use]
+    pub(crate) fn with_line(mut self, command: &str) -> Self {
+        if let Some(name) = self.arg0.strip_prefix('-') {
+            self.arg0 = name.to_owned();
+        }
+        self.args.retain(|arg| arg != "-l");
+        self.args.extend(["-c".to_owned(), command.to_owned()]);
+        self
+    }
+
+    /// Everything as it is, but another program, called `name`.
+    #[must_use]
+    pub(crate) fn with_program(mut self, program: &str, name: &str) -> Self {
+        program.clone_into(&mut self.program);
+        name.clone_into(&mut self.arg0);
+        self.args.clear();
+        self
+    }
 }
 
 /// A hosted agent without privilege runs commands as itself; asking it for another user then

@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!   configuration ─▶ entrance: authorized_keys, posture for a server that the image runs itself
-//!   stream ─────────▶ sshd: one `sshd -i` with banger's configuration, its input and output the stream
+//!   stream ─────────▶ builtin, for images without a server
+//!              └────▶ sshd: one `sshd -i` with banger's configuration, its input and output the stream
 //! ```
 
+pub(crate) mod builtin;
 pub(crate) mod entrance;
 pub(crate) mod sshd;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a test stops there")]
 
+mod builtin_ssh;
 mod control;
 mod exec;
 mod host;
