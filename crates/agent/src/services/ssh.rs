@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use banger_proto::guest::frame::Kind;
 use banger_proto::{Code, Problem};
 
 use super::{FromHost, ServiceError, ToHost, require_configured};
 use crate::context::Context;
+use crate::ssh::builtin;
 use crate::ssh::sshd::{self, Sshd};
 
 /// Serves one connection to its end.
@@ -32,8 +34,12 @@ pub(super) async fn serve(
             let server = Sshd::start(context, program, &places, &keys).await?;
             server.carry(from_host, to_host).await
         }
-        None => Err(Problem::new(Code::NotFound, "the image has no SSH server")
-            .hint("a shell without one: banger vm exec -it VM")
-            .into()),
+        None => {
+            let config = builtin::prepare(context, &keys.host_key, &places.authorized_keys)?;
+            to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
+            let stream = tokio::io::join(from_host.bytes(), to_host.bytes());
+            builtin::carry(context, &config, stream).await;
+            Ok(())
+        }
     }
 }
