@@ -28,7 +28,7 @@ use crate::exec::{self, Plan};
 use crate::role::FILE_SERVER;
 use crate::services::{FromHost, ServiceError, ToHost};
 
-/// How long a client has for logging in, which is what sshd gives at the least.
+/// How long a client has for logging in.
 const LOGIN_TIME: Duration = Duration::from_secs(30);
 /// Bytes of `authorized_keys` that are looked at.
 const KEYS_LIMIT: u64 = 1 << 20;
