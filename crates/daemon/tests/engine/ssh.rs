@@ -18,12 +18,12 @@ use super::{create, delete, in_time};
 /// A guest whose server lets in who runs the test. Its directory is not below `/tmp`, which the
 /// server rightly trusts with no keys.
 async fn with_guest(env: &TestEnv) -> (TestDaemon, tempfile::TempDir) {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let daemon = TestDaemon::start(env).await;
     env.world.next_boot(Boot::WithSsh(dir.path().into()));
     create(&daemon, "web").await;
-    let public = fs_err::read(env.paths.ssh_dir().join("id_ed25519.pub")).unwrap();
-    fs_err::write(dir.path().join("authorized_keys"), public).unwrap();
+    let public = fs_err::read(env.paths.ssh_dir().join("id_ed25519.pub")).expect("a key");
+    fs_err::write(dir.path().join("authorized_keys"), public).expect("a file");
     (daemon, dir)
 }
 
@@ -32,20 +32,20 @@ async fn connect(daemon: &TestDaemon, vm: &str) -> Result<TokioIo<Upgraded>, Pro
     let path = format!("/v1/vms/{vm}/ssh");
     let answer = daemon.client.send(Method::GET, &path, &headers, "").await;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let body = in_time(answer.into_body().collect()).await.unwrap().to_bytes();
-        return Err(serde_json::from_slice(&body).unwrap());
+        let body = in_time(answer.into_body().collect()).await.expect("a body").to_bytes();
+        return Err(serde_json::from_slice(&body).expect("a problem"));
     }
-    Ok(TokioIo::new(hyper::upgrade::on(answer).await.unwrap()))
+    Ok(TokioIo::new(hyper::upgrade::on(answer).await.expect("an upgrade")))
 }
 
 fn known_hosts(env: &TestEnv) -> String {
-    fs_err::read_to_string(env.paths.known_hosts()).unwrap()
+    fs_err::read_to_string(env.paths.known_hosts()).expect("a file")
 }
 
 /// Runs the client against a port that leads to `vm`.
 async fn ssh(env: &TestEnv, daemon: &TestDaemon, words: &[&str]) -> std::process::Output {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("its address").port().to_string();
     let identity: PathBuf = env.paths.ssh_dir().join("id_ed25519");
     let mut client = tokio::process::Command::new("ssh");
     client.args(["-F", "none", "-p", &port, "-oHostKeyAlias=web.vm", "-oBatchMode=yes"]);
@@ -55,14 +55,14 @@ async fn ssh(env: &TestEnv, daemon: &TestDaemon, words: &[&str]) -> std::process
     client.arg(option("UserKnownHostsFile", &env.paths.known_hosts()));
     client.arg("127.0.0.1").args(words).kill_on_drop(true);
     let bridge = async {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut guest = connect(daemon, "web").await.unwrap();
+        let (mut client, _) = listener.accept().await.expect("a client");
+        let mut guest = connect(daemon, "web").await.expect("a server");
         let _ = copy_bidirectional(&mut client, &mut guest).await;
         std::future::pending::<()>().await;
     };
     in_time(async {
         tokio::select! {
-            output = client.output() => output.unwrap(),
+            output = client.output() => output.expect("a client"),
             () = bridge => unreachable!("it waits for ever"),
         }
     })
