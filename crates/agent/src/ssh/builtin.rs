@@ -94,10 +94,11 @@ where
 
 /// Runs a session's command to its end.
 async fn run(context: Arc<Context>, session: Session) -> Exit {
-    let Session { user, command, env, terminal, input, output } = session;
+    let Session { command, env, terminal, input, output, .. } = session;
+    // Nobody but root gets here, whom a request means that names nobody: an image may have no
+    // list of users to find the name in.
     let request = ExecRequest {
         env,
-        user: Some(user),
         terminal: terminal.map(|size| TerminalSize { rows: size.rows, cols: size.cols }),
         stdin: true,
         ..ExecRequest::default()
