@@ -1,6 +1,7 @@
 //! Real VMs, driven through the real command line.
 
 mod agent;
+mod builtin_ssh;
 mod cp;
 mod create;
 mod crowd;
