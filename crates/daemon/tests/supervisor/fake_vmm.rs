@@ -159,6 +159,7 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         Service::Health
         | Service::Stats
         | Service::System
+        | Service::Ssh
         | Service::CopyIn(_)
         | Service::CopyOut(_)
         | Service::GrowDisk(_) => std::future::pending().await,
