@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
@@ -11,6 +13,7 @@ use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState, 
 use tokio::sync::watch;
 
 use crate::image_program::Service;
+use crate::jobs::{self, Jobs};
 use crate::root::Root;
 use crate::ssh::SshPlaces;
 
@@ -35,6 +38,15 @@ pub trait Machine: Send + Sync {
     /// # Errors
     /// When there is none.
     fn open_console(&self) -> io::Result<File>;
+
+    /// Opens the directory that jobs are kept in, in the guest whose root this is; makes it where
+    /// there is none. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// When it cannot be made; the error names it.
+    fn open_jobs(&self, root: &Root) -> io::Result<OwnedFd> {
+        root.open()?.ensure_directory(Path::new(jobs::DIRECTORY))
+    }
 
     /// How long the processors did what: the text of `/proc/stat` (proc_stat(5)).
     ///
@@ -82,6 +94,7 @@ pub struct Context {
     pub(crate) root: Root,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) service: Service,
+    pub(crate) jobs: Jobs,
     progress: watch::Sender<Progress>,
     /// Commands running now. A `watch` so that the end of the last one is an event.
     commands: watch::Sender<u32>,
@@ -108,6 +121,7 @@ impl Context {
             root,
             machine,
             service: Service::none(),
+            jobs: Jobs::default(),
             progress: watch::Sender::new(Progress { init: None, state: InitState::Unconfigured }),
             commands: watch::Sender::new(0),
             env: Mutex::default(),
@@ -248,6 +262,7 @@ struct Record {
     console: Option<File>,
     ssh_places: Option<SshPlaces>,
     own_program: Option<String>,
+    jobs: Option<PathBuf>,
 }
 
 impl Hosted {
@@ -277,6 +292,14 @@ impl Hosted {
     #[must_use]
     pub fn with_own_program(self, path: &str) -> Self {
         self.record().own_program = Some(path.to_owned());
+        self
+    }
+
+    /// The same machine with this directory for its jobs; without, a guest that is not in a
+    /// directory of its own has none.
+    #[must_use]
+    pub fn with_jobs(self, directory: PathBuf) -> Self {
+        self.record().jobs = Some(directory);
         self
     }
 
@@ -330,6 +353,15 @@ impl Machine for Hosted {
 
     fn own_program(&self) -> String {
         self.record().own_program.clone().unwrap_or_default()
+    }
+
+    fn open_jobs(&self, root: &Root) -> io::Result<OwnedFd> {
+        let own = self.record().jobs.clone();
+        match own {
+            Some(directory) => Root::Directory(directory).open()?.directory(Path::new("/")),
+            None if root.is_foreign() => root.open()?.ensure_directory(Path::new(jobs::DIRECTORY)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn grow_disk(&self, _serial: &str, bytes: u64) -> Result<u64, Problem> {

@@ -22,6 +22,7 @@ mod door;
 mod exec;
 mod guard;
 mod image_program;
+mod jobs;
 mod pid1;
 mod port;
 mod resident;

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::boot::{GuestMachine, load_modules};
 use crate::context::Context;
 use crate::guard::Legacy;
+use crate::jobs::Jobs;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
@@ -81,6 +82,12 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
             context.set_env(legacy.env);
             context.set_ssh_keys(legacy.ssh_keys);
             machine.resume(&context)?;
+            let context = Arc::clone(&context);
+            tokio::spawn(async move {
+                if let Err(problem) = Jobs::recover(&context).await {
+                    eprintln!("banger-agent: jobs are not known: {problem}");
+                }
+            });
         }
         loop {
             let stream = port.connected().await?;

@@ -84,6 +84,11 @@ id_type! {
 }
 
 id_type! {
+    /// Identity of a job: a command of a VM that outlives whoever started it.
+    JobId
+}
+
+id_type! {
     /// Identity of one request, carried into logs, errors and events.
     OpId
 }

@@ -30,7 +30,7 @@ pub mod problem;
 pub mod size;
 pub mod supervisor;
 
-pub use id::{OpId, VmId};
+pub use id::{JobId, OpId, VmId};
 pub use image_name::ImageName;
 pub use name::VmName;
 pub use oci::{Digest, Reference};

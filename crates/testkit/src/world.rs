@@ -19,6 +19,7 @@ use banger_proto::supervisor::VmmExit;
 use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::hostile::Hostile;
@@ -185,13 +186,20 @@ impl World {
                 source: Some(Box::new(error)),
             })?;
         let hosted = hosted.with_console(console);
-        let hosted = match ssh_dir {
+        let mut hosted = match ssh_dir {
             Some(dir) => hosted.with_ssh_places(SshPlaces {
                 dir: dir.join("run"),
                 authorized_keys: dir.join("authorized_keys"),
             }),
             None => hosted,
         };
+        let jobs = TempDir::new().map_err(|error| HypervisorError {
+            message: "cannot make a place for jobs".to_owned(),
+            source: Some(Box::new(error)),
+        })?;
+        if root == Root::Own {
+            hosted = hosted.with_jobs(jobs.path().to_owned());
+        }
         for disk in &spec.disks {
             fs_err::metadata(&disk.path).map_err(|error| HypervisorError {
                 message: format!("disk `{}` is missing", disk.serial),
@@ -199,7 +207,8 @@ impl World {
             })?;
         }
         let exit = watch::Sender::new(exit);
-        let guest = Guest { hosted, exit: exit.clone(), stubborn, load };
+        let jobs = Arc::new(jobs);
+        let guest = Guest { hosted, exit: exit.clone(), stubborn, load, _jobs: jobs };
         let context = Context::new(root, Box::new(guest.clone()));
         let vm = Arc::new(FakeVm {
             spec: spec.clone(),
@@ -381,6 +390,8 @@ struct Guest {
     stubborn: bool,
     /// Absent for that of this process's system.
     load: Option<Load>,
+    /// Where a guest without a root of its own keeps jobs.
+    _jobs: Arc<TempDir>,
 }
 
 /// What a guest's processors do.
@@ -405,6 +416,10 @@ impl Machine for Guest {
 
     fn open_console(&self) -> std::io::Result<std::fs::File> {
         self.hosted.open_console()
+    }
+
+    fn open_jobs(&self, root: &Root) -> std::io::Result<std::os::fd::OwnedFd> {
+        self.hosted.open_jobs(root)
     }
 
     fn read_cpu_times(&self) -> std::io::Result<String> {

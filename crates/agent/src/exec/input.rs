@@ -23,7 +23,7 @@ const END_OF_INPUT: u8 = 4;
 
 /// Input of one command.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// None when the command has no input or has closed it, and after its end: bytes go nowhere.
     stream: Option<Stream>,
     is_terminal: bool,
@@ -42,7 +42,7 @@ pub(super) struct Input {
 impl Input {
     /// Input into `stream`, telling `granted` the sum of what the host may send beyond its
     /// first window.
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: Option<Stream>,
         is_terminal: bool,
         granted: watch::Sender<u64>,
@@ -70,6 +70,11 @@ impl Input {
             self.take(bytes.len());
         }
         Ok(())
+    }
+
+    /// What the command takes its input from, unless that has ended; what waits is lost.
+    pub(crate) fn into_stream(self) -> Option<Stream> {
+        self.stream.filter(|_| !self.ended)
     }
 
     /// Closes the command's input once it has taken what waits.

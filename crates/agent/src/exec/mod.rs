@@ -31,9 +31,14 @@ use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, ExecRequest, ExecStarted};
 
 pub(crate) use child::Child;
+pub(crate) use input::Input;
 pub(crate) use output::Output;
 pub(crate) use plan::Plan;
-pub(crate) use spawn::{SpawnError, spawn_on_socket, spawn_quiet, spawn_with_output};
+pub(crate) use session::take_input;
+pub(crate) use spawn::{
+    Running, SpawnError, spawn, spawn_on_socket, spawn_quiet, spawn_with_output,
+};
+pub(crate) use stream::Stream;
 
 use crate::context::Context;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};
@@ -59,7 +64,7 @@ pub(crate) async fn run(
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
     let count = context.count_command();
-    let exit = match spawn::spawn(plan, request.terminal, request.stdin) {
+    let exit = match spawn(plan, request.terminal, request.stdin) {
         Ok(running) => {
             to_host.send_json(Kind::Accepted, &ExecStarted { pid: running.child.pid() }).await?;
             let Some(exit) = session::run(running, from_host, to_host).await? else {

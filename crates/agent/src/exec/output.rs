@@ -28,7 +28,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// The output that comes from `stream`; of none, nothing.
-    pub(super) fn new(stream: Option<Stream>) -> Self {
+    pub(crate) fn new(stream: Option<Stream>) -> Self {
         let buffer = if stream.is_some() { vec![0; DATA_CHUNK] } else { Vec::new() };
         Self { stream, buffer, deadline: None, owed: 0 }
     }

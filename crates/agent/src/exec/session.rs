@@ -48,8 +48,9 @@ pub(super) async fn run(
         let (ended, wait_ended) = oneshot::channel();
         let screen = terminal.then(|| stdout.clone());
         let (granted, grants) = watch::channel(0);
-        let input = Input::new(stdin, terminal, granted);
-        let mut input = pin!(take_input(from_host, input, &child, screen));
+        let mut input = Input::new(stdin, terminal, granted);
+        let signal = |signal| child.signal_group(signal);
+        let mut input = pin!(take_input(from_host, &mut input, signal, screen));
         let mut output = pin!(send_output(stdout, stderr, to_host, wait_ended, grants));
         // `output` outlives the wait for the end: what it has in hand must not get lost. It ends
         // before the command only when the host is gone.
@@ -85,14 +86,15 @@ async fn hang_up(child: &Child) {
     let _ = child.exited().await;
 }
 
-/// Takes frames from the host until it hangs up. `screen` is the command's terminal.
+/// Takes frames from the host until it hangs up: input, signals for `signal`, sizes of `screen`,
+/// the command's terminal.
 ///
 /// # Errors
 /// When the host sends more input than it may.
-async fn take_input(
+pub(crate) async fn take_input(
     from_host: &mut FromHost,
-    mut input: Input,
-    child: &Child,
+    input: &mut Input,
+    signal: impl Fn(Signal),
     screen: Option<Stream>,
 ) -> Result<(), Problem> {
     loop {
@@ -111,9 +113,9 @@ async fn take_input(
             }
             Kind::Signal => {
                 if let [number] = payload[..]
-                    && let Some(signal) = sys::signal(i32::from(number))
+                    && let Some(number) = sys::signal(i32::from(number))
                 {
-                    child.signal_group(signal);
+                    signal(number);
                 }
             }
             // A newer host may know more.

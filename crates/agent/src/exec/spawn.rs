@@ -28,15 +28,15 @@ use crate::sys;
 
 /// A command that was started, with the agent's ends of its files.
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     /// None when the command's input is empty.
-    pub(super) stdin: Option<Stream>,
+    pub(crate) stdin: Option<Stream>,
     /// Output, or everything of a terminal.
-    pub(super) stdout: Stream,
+    pub(crate) stdout: Stream,
     /// None for a terminal.
-    pub(super) stderr: Option<Stream>,
-    pub(super) terminal: bool,
+    pub(crate) stderr: Option<Stream>,
+    pub(crate) terminal: bool,
 }
 
 /// Why a command was not started.
@@ -55,7 +55,7 @@ impl SpawnError {
 }
 
 /// Starts the command.
-pub(super) fn spawn(
+pub(crate) fn spawn(
     plan: Plan,
     terminal: Option<TerminalSize>,
     stdin: bool,

@@ -15,11 +15,11 @@ use crate::sys::{self, Watched};
 /// A file that is read and written without blocking. Clones are the same file: a terminal is
 /// input and output at once.
 #[derive(Debug, Clone)]
-pub(super) struct Stream(Arc<Watched>);
+pub(crate) struct Stream(Arc<Watched>);
 
 impl Stream {
     /// Takes over `fd`, whose open file the command must not share.
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
         let interest = Interest::READABLE | Interest::WRITABLE;

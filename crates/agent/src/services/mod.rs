@@ -19,7 +19,7 @@ use banger_proto::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
-use crate::{copy, exec, unpack};
+use crate::{copy, exec, jobs, unpack};
 
 /// What comes from the host on one stream. Boxed, so that the services exist once in the
 /// program, whatever the stream is.
@@ -81,6 +81,10 @@ async fn dispatch(
             Ok(to_host.send_json(Kind::Accepted, &system::observe(&context).await).await?)
         }
         Service::Exec(request) => exec::serve(&context, &request, from_host, to_host).await,
+        Service::StartJob(request) => jobs::start(&context, *request, to_host).await,
+        Service::ListJobs => jobs::list(&context, to_host).await,
+        Service::AttachJob(request) => jobs::attach(&context, &request, from_host, to_host).await,
+        Service::KillJob(request) => jobs::kill(&context, &request, to_host).await,
         Service::Unpack(request) => unpack::serve(&context, &request, from_host, to_host).await,
         Service::CopyIn(request) => copy::receive(&context, &request, from_host, to_host).await,
         Service::CopyOut(request) => copy::send(&context, &request, to_host).await,
@@ -96,7 +100,7 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 17] = [
         "hello",
         "configure",
         "health",
@@ -104,6 +108,10 @@ fn parse_service(open: &Frame) -> Result<Service, Problem> {
         "stats",
         "system",
         "exec",
+        "start_job",
+        "list_jobs",
+        "attach_job",
+        "kill_job",
         "unpack",
         "copy_in",
         "copy_out",

@@ -34,6 +34,7 @@ pub(super) fn observe(context: &Context) -> Result<GuestStats, Problem> {
         memory_available,
         disk_total: disk.f_blocks.saturating_mul(disk.f_frsize),
         disk_free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        jobs: context.jobs.running(),
     })
 }
 

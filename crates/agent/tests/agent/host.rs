@@ -24,7 +24,12 @@ pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
 
 /// A guest that is configured already.
 pub(crate) async fn configured() -> Arc<Context> {
-    let context = Context::hosted(Hosted::default());
+    configured_as(Hosted::default()).await
+}
+
+/// The guest of this machine, configured.
+pub(crate) async fn configured_as(machine: Hosted) -> Arc<Context> {
+    let context = Context::hosted(machine);
     let service = Service::Configure(Box::new(config()));
     Stream::open(&context, &service).await.accepted::<serde_json::Value>().await;
     context

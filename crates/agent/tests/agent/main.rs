@@ -8,5 +8,6 @@ mod exec;
 mod host;
 mod image_program;
 mod input;
+mod jobs;
 mod ssh;
 mod unpack;

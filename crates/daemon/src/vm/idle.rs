@@ -4,7 +4,7 @@
 //! guest's own count of its processors' time tells the latter (the host's would not: under
 //! emulation an idle guest costs the host time). It is asked four times in the period, and at
 //! least once a minute; a guest that was busier than [`BUSY_SHARE`] between two answers was
-//! active until the later one, and so was one that did not answer.
+//! active until the later one, and so was one that did not answer, or in which a job ran.
 //!
 //! ```text
 //!          unused                    looks ok for the whole period
@@ -104,6 +104,8 @@ struct Quiet {
 struct Told {
     busy_ms: u64,
     uptime_ms: u64,
+    /// Whether a job runs.
+    works: bool,
 }
 
 /// What follows from a look.
@@ -121,8 +123,11 @@ impl Quiet {
     }
 
     fn observe(&mut self, now: Instant, stats: Option<&GuestStats>) -> Verdict {
-        let told =
-            stats.map(|stats| Told { busy_ms: stats.cpu_busy_ms, uptime_ms: stats.uptime_ms });
+        let told = stats.map(|stats| Told {
+            busy_ms: stats.cpu_busy_ms,
+            uptime_ms: stats.uptime_ms,
+            works: stats.jobs > 0,
+        });
         let last = std::mem::replace(&mut self.last, told);
         // The first look of a quiet time is what the next ones are compared with.
         if !last.zip(told).is_some_and(|(last, told)| is_quiet(last, told)) {
@@ -138,8 +143,11 @@ impl Quiet {
 }
 
 /// Whether a guest had next to nothing to do from one answer to the next. One that has booted
-/// meanwhile, or whose clock stands, had.
+/// meanwhile, or whose clock stands, had; and so had one with a job, however quiet that is.
 fn is_quiet(last: Told, now: Told) -> bool {
+    if last.works || now.works {
+        return false;
+    }
     let busy = now.busy_ms.checked_sub(last.busy_ms);
     let elapsed = now.uptime_ms.checked_sub(last.uptime_ms).filter(|elapsed| *elapsed > 0);
     busy.zip(elapsed).is_some_and(|(busy, elapsed)| busy as f64 <= elapsed as f64 * BUSY_SHARE)
@@ -164,13 +172,14 @@ mod tests {
             memory_available: 0,
             disk_total: 0,
             disk_free: 0,
+            jobs: 0,
         }
     }
 
     #[test]
     fn quiet_is_a_small_share_of_one_processor() {
         let quiet = |last: (u64, u64), now: (u64, u64)| {
-            let told = |(uptime_ms, busy_ms)| Told { busy_ms, uptime_ms };
+            let told = |(uptime_ms, busy_ms)| Told { busy_ms, uptime_ms, works: false };
             is_quiet(told(last), told(now))
         };
         assert!(quiet((1000, 500), (2000, 520)));
@@ -180,6 +189,11 @@ mod tests {
         assert!(!quiet((1000, 500), (1000, 500)));
         assert!(!quiet((1000, 500), (2000, 0)));
         assert!(!quiet((0, 0), (1, u64::MAX)));
+        let still = Told { busy_ms: 0, uptime_ms: 1, works: false };
+        let later = Told { uptime_ms: 9, ..still };
+        let works = |told| Told { works: true, ..told };
+        assert!(is_quiet(still, later));
+        assert!(!is_quiet(works(still), later) && !is_quiet(still, works(later)));
     }
 
     /// A guest by the test's clock that is at work in some seconds of its life.

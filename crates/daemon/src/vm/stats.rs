@@ -267,6 +267,7 @@ mod tests {
             memory_available: 400,
             disk_total: 10,
             disk_free: 20,
+            jobs: 0,
         }
     }
 

@@ -160,6 +160,10 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         | Service::Stats
         | Service::System
         | Service::Ssh
+        | Service::StartJob(_)
+        | Service::ListJobs
+        | Service::AttachJob(_)
+        | Service::KillJob(_)
         | Service::CopyIn(_)
         | Service::CopyOut(_)
         | Service::GrowDisk(_) => std::future::pending().await,

@@ -15,6 +15,10 @@
 //! | stats | – | [`GuestStats`] | end |
 //! | system | – | [`SystemReport`], or null | end |
 //! | exec | [`ExecRequest`] | [`ExecStarted`] | stdin ([by credit](StdinTaken)), signals, sizes; stdout, stderr … [`ExecExit`] |
+//! | start_job | [`StartJob`] | [`Job`] | end; the job goes on |
+//! | list_jobs | – | – (`{}`) | one `Event` frame with a [`Job`] for each, oldest first, then `End` |
+//! | attach_job | [`AttachJob`] | [`Job`] | as exec, see [`AttachJob`]; the stream's end leaves the job alone |
+//! | kill_job | [`KillJob`] | [`Job`] | end |
 //! | unpack | [`UnpackRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Unpacked`] |
 //! | copy_in | [`CopyRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Copied`] |
 //! | copy_out | [`CopyRequest`] | – (`{}`) | from the agent: `Data` frames of a tar stream, then one `Event` frame with [`Copied`] |
@@ -32,6 +36,7 @@ mod disk;
 mod exec;
 pub mod frame;
 mod health;
+mod job;
 mod service;
 mod ssh;
 mod stats;
@@ -47,6 +52,7 @@ pub use exec::{
     TerminalSize,
 };
 pub use health::{Health, InitKind, InitState};
+pub use job::{AttachJob, Job, JobOutput, JobState, KillJob, Skipped, StartJob};
 pub use service::{ServiceSpec, ServiceState};
 pub use ssh::SshKeys;
 pub use stats::{GuestStats, SystemReport};
@@ -70,6 +76,14 @@ pub enum Service {
     System,
     /// Run a command.
     Exec(Box<ExecRequest>),
+    /// Run a command that outlives this stream.
+    StartJob(Box<StartJob>),
+    /// The jobs that are known.
+    ListJobs,
+    /// Follow a job, or read what it wrote.
+    AttachJob(AttachJob),
+    /// Send a signal to a job.
+    KillJob(KillJob),
     /// Write a tree of files.
     Unpack(UnpackRequest),
     /// Write files where a person wants them.
@@ -96,6 +110,10 @@ impl Service {
             Self::Stats => "stats",
             Self::System => "system",
             Self::Exec(_) => "exec",
+            Self::StartJob(_) => "start_job",
+            Self::ListJobs => "list_jobs",
+            Self::AttachJob(_) => "attach_job",
+            Self::KillJob(_) => "kill_job",
             Self::Unpack(_) => "unpack",
             Self::CopyIn(_) => "copy_in",
             Self::CopyOut(_) => "copy_out",

@@ -20,6 +20,9 @@ pub struct GuestStats {
     pub disk_total: u64,
     /// Bytes of it that are free to ordinary users.
     pub disk_free: u64,
+    /// Jobs that run.
+    #[serde(default)]
+    pub jobs: u32,
 }
 
 /// What the guest's systemd says about itself.

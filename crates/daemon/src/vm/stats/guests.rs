@@ -82,6 +82,7 @@ mod tests {
             memory_available: 0,
             disk_total: 0,
             disk_free: 0,
+            jobs: 0,
         })
     }
 

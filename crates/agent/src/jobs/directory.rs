@@ -1,0 +1,86 @@
+//! The files of all jobs, in one directory of the guest: reached by name, one level deep, links
+//! not followed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::root::named;
+
+/// Most bytes of a file that is read whole.
+const FILE_LIMIT: u64 = 256 << 10;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Directory(OwnedFd);
+
+impl Directory {
+    /// Takes over `fd`, a place. What is in it is for its owner only.
+    pub(super) fn new(fd: &OwnedFd) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(fd, c".", flags, Mode::empty())?;
+        rustix::fs::fchmod(&fd, Mode::RWXU)?;
+        Ok(Self(fd))
+    }
+
+    /// Names in it.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let entries = Dir::read_from(&self.0)?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_str().ok().map(str::to_owned)));
+        names.filter_map(Result::transpose).collect()
+    }
+
+    /// Reads a small file.
+    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name)?.take(FILE_LIMIT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Opens a file to be read.
+    pub(super) fn open(&self, name: &str) -> io::Result<File> {
+        self.openat(name, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
+    /// Opens a file that is there to be written at its end.
+    pub(super) fn append(&self, name: &str) -> io::Result<File> {
+        self.openat(name, OFlags::RDWR | OFlags::APPEND)
+    }
+
+    /// Makes an empty file to be written at its end, in the place of whatever had the name.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        self.remove(name)?;
+        self.openat(name, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// Makes a file of these bytes: whoever reads it has the old ones or the new ones.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let partial = format!("{name}.new");
+        self.create(&partial)?.write_all(bytes)?;
+        self.rename(&partial, name)
+    }
+
+    /// Gives a file another name, in the place of whatever had it.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.0, from, &self.0, to).map_err(|e| named(e, Path::new(to)))
+    }
+
+    /// Removes a file. Done twice, it is done once.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(named(errno, Path::new(name))),
+        }
+    }
+
+    fn openat(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| named(errno, Path::new(name)))?;
+        Ok(fd.into())
+    }
+}
