@@ -1,6 +1,7 @@
 //! The files of all jobs, in one directory of the guest: reached by name, one level deep, links
 //! not followed.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,22 +15,35 @@ use crate::root::named;
 /// Most bytes of a file that is read whole.
 const FILE_LIMIT: u64 = 256 << 10;
 
-/// An open directory.
-#[derive(Debug)]
-pub(super) struct Directory(OwnedFd);
+/// The directory. It is opened anew at every use: held open, it would keep the guest's disk from
+/// being unmounted when the guest ends.
+pub(super) struct Directory(Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>);
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
 
 impl Directory {
-    /// Takes over `fd`, a place. What is in it is for its owner only.
-    pub(super) fn new(fd: &OwnedFd) -> io::Result<Self> {
+    /// The directory that `open` opens, as a place. What is in it is for its owner only.
+    pub(super) fn new(
+        open: impl Fn() -> io::Result<OwnedFd> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let directory = Self(Box::new(open));
+        rustix::fs::fchmod(directory.list()?, Mode::RWXU)?;
+        Ok(directory)
+    }
+
+    /// Opens it to be listed.
+    fn list(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(fd, c".", flags, Mode::empty())?;
-        rustix::fs::fchmod(&fd, Mode::RWXU)?;
-        Ok(Self(fd))
+        Ok(rustix::fs::openat((self.0)()?, c".", flags, Mode::empty())?)
     }
 
     /// Names in it.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
-        let entries = Dir::read_from(&self.0)?;
+        let entries = Dir::read_from(self.list()?)?;
         let names = entries.map(|entry| Ok(entry?.file_name().to_str().ok().map(str::to_owned)));
         names.filter_map(Result::transpose).collect()
     }
@@ -66,12 +80,13 @@ impl Directory {
 
     /// Gives a file another name, in the place of whatever had it.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        rustix::fs::renameat(&self.0, from, &self.0, to).map_err(|e| named(e, Path::new(to)))
+        let place = (self.0)()?;
+        rustix::fs::renameat(&place, from, &place, to).map_err(|e| named(e, Path::new(to)))
     }
 
     /// Removes a file. Done twice, it is done once.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
-        match rustix::fs::unlinkat(&self.0, name, AtFlags::empty()) {
+        match rustix::fs::unlinkat((self.0)()?, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(named(errno, Path::new(name))),
         }
@@ -79,7 +94,7 @@ impl Directory {
 
     fn openat(&self, name: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)
+        let fd = rustix::fs::openat((self.0)()?, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| named(errno, Path::new(name)))?;
         Ok(fd.into())
     }

@@ -307,7 +307,8 @@ mod tests {
     use super::*;
 
     fn directory(path: &std::path::Path) -> Arc<Directory> {
-        Arc::new(Directory::new(&File::open(path).unwrap().into()).unwrap())
+        let path = path.to_owned();
+        Arc::new(Directory::new(move || Ok(File::open(&path)?.into())).unwrap())
     }
 
     fn id() -> JobId {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{Job as JobView, JobState, StartJob};
 use banger_proto::{Code, JobId, Problem};
 use tokio::sync::OnceCell;
@@ -14,7 +15,6 @@ use super::log::Log;
 use super::process::{Process, start_ticks};
 use crate::context::{Context, boot_id};
 use crate::exec::{Output, Plan, Running, SpawnError, spawn};
-use banger_proto::guest::frame::Kind;
 
 /// Where jobs are kept in a guest.
 pub(crate) const DIRECTORY: &str = "/var/lib/banger/jobs";
@@ -226,10 +226,13 @@ fn record_name(id: &JobId) -> String {
 async fn directory(context: &Arc<Context>) -> Result<Arc<Directory>, Problem> {
     let opened = context.jobs.directory.get_or_try_init(|| async {
         let worker = {
-            let context = Arc::clone(context);
+            let context = Arc::downgrade(context);
+            let open = move || {
+                let context = context.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+                context.machine.open_jobs(&context.root)
+            };
             move || {
-                let directory = Directory::new(&context.machine.open_jobs(&context.root)?)?;
-                let directory = Arc::new(directory);
+                let directory = Arc::new(Directory::new(open)?);
                 let found = load(&directory)?;
                 Ok((directory, found))
             }
