@@ -14,6 +14,7 @@ mod garbage;
 mod host;
 mod images;
 mod insight;
+mod jobs;
 mod kernels;
 mod life;
 mod set;
@@ -37,6 +38,7 @@ use tracing::Instrument;
 pub use copy::{CopyOut, OutPiece};
 pub(crate) use creation::gather_entropy;
 pub use host::Host;
+pub use jobs::Attachment;
 pub use ssh::SshConnection;
 
 use crate::guest::{ExecSession, GuestClient, GuestError};

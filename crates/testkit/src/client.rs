@@ -127,10 +127,21 @@ impl Client {
     /// # Errors
     /// When the daemon refuses.
     pub async fn exec(&self, vm: &str, request: &ExecVm) -> Result<ExecStream, Problem> {
+        self.upgrade(&format!("/v1/vms/{vm}/exec"), request).await
+    }
+
+    /// `POST` of a call that becomes frames both ways.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub async fn upgrade(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<ExecStream, Problem> {
         let body = serde_json::to_vec(request).expect("JSON");
         let headers = [(CONNECTION.as_str(), "upgrade"), (UPGRADE.as_str(), UPGRADE_FRAMES)];
-        let path = format!("/v1/vms/{vm}/exec");
-        let answer = self.send(Method::POST, &path, &headers, body).await;
+        let answer = self.send(Method::POST, path, &headers, body).await;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(collect(answer).await.problem());
         }

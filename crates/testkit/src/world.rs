@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use banger_agent::{Context, Hosted, Machine, Root, SshPlaces, serve_stream};
 use banger_daemon::hypervisor::{
@@ -20,6 +20,7 @@ use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::hostile::Hostile;
@@ -229,6 +230,18 @@ impl World {
     }
 }
 
+/// Where all guests run: not in the runtime of whichever daemon speaks to them, with which their
+/// tasks would end.
+fn guests() -> &'static Handle {
+    static GUESTS: LazyLock<Handle> = LazyLock::new(|| {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        handle
+    });
+    &GUESTS
+}
+
 /// Begins a console log; the guest goes on with it.
 fn write_console(log: &Path, text: &str) -> std::io::Result<std::fs::File> {
     fs_err::write(log, text)?;
@@ -322,7 +335,7 @@ impl RunningVm for FakeVm {
             let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
             let hostile = self.hostile.clone();
             let heard = !(self.falls_silent && self.guest.hosted.configured().is_some());
-            tokio::spawn(async move {
+            guests().spawn(async move {
                 let serve = async {
                     if let Some(hostile) = hostile {
                         hostile.serve(context, guest).await;

@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// The guest that `reference` means, and its VM's record.
-    fn guest(&self, reference: &str) -> Result<(VmRecord, GuestClient), Problem> {
+    pub(super) fn guest(&self, reference: &str) -> Result<(VmRecord, GuestClient), Problem> {
         let handle = self.inner.registry.find(reference)?;
         let Shown { record, vmm } = handle.shown.borrow().clone();
         let vmm = require_running(&record, vmm)?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
-    AgentHello, Configured, Copied, CopyRequest, DiskGrown, ExecRequest, GrowDiskRequest,
-    GuestConfig, GuestStats, Health, Hello, Service, ShutdownRequest, SystemReport, UnpackRequest,
-    Unpacked,
+    AgentHello, AttachJob, Configured, Copied, CopyRequest, DiskGrown, ExecRequest,
+    GrowDiskRequest, GuestConfig, GuestStats, Health, Hello, Job, KillJob, Service,
+    ShutdownRequest, StartJob, SystemReport, UnpackRequest, Unpacked,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::GuestError;
 use super::hostile::Bounded;
+use super::jobs::{JobSession, collect_jobs};
 use super::streams::{CopySource, ExecSession, HealthWatch, UnpackSink};
 use crate::hypervisor::{GuestStream, RunningVm};
 
@@ -132,6 +133,45 @@ impl GuestClient {
         let service = Service::Exec(Box::new(request.clone()));
         let (started, reader, writer) = self.open(&service).await?;
         Ok(ExecSession { started, stream: reader.into_inner().unsplit(writer.into_inner()) })
+    }
+
+    /// Starts a job.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is no such user or directory, or no place for it.
+    pub async fn start_job(&self, request: &StartJob) -> Result<Job, GuestError> {
+        self.ask(&Service::StartJob(Box::new(request.clone()))).await
+    }
+
+    /// The jobs that the guest knows, oldest first.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Protocol` also when they have no end.
+    pub async fn list_jobs(&self) -> Result<Vec<Job>, GuestError> {
+        let service = Service::ListJobs;
+        let (IgnoredAny, reader, _writer) = self.open(&service).await?;
+        let after = self.deadline.unwrap_or(REPLY_DEADLINE);
+        let whole = Some((Instant::now() + after, after));
+        bounded(service.name(), whole, collect_jobs(service.name(), reader)).await?
+    }
+
+    /// Follows a job, or reads what it wrote.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is none of that id.
+    pub async fn attach_job(&self, request: &AttachJob) -> Result<JobSession, GuestError> {
+        let service = Service::AttachJob(request.clone());
+        let (mut job, reader, writer) = self.open::<Job>(&service).await?;
+        job.bound();
+        Ok(JobSession { job, stream: reader.into_inner().unsplit(writer.into_inner()) })
+    }
+
+    /// Sends a signal to a job.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is none of that id, or it has ended.
+    pub async fn kill_job(&self, request: &KillJob) -> Result<Job, GuestError> {
+        self.ask(&Service::KillJob(request.clone())).await
     }
 
     /// Begins writing a tree of files.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use banger_proto::guest::{
-    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, ServiceState, SystemReport,
+    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, ServiceState, SystemReport,
 };
 use banger_proto::harmless::render_text;
 use banger_proto::{Code, Problem};
@@ -50,6 +50,12 @@ impl Bounded for GuestStats {
 impl Bounded for Copied {
     fn bound(&mut self) {
         bound_list(&mut self.notes);
+    }
+}
+
+impl Bounded for Job {
+    fn bound(&mut self) {
+        bound_list(&mut self.argv);
     }
 }
 

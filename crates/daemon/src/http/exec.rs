@@ -34,14 +34,8 @@ pub(super) async fn exec(
     let Asked(asked) = Asked::<ExecVm>::from_request(request, &()).await?;
     let Command { session, in_use } = api.engine.exec(&vm, asked).await?;
     tracing::debug!(vm, pid = session.started.pid, "command started");
-    let splicing = async move {
-        let _held = (guard, in_use);
-        match upgrade.await {
-            Ok(client) => splice(TokioIo::new(client), session.stream).await,
-            Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
-        }
-    };
-    tokio::spawn(splicing.in_current_span());
+    let held = (guard, in_use);
+    tokio::spawn(splice(upgrade, session.stream, held).in_current_span());
     let headers = [(CONNECTION, "upgrade"), (UPGRADE, UPGRADE_FRAMES)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
 }
@@ -58,10 +52,19 @@ pub(super) fn take_upgrade(request: &mut Request, protocol: &str) -> Result<OnUp
     })
 }
 
+/// Carries frames between a client and a stream of a guest until one of them ends; `held` as long.
+pub(super) async fn splice<T>(upgrade: OnUpgrade, guest: GuestStream, held: T) {
+    match upgrade.await {
+        Ok(client) => splice_streams(TokioIo::new(client), guest).await,
+        Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
+    }
+    drop(held);
+}
+
 /// Carries bytes both ways until one side ends. The client ends its side only to be rid of the
 /// command, so nothing is waited for then: the guest's stream is dropped, which resets it. When
 /// the guest ends its side, what it said has been passed on.
-async fn splice(client: TokioIo<hyper::upgrade::Upgraded>, guest: GuestStream) {
+async fn splice_streams(client: TokioIo<hyper::upgrade::Upgraded>, guest: GuestStream) {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_guest, mut to_guest) = tokio::io::split(guest);
     let answered = async {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
-//! | `vms`, `exec`, `ssh`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
+//! | `vms`, `exec`, `ssh`, `jobs`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -19,6 +19,7 @@ mod files;
 mod front;
 mod images;
 mod insight;
+mod jobs;
 mod kernels;
 mod reply;
 mod ssh;
@@ -129,6 +130,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::logs))
         .routes(routes!(exec::exec))
         .routes(routes!(ssh::connect))
+        .routes(routes!(jobs::list_jobs, jobs::start_job))
+        .routes(routes!(jobs::show_job))
+        .routes(routes!(jobs::attach_job))
+        .routes(routes!(jobs::kill_job))
         .routes(routes!(files::copy_in, files::copy_out))
         .routes(routes!(insight::ping))
         .routes(routes!(insight::health))

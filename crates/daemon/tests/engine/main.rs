@@ -13,6 +13,7 @@ mod image_config;
 mod images;
 mod insight;
 mod interface;
+mod jobs;
 mod kernels;
 mod life;
 mod pulls;

@@ -19,6 +19,11 @@
 //! | `GET /v1/vms/{vm}/logs?tail=N&follow=true` | – → console bytes |
 //! | `POST /v1/vms/{vm}/exec` | [`ExecVm`], `Upgrade: banger-frames` → 101, then exec frames of [`crate::guest`] |
 //! | `GET /v1/vms/{vm}/ssh` | `Upgrade: banger-ssh` → 101, then the bytes of an SSH connection |
+//! | `GET /v1/vms/{vm}/jobs` | – → [`JobList`] |
+//! | `POST /v1/vms/{vm}/jobs` | [`ExecVm`] → [`JobView`] of the job that was started |
+//! | `GET /v1/vms/{vm}/jobs/{job}` | – → [`JobView`] |
+//! | `POST /v1/vms/{vm}/jobs/{job}/attach` | [`AttachToJob`], `Upgrade: banger-frames` → 101, then frames as [`crate::guest::AttachJob`] tells |
+//! | `POST /v1/vms/{vm}/jobs/{job}/kill` | [`SignalJob`] → [`JobView`] |
 //! | `PUT /v1/vms/{vm}/files?path=P` | a tar stream → [`Event`] lines, the last `copied` or `failed` |
 //! | `GET /v1/vms/{vm}/files?path=P` | – → a tar stream, then the last [`Event`] in the trailer [`END_TRAILER`] |
 //! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
@@ -52,6 +57,7 @@ mod doctor;
 mod event;
 mod history;
 mod image;
+mod job;
 mod kernel;
 mod set;
 mod stats;
@@ -66,6 +72,7 @@ pub use history::{ChangeCause, VmChange};
 pub use image::{
     ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage, RunConfig,
 };
+pub use job::{AttachToJob, JobList, JobView, SignalJob};
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
 pub use set::{SetVm, Setting};
 pub use stats::{
