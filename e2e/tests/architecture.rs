@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("banger-tree", &["banger-proto"]),
     ("banger-ssh-server", &[]),
     ("banger-agent", &["banger-link", "banger-proto", "banger-ssh-server", "banger-tree"]),
-    ("banger-daemon", &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs"]),
+    (
+        "banger-daemon",
+        &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs", "banger-tree"],
+    ),
     ("banger-cli", &["banger-daemon", "banger-link", "banger-proto", "banger-tree"]),
     (
         "banger-testkit",

@@ -18,6 +18,7 @@ use banger_proto::{Code, Problem};
 use banger_tree::{Destination, Links, Piece, Source, Top, UnpackError, land, pack, pipe};
 
 use crate::context::Context;
+use crate::root::RootDir;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};
 use crate::unpack::{feed, stream_code};
 
@@ -36,9 +37,12 @@ pub(crate) async fn receive(
     require_configured(context)?;
     let path = parse_path(request)?;
     let root = context.root.open().map_err(|error| no_destination(&path, &error))?;
-    let open = |path: &Path| root.directory(path);
-    let destination = Destination::find(&path, Links::Followed, open)
-        .map_err(|error| no_destination(&path, &error))?;
+    let destination = if request.exact {
+        exactly(&root, &path)
+    } else {
+        Destination::find(&path, Links::Followed, |path| root.directory(path))
+    };
+    let destination = destination.map_err(|error| no_destination(&path, &error))?;
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
 
     let (inlet, outlet) = pipe();
@@ -88,6 +92,14 @@ pub(crate) async fn send(
             Problem::new(Code::OperationFailed, message).because(&error)
         })?;
     Ok(to_host.send_json(Kind::Event, &copied).await?)
+}
+
+/// The name `path` in its directory, which is made.
+fn exactly(root: &RootDir, path: &Path) -> io::Result<Destination> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let parent = root.ensure_directory(parent)?;
+    Ok(Destination::Name { parent, name, slash: false })
 }
 
 fn parse_path(request: &CopyRequest) -> Result<PathBuf, Problem> {

@@ -100,6 +100,8 @@ pub enum Step {
     Greet,
     /// The agent is told what its guest is to be.
     Configure,
+    /// The host's files are copied in.
+    FileSync,
     /// The repository is brought in.
     Workspace,
     /// The image's own init is waited for.
@@ -138,6 +140,7 @@ impl Step {
             Self::Keep => "keep",
             Self::Greet => "greet",
             Self::Configure => "configure",
+            Self::FileSync => "file-sync",
             Self::Workspace => "workspace",
             Self::System => "system",
             Self::GrowFile => "grow-file",

@@ -16,6 +16,10 @@ ready_timeout = 120
 vcpu = 4
 memory = "4G"
 disk_size = "20G"
+
+[[file_sync]]
+host = "~/.gitconfig"
+guest = "~/.gitconfig"
 "#;
 
 const HEAD: &str = "\
@@ -71,6 +75,7 @@ a table: `vm_defaults.vcpu` is `vcpu` under `[vm_defaults]`.
 ";
 
 const NOTES: &str = "
+- `[[file_sync]]` is a list of tables with `host`, `guest` and `mode`: [files that every VM gets](file-sync.md).
 - `vmm = \"firecracker\"` is known and refused when a VM starts: this build drives QEMU only.
 - `accel = \"kvm\"` makes VMs fail where KVM is not usable, rather than be slow.
 - The environment variable `BANGER_LOG`, if set where the daemon starts, comes before `log_level`.

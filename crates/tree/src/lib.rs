@@ -22,7 +22,7 @@ mod unpack;
 
 pub use beneath::{Beneath, Fresh, Rules, TreeError};
 pub use land::{Destination, Links, Top, land};
-pub use pack::{PackError, Source, pack};
+pub use pack::{PackError, Packing, Source, pack, pack_as};
 pub use path::name_of;
 pub use pipe::{Inlet, Outlet, Piece, pipe};
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -79,14 +79,31 @@ impl Source {
     }
 }
 
+/// What a copy is to be other than its source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Packing {
+    /// Links are left out, and noted.
+    pub skip_links: bool,
+    /// Mode of the top, where that is a file.
+    pub top_mode: Option<u32>,
+}
+
 /// Writes `source` to `out`. What was left out or changed is in the notes of what is returned.
 ///
 /// # Errors
 /// [`PackError`]; the archive lacks its end then.
 pub fn pack(source: &Source, out: impl Write) -> Result<Copied, PackError> {
+    pack_as(source, out, Packing::default())
+}
+
+/// Writes `source` to `out` as `packing` says, else as [`pack`] does.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_as(source: &Source, out: impl Write, packing: Packing) -> Result<Copied, PackError> {
     let out = Cuttable { inner: io::BufWriter::with_capacity(BUFFER, out), cut: false };
     let copied = Copied { entries: 0, bytes: 0, notes: Vec::new() };
-    let mut packer = Packer { source, tar: Builder::new(out), copied, more_notes: 0 };
+    let mut packer = Packer { source, packing, tar: Builder::new(out), copied, more_notes: 0 };
     if let Err(error) = packer.add_all() {
         // The library would end the archive as if all were well.
         packer.tar.get_mut().cut = true;
@@ -100,6 +117,7 @@ type Ahead = Vec<(PathBuf, Option<u64>)>;
 
 struct Packer<'s, W: Write> {
     source: &'s Source,
+    packing: Packing,
     tar: Builder<Cuttable<io::BufWriter<W>>>,
     copied: Copied,
     more_notes: u64,
@@ -143,6 +161,7 @@ impl<W: Write> Packer<'_, W> {
                 Ok(())
             }
             FileType::RegularFile => self.add_file(path),
+            FileType::Symlink if self.packing.skip_links => self.skip(path, "link"),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&place, "", Vec::new()).map_err(failed)?;
                 let target = OsString::from_vec(target.into_bytes());
@@ -200,6 +219,11 @@ impl<W: Write> Packer<'_, W> {
     ) -> Result<(), PackError> {
         let mut header = self.header(kind, stat)?;
         header.set_size(size);
+        // Whatever is in a directory has a longer name.
+        let is_top = self.source.name.as_deref().is_some_and(|top| path.as_os_str() == top);
+        if let Some(mode) = self.packing.top_mode.filter(|_| is_top && kind == EntryType::Regular) {
+            header.set_mode(mode);
+        }
         self.tar.append_data(&mut header, self.called(path), contents).map_err(PackError::Write)?;
         self.copied.entries += 1;
         Ok(())

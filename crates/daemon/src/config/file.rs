@@ -8,7 +8,7 @@ use banger_proto::{ByteSize, Period};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AccelChoice, LogLevel, VmmChoice};
+use super::{AccelChoice, FileSyncEntry, LogLevel, VmmChoice};
 
 /// The file as it is written; an absent key is left to host or program.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -38,6 +38,8 @@ pub struct ConfigFile {
     pub idle_stop_after: Option<IdleSetting>,
     /// See [`super::Config::vm_defaults`].
     pub vm_defaults: VmDefaultsFile,
+    /// See [`super::Config::file_sync`].
+    pub file_sync: Vec<FileSyncEntry>,
 }
 
 /// The table `[vm_defaults]`.
@@ -181,6 +183,7 @@ pub const KEYS: &[Key] = &[
     key("vm_defaults.vcpu", "a quarter of the host's, 1 to 4", "virtual processors"),
     key("vm_defaults.memory", "an eighth of the host's, 512M to 8G", "memory"),
     key("vm_defaults.disk_size", "8G", "size of the writable disk"),
+    key("file_sync", "none", "files that every VM gets a copy of at each start; see file-sync.md"),
 ];
 
 const fn key(name: &'static str, default: &'static str, purpose: &'static str) -> Key {
@@ -202,6 +205,20 @@ pub enum ConfigError {
         line: usize,
         /// The key on that line, when there is one.
         key: Option<String>,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An entry of a list makes no sense.
+    #[error("configuration `{path}`, entry {number} of `{list}`, key `{key}`: {message}")]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The list.
+        list: &'static str,
+        /// Its place in the list, from 1.
+        number: usize,
+        /// The key.
+        key: &'static str,
         /// What is wrong with it.
         message: String,
     },

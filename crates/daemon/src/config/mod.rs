@@ -9,6 +9,7 @@
 //! ```
 
 mod file;
+mod file_sync;
 mod host;
 mod resolve;
 
@@ -23,6 +24,7 @@ pub use file::{
     ConfigError, ConfigFile, IdleSetting, KEYS, Key, KeyPath, SizeSetting, VmDefaultsFile,
     parse_config,
 };
+pub use file_sync::{FileSync, FileSyncEntry, plan_file_sync};
 pub use host::{HostFacts, observe_host};
 pub use resolve::resolve;
 
@@ -129,6 +131,8 @@ pub struct Config {
     pub idle_stop_after: Setting<Option<Period>>,
     /// Sizes of VMs that ask for none.
     pub vm_defaults: VmDefaults,
+    /// What every VM gets a copy of at each start.
+    pub file_sync: Vec<FileSync>,
 }
 
 /// Sizes of VMs that ask for none.

@@ -18,6 +18,8 @@ const BUILTIN_DISK: ByteSize = ByteSize::from_mib(8 << 10);
 /// The host suggests a quarter of its processors (1 to 4) and an eighth of its memory
 /// (512 MiB to 8 GiB): enough to be useful, small enough that a few VMs fit beside the user's
 /// own work.
+///
+/// Entries of `file_sync` depend on the user, too: [`plan_file_sync`](super::plan_file_sync).
 #[must_use]
 pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
     let vcpu = host.cpus.map(|cpus| (cpus / 4).clamp(1, 4));
@@ -45,6 +47,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
             memory: layered(sizes.memory.map(|size| size.0), memory, BUILTIN_MEMORY),
             disk_size: layered(sizes.disk_size.map(|size| size.0), None, BUILTIN_DISK),
         },
+        file_sync: Vec::new(),
     }
 }
 

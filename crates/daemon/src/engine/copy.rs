@@ -66,7 +66,7 @@ impl Engine {
         let (record, vmm, in_use) = self.use_running(reference)?;
         let name = record.plan.name;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
-        let sink = guest.copy_in(&CopyRequest { path }).await;
+        let sink = guest.copy_in(&CopyRequest { path, exact: false }).await;
         let sink = sink.map_err(|error| explain(&name, error))?;
         let engine = self.clone();
         Ok(self.obtain(|_progress| async move {
@@ -85,7 +85,7 @@ impl Engine {
         let (record, vmm, in_use) = self.use_running(reference)?;
         let vm = record.plan.name;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
-        let source = guest.copy_out(&CopyRequest { path }).await;
+        let source = guest.copy_out(&CopyRequest { path, exact: false }).await;
         let source = Some(source.map_err(|error| explain(&vm, error))?);
         Ok(CopyOut { source, vm, end: self.inner.stopping.clone(), _in_use: in_use })
     }

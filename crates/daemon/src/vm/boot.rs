@@ -1,7 +1,7 @@
 //! From a plan to a VM that runs commands, in named steps.
 //!
 //! ```text
-//! prepare           make_disk        launch ─▶ hello ─▶ configure      workspace, system
+//! prepare           make_disk        launch ─▶ hello ─▶ configure      file-sync, workspace, system
 //! image, kernel ──▶ writable disk ──▶ supervisor, VMM, agent      ──▶ as far as asked
 //! └──────── undone when they fail ───┘└──────── kept for a post-mortem when they fail ────┘
 //! ```
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::owned::Vm;
 use super::plan::{InForce, VmPlan};
 use super::state::{Base, Intent, VmState, ended_by};
-use super::{bring_in, console, files, program, set};
+use super::{bring_in, console, file_sync, files, program, set};
 use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
 use crate::progress::Progress;
@@ -110,6 +110,7 @@ pub(crate) async fn create(
         return Ok(None);
     }
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    sync_files(vm, &running, order, cancel).await?;
     bring_workspace(vm, &running, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await.map(Some)
 }
@@ -125,6 +126,7 @@ pub(crate) async fn start(
     // Where that was asked for and not done.
     set::grow_file(vm).await?;
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    sync_files(vm, &running, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await
 }
 
@@ -266,6 +268,23 @@ async fn introduce(vm: &Vm, order: &Order) -> Result<SshKeys, Problem> {
         order.progress.notice(notice);
     }
     Ok(keys)
+}
+
+/// Step `file-sync`: the host's files that every VM gets, if there are any.
+async fn sync_files(
+    vm: &mut Vm,
+    running: &Arc<dyn RunningVm>,
+    order: &Order,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    if vm.host.config.file_sync.is_empty() {
+        return Ok(());
+    }
+    vm.walk.enter(Step::FileSync).await;
+    let host = Arc::clone(&vm.host);
+    let guest = GuestClient::new(Arc::clone(running));
+    let work = file_sync::sync_files(&host, &guest, &order.progress);
+    Watch { vm, running, cancel }.over("copy files into", None, work).await
 }
 
 /// Step `workspace`: the repository that was asked for, if one was.

@@ -28,6 +28,7 @@ pub(crate) mod change;
 pub(crate) mod console;
 pub(crate) mod desk;
 pub(crate) mod driver;
+mod file_sync;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod idle;

@@ -5,6 +5,7 @@
 mod copying;
 mod crowd;
 mod failures;
+mod file_sync;
 mod garbage;
 mod history;
 mod hostile;

@@ -9,6 +9,10 @@ pub struct CopyRequest {
     /// Path in the guest; one that is not absolute is relative to root's home. Its last part is
     /// followed if it is a link to a directory and something goes in, and never on the way out.
     pub path: String,
+    /// For a copy into the guest: the path is what the copy is called, be there a directory of
+    /// that name or not; and the directories that it is in are made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
 }
 
 /// What was copied.
