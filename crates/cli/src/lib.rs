@@ -22,6 +22,7 @@ mod cmd;
 mod complete;
 mod confirm;
 mod copy;
+mod detach;
 mod environment;
 mod errors;
 pub mod hooks;

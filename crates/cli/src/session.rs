@@ -14,16 +14,21 @@
 //! what has been sent the agent always takes: never more than its window, see [`StdinTaken`].
 //! Output that nobody takes here holds up what comes behind it on the connection, grants
 //! included.
+//!
+//! A job's session is the same, but that the job is there before and after it: it can be left, and
+//! its output may have gaps.
 
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{DATA_CHUNK, Frame, Kind};
-use banger_proto::guest::{ExecExit, STDIN_WINDOW, StdinTaken};
+use banger_proto::guest::{ExecExit, STDIN_WINDOW, Skipped, StdinTaken};
+use banger_proto::harmless::Filter;
 use banger_proto::{OpId, Problem};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::client;
+use crate::detach::DetachKeys;
 use crate::errors::CliError;
 use crate::signals::{INTERRUPT, Number, Signals};
 use crate::stdin::Input;
@@ -45,12 +50,30 @@ pub(crate) struct Wiring {
     pub(crate) terminal: bool,
     /// Our terminal is made raw meanwhile.
     pub(crate) raw: bool,
+    /// Our input is the command's.
+    pub(crate) input: bool,
+    /// The command goes on when we go: signals end the session and are not handed through, and
+    /// with a terminal its keys can.
+    pub(crate) detachable: bool,
+    /// Control sequences are taken out of what the command says.
+    pub(crate) filtered: bool,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With the command.
+    Exit(ExecExit),
+    /// With what there was: the command runs.
+    Open,
+    /// By the keys for it: the command runs.
+    Detached,
 }
 
 /// What a task gives back that ends only with the session.
 type Never = std::convert::Infallible;
 
-/// Runs the session to its end and gives the command's exit code as a shell would show it.
+/// Runs the session to its end and tells how it was.
 ///
 /// # Errors
 /// When the connection ends before the command, when we are told to stop, and when our own
@@ -59,22 +82,23 @@ pub(crate) async fn run(
     session: client::Session,
     wiring: Wiring,
     signals: &mut Signals,
-) -> Result<u8, CliError> {
+) -> Result<Ended, CliError> {
     let op_id = session.op_id.clone();
     let (reader, writer) = framed(session.io);
     let _raw = if wiring.raw { Some(RawMode::enter()?) } else { None };
     let (data, data_frames) = mpsc::channel(DATA_QUEUE);
     let (control, control_frames) = mpsc::channel(CONTROL_QUEUE);
     let (granted, grants) = watch::channel(STDIN_WINDOW as u64);
-    if !wiring.terminal {
+    if !wiring.terminal && !wiring.detachable {
         signals.add_free()?;
     }
+    let keys = (wiring.terminal && wiring.detachable).then(DetachKeys::default);
     tokio::select! {
-        exit = receive(reader, &granted, &op_id) => exit.map(|exit| exit.shell_code()),
+        ended = receive(reader, &granted, &op_id, &wiring) => ended,
         never = send(control_frames, data_frames, writer) => match never {},
-        never = relay_input(data, grants) => match never {},
-        error = relay_size(control.clone(), wiring.terminal) => Err(error),
-        error = relay_signals(control, signals, wiring.terminal) => Err(error),
+        () = relay_input(data, grants, wiring.input, keys) => Ok(Ended::Detached),
+        error = relay_size(control.clone(), &wiring) => Err(error),
+        error = relay_signals(control, signals, &wiring) => Err(error),
     }
 }
 
@@ -83,7 +107,9 @@ async fn receive<R: AsyncRead + Unpin>(
     mut frames: FrameReader<R>,
     granted: &watch::Sender<u64>,
     op_id: &Option<OpId>,
-) -> Result<ExecExit, CliError> {
+    wiring: &Wiring,
+) -> Result<Ended, CliError> {
+    let mut filters = wiring.filtered.then(<(Filter, Filter)>::default);
     let lost = |text: &str| CliError::failure(text).of_operation(op_id.clone());
     let mut stdout = tokio::io::stdout();
     let mut stderr = tokio::io::stderr();
@@ -101,12 +127,24 @@ async fn receive<R: AsyncRead + Unpin>(
         };
         match frame.kind {
             Kind::Stdout => {
-                write(&mut stdout, &frame.payload).await.map_err(|e| CliError::stdout(&e))?;
+                let shown = filters.as_mut().map(|filters| filters.0.take(&frame.payload));
+                let bytes = shown.as_deref().map_or(&frame.payload[..], str::as_bytes);
+                write(&mut stdout, bytes).await.map_err(|e| CliError::stdout(&e))?;
             }
             Kind::Stderr => {
                 // As with our own messages: nobody is left to tell, the command goes on.
-                let _ = write(&mut stderr, &frame.payload).await;
+                let shown = filters.as_mut().map(|filters| filters.1.take(&frame.payload));
+                let bytes = shown.as_deref().map_or(&frame.payload[..], str::as_bytes);
+                let _ = write(&mut stderr, bytes).await;
             }
+            Kind::Event => {
+                if let Ok(Skipped { skipped }) = frame.parse() {
+                    let line =
+                        format!("banger: {skipped} bytes of output are not kept any more\r\n");
+                    let _ = write(&mut stderr, line.as_bytes()).await;
+                }
+            }
+            Kind::End => return Ok(Ended::Open),
             Kind::StdinTaken => {
                 let StdinTaken { bytes } = frame.parse().map_err(|error| {
                     lost("the command's progress cannot be understood").because(&error)
@@ -115,7 +153,7 @@ async fn receive<R: AsyncRead + Unpin>(
                 granted.send_modify(|granted| *granted = granted.saturating_add(bytes));
             }
             Kind::Exit => {
-                return frame.parse().map_err(|error| {
+                return frame.parse().map(Ended::Exit).map_err(|error| {
                     lost("the command's end cannot be understood").because(&error)
                 });
             }
@@ -157,21 +195,38 @@ async fn send<W: AsyncWrite + Unpin>(
     std::future::pending().await
 }
 
-/// Sends standard input, then its end. What may not be sent is not read either: it stays where
-/// it is, for whoever reads there after us.
-async fn relay_input(queue: mpsc::Sender<Frame>, mut grants: watch::Receiver<u64>) -> Never {
+/// Sends standard input, if that is wanted, then its end. What may not be sent is not read either:
+/// it stays where it is, for whoever reads there after us. Returns when the keys to detach were
+/// typed, and only then.
+async fn relay_input(
+    queue: mpsc::Sender<Frame>,
+    mut grants: watch::Receiver<u64>,
+    wanted: bool,
+    mut keys: Option<DetachKeys>,
+) {
+    if !wanted {
+        return std::future::pending().await;
+    }
     let mut input = Input::open();
     let mut buffer = vec![0; DATA_CHUNK];
-    let mut sent = 0;
+    let mut taken = 0;
     loop {
-        let Ok(granted) = grants.wait_for(|granted| *granted > sent).await.map(|all| *all) else {
+        let Ok(granted) = grants.wait_for(|granted| *granted > taken).await.map(|all| *all) else {
             break;
         };
-        let room = usize::try_from(granted - sent).unwrap_or(DATA_CHUNK).min(DATA_CHUNK);
+        let room = usize::try_from(granted - taken).unwrap_or(DATA_CHUNK).min(DATA_CHUNK);
         // An error (a terminal that hung up) is an end of input like any other.
         let Ok(read @ 1..) = input.read(&mut buffer[..room]).await else { break };
-        sent += read as u64;
-        if queue.send(Frame::new(Kind::Stdin, &buffer[..read])).await.is_err() {
+        // Held back ones included: they are sent later.
+        taken += read as u64;
+        let bytes = match &mut keys {
+            None => buffer[..read].to_vec(),
+            Some(keys) => match keys.take(&buffer[..read]) {
+                Some(bytes) => bytes,
+                None => return,
+            },
+        };
+        if !bytes.is_empty() && queue.send(Frame::new(Kind::Stdin, bytes)).await.is_err() {
             break;
         }
     }
@@ -179,9 +234,15 @@ async fn relay_input(queue: mpsc::Sender<Frame>, mut grants: watch::Receiver<u64
     std::future::pending().await
 }
 
-/// Tells the terminal's new size whenever it changes.
-async fn relay_size(queue: mpsc::Sender<Frame>, wanted: bool) -> CliError {
-    if wanted {
+/// Tells the terminal's new size whenever it changes, and at once to a command that was started
+/// on another terminal.
+async fn relay_size(queue: mpsc::Sender<Frame>, wiring: &Wiring) -> CliError {
+    if wiring.terminal {
+        if wiring.detachable
+            && let Ok(frame) = Frame::json(Kind::Resize, &terminal::size())
+        {
+            let _ = queue.try_send(frame);
+        }
         let Ok(mut changes) = signal(SignalKind::window_change()) else {
             return CliError::failure("cannot listen to SIGWINCH");
         };
@@ -199,12 +260,15 @@ async fn relay_size(queue: mpsc::Sender<Frame>, wanted: bool) -> CliError {
 async fn relay_signals(
     queue: mpsc::Sender<Frame>,
     signals: &mut Signals,
-    terminal: bool,
+    wiring: &Wiring,
 ) -> CliError {
     let mut interrupts = 0;
     loop {
         let number = signals.next().await;
-        if terminal {
+        if wiring.detachable {
+            return interrupted(number, "detached by a signal; the job goes on");
+        }
+        if wiring.terminal {
             return interrupted(number, "the session was ended by a signal");
         }
         if number == INTERRUPT {

@@ -11,6 +11,7 @@
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
 //! | [`id`], [`name`], [`image_name`], [`size`], [`period`] | the words all of them share |
+//! | [`signal`] | numbers of signals by their names |
 //! | [`harmless`] | the words of guests and images on their way to a terminal |
 //! | [`oci`] | names of images in registries, digests |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
@@ -27,6 +28,7 @@ pub mod oci;
 pub mod paths;
 pub mod period;
 pub mod problem;
+pub mod signal;
 pub mod size;
 pub mod supervisor;
 

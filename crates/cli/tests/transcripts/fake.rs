@@ -3,6 +3,7 @@
 mod files;
 mod images;
 mod insight;
+mod jobs;
 mod ssh;
 mod system;
 mod verbs;
@@ -80,6 +81,7 @@ impl Fake {
             .merge(ssh::routes())
             .merge(images::routes())
             .merge(insight::routes())
+            .merge(jobs::routes())
             .merge(system::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -21,6 +21,8 @@ mod images;
 #[cfg(test)]
 mod insight;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod run;

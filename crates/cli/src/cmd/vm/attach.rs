@@ -8,9 +8,9 @@ use banger_proto::env;
 use super::machine::parse_workdir;
 use crate::client::Client;
 use crate::cmd::Context;
-use crate::errors::Outcome;
+use crate::errors::{CliError, Outcome};
 use crate::reference::vm_path;
-use crate::session::{self, Wiring};
+use crate::session::{self, Ended, Wiring};
 use crate::signals::Signals;
 use crate::terminal;
 
@@ -26,10 +26,10 @@ pub(super) struct AttachArgs {
     pub(super) user: Option<String>,
     /// Give the command a terminal, also when input or output is none
     #[arg(short, long)]
-    tty: bool,
-    /// Pass standard input through (the default, accepted for habit)
+    pub(super) tty: bool,
+    /// Pass standard input through: the default, but for a job (`-d`), which takes input with it
     #[arg(short, long)]
-    interactive: bool,
+    pub(super) interactive: bool,
 }
 
 /// What to run.
@@ -52,6 +52,25 @@ impl AttachArgs {
     }
 }
 
+impl Attachment {
+    /// What the daemon is asked for.
+    pub(super) fn request(self, context: &Context, terminal: bool, stdin: bool) -> ExecVm {
+        let Self { args, argv, entrypoint, env: mut variables } = self;
+        if let Some(term) = context.environment.term.clone().filter(|_| terminal) {
+            variables.entry(env::TERM.to_owned()).or_insert(term);
+        }
+        ExecVm {
+            argv,
+            entrypoint,
+            env: variables,
+            cwd: args.workdir,
+            user: args.user,
+            terminal: terminal.then(terminal::size),
+            stdin,
+        }
+    }
+}
+
 /// Runs it in `vm` and gives the exit code.
 pub(super) async fn attach(
     context: &Context,
@@ -60,22 +79,16 @@ pub(super) async fn attach(
     attachment: Attachment,
     signals: &mut Signals,
 ) -> Outcome {
-    let Attachment { args, argv, entrypoint, env: mut variables } = attachment;
-    let terminal = args.terminal(context);
-    if let Some(term) = context.environment.term.clone().filter(|_| terminal) {
-        variables.entry(env::TERM.to_owned()).or_insert(term);
-    }
-    let request = ExecVm {
-        argv,
-        entrypoint,
-        env: variables,
-        cwd: args.workdir,
-        user: args.user,
-        terminal: terminal.then(terminal::size),
-        stdin: true,
-    };
+    let terminal = attachment.args.terminal(context);
+    let request = attachment.request(context, terminal, true);
     let path = vm_path(&vm.id, "/exec");
     let session = signals.race(client.upgrade(&path, &request)).await?;
-    let wiring = Wiring { terminal, raw: terminal && context.ui.stdin_terminal };
-    session::run(session, wiring, signals).await
+    let raw = terminal && context.ui.stdin_terminal;
+    let wiring = Wiring { terminal, raw, input: true, detachable: false, filtered: false };
+    match session::run(session, wiring, signals).await? {
+        Ended::Exit(exit) => Ok(exit.shell_code()),
+        Ended::Open | Ended::Detached => {
+            Err(CliError::failure("the session ended before the command"))
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `banger vm exec`
 
-use banger_proto::api::VmView;
+use banger_proto::api::{JobView, VmView};
+use banger_proto::exit_code;
 use clap_complete::ArgValueCandidates;
 
 use super::attach::{AttachArgs, Attachment, attach};
@@ -14,13 +15,17 @@ use crate::signals::Signals;
 /// Run a command, or a shell, in a running VM
 ///
 /// Input, output, signals and exit code are the command's own; banger's own failures exit with
-/// 125. It gets a terminal when input and output are one.
+/// 125. It gets a terminal when input and output are one. With `-d` it becomes a job: its id is
+/// printed, and it runs on by itself; `banger vm attach`, `vm job logs` and `vm jobs` come back to
+/// it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   banger vm exec web                       a shell
   banger vm exec web -- make test
-  banger vm exec -e DEBUG=1 web -- ./run   with a variable")]
+  banger vm exec -e DEBUG=1 web -- ./run   with a variable
+  banger vm exec -d web -- make test       as a job that goes on by itself
+  banger vm exec -dt web                   a shell to attach to")]
 pub(crate) struct Args {
     /// The VM: name, id or the beginning of an id
     #[arg(add = ArgValueCandidates::new(complete::vms))]
@@ -28,6 +33,9 @@ pub(crate) struct Args {
     /// Environment variable of the command (can be repeated)
     #[arg(short, long, value_name = "KEY=VAL", value_parser = parse_variable)]
     env: Vec<(String, String)>,
+    /// Run it as a job: print its id and leave it alone
+    #[arg(short, long)]
+    detach: bool,
     #[command(flatten)]
     attach: AttachArgs,
     /// Command and its arguments [default: a shell]
@@ -40,14 +48,29 @@ pub(crate) async fn exec(context: &Context, args: Args) -> Outcome {
 }
 
 async fn exec_in(context: &Context, args: Args) -> Outcome {
+    if args.detach && args.command.is_empty() && !args.attach.tty {
+        return Err(CliError::usage("a job needs a command, or a terminal for a shell")
+            .hint("a shell to attach to: banger vm exec -dt VM"));
+    }
     let mut signals = Signals::ending()?;
     let client = context.daemon(&mut signals).await?;
+    if args.detach {
+        let (terminal, input) = (args.attach.tty, args.attach.tty || args.attach.interactive);
+        let path = vm_path(&args.vm, "/jobs");
+        let request = attachment(args).request(context, terminal, input);
+        let job: JobView = signals.race(client.post(&path, &request)).await?;
+        context.ui.print(job.id.as_str())?;
+        return Ok(exit_code::OK);
+    }
     let vm: VmView = signals.race(client.get(&vm_path(&args.vm, ""))).await?;
-    let attachment = Attachment {
+    attach(context, &client, &vm, attachment(args), &mut signals).await
+}
+
+fn attachment(args: Args) -> Attachment {
+    Attachment {
         args: args.attach,
         argv: args.command,
         entrypoint: false,
         env: args.env.into_iter().collect(),
-    };
-    attach(context, &client, &vm, attachment, &mut signals).await
+    }
 }

@@ -7,6 +7,7 @@ mod create;
 pub(super) mod delete;
 pub(super) mod exec;
 mod health;
+mod job;
 mod kill;
 pub(super) mod list;
 mod logs;
@@ -59,6 +60,10 @@ pub(crate) enum Command {
     Exec(exec::Args),
     Ssh(ssh::Args),
     Proxy(proxy::Args),
+    Jobs(job::list::Args),
+    Attach(job::attach::Args),
+    #[command(subcommand)]
+    Job(job::Command),
     Cp(cp::Args),
     Logs(logs::Args),
     Stats(stats::Args),
@@ -83,6 +88,9 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Exec(args) => exec::exec(context, args).await,
         Command::Ssh(args) => ssh::ssh(context, args).await,
         Command::Proxy(args) => proxy::proxy(context, args).await,
+        Command::Jobs(args) => job::list::list(context, args).await,
+        Command::Attach(args) => job::attach::attach(context, args).await,
+        Command::Job(command) => job::run_command(context, command).await,
         Command::Cp(args) => cp::cp(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Stats(args) => stats::stats(context, args).await,
