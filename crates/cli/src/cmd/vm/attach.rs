@@ -27,7 +27,7 @@ pub(super) struct AttachArgs {
     /// Give the command a terminal, also when input or output is none
     #[arg(short, long)]
     pub(super) tty: bool,
-    /// Pass standard input through: the default, but for a job (`-d`), which takes input with it
+    /// Pass standard input through (the default, accepted for habit)
     #[arg(short, long)]
     pub(super) interactive: bool,
 }

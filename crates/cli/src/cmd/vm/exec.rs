@@ -16,8 +16,8 @@ use crate::signals::Signals;
 ///
 /// Input, output, signals and exit code are the command's own; banger's own failures exit with
 /// 125. It gets a terminal when input and output are one. With `-d` it becomes a job: its id is
-/// printed, and it runs on by itself; `banger vm attach`, `vm job logs` and `vm jobs` come back to
-/// it.
+/// printed, and it runs on by itself, without input unless `-i` gives it some;
+/// `banger vm attach`, `vm job logs` and `vm jobs` come back to it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
