@@ -30,6 +30,7 @@ pub(super) async fn serve(
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
     let stream = if request.input { job.take_input()? } else { None };
+    let taken = stream.is_some();
     let (granted, grants) = watch::channel(0);
     let terminal = job.record().job.terminal;
     let mut input = Input::new(stream, terminal, granted);
@@ -46,7 +47,10 @@ pub(super) async fn serve(
         }
     };
     let served = served.await;
-    job.return_input(input.into_stream());
+    // What another has is not this one's to give back.
+    if taken {
+        job.return_input(input.into_stream());
+    }
     served
 }
 

@@ -366,7 +366,7 @@ mod tests {
         }
         let files = std::fs::read_dir(dir.path()).unwrap();
         let size: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
-        assert!(size <= 2 * (SEGMENT + START_LEN) && size >= SEGMENT, "{size}");
+        assert!((SEGMENT..=2 * (SEGMENT + START_LEN)).contains(&size), "{size}");
         assert_eq!(log.size() + 2 * START_LEN, size);
         let total = 5 + 5 + 300 * (HEADER_LEN + DATA_CHUNK) as u64;
         for (out, _, skipped) in [read(&log, 0), drain(&mut slow)] {

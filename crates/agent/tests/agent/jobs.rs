@@ -202,6 +202,9 @@ async fn input_is_one_attachers_at_a_time_and_ends_when_told() {
     let place = tempfile::tempdir().unwrap();
     let context = agent(place.path()).await;
     start(&context, 1, ExecRequest { stdin: true, ..sh("cat; echo over") }).await;
+    // Who only looks takes nothing, and leaves nothing changed.
+    let mut onlooker = attach(&context, AttachJob { follow: false, ..all_of(1) }).await;
+    while onlooker.next().await.is_some() {}
     let typing = AttachJob { input: true, ..all_of(1) };
     let mut first = attach(&context, typing.clone()).await;
     first.writer.send_bytes(Kind::Stdin, b"one\n").await.unwrap();

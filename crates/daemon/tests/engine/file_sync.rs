@@ -18,19 +18,19 @@ fn sync(env: &mut TestEnv, entries: &[(&str, &str, Option<&str>)]) {
     };
     let entries: Vec<_> = entries.iter().map(entry).collect();
     let home = env.dir().join("home");
-    env.config.file_sync = plan_file_sync(&entries, Some(&home), "c".as_ref()).unwrap();
+    env.config.file_sync = plan_file_sync(&entries, Some(&home), "c".as_ref()).expect("a plan");
 }
 
 /// The user's home, and a guest's root.
 fn places(env: &TestEnv) -> (PathBuf, PathBuf) {
     let (home, guest) = (env.dir().join("home"), env.dir().join("guest"));
-    fs_err::create_dir_all(home.join("conf/lua")).unwrap();
-    fs_err::create_dir_all(guest.join("root")).unwrap();
+    fs_err::create_dir_all(home.join("conf/lua")).expect("a directory");
+    fs_err::create_dir_all(guest.join("root")).expect("a directory");
     (home, guest)
 }
 
 fn mode(path: &Path) -> u32 {
-    fs_err::metadata(path).unwrap().permissions().mode() & 0o7777
+    fs_err::metadata(path).expect("a file").permissions().mode() & 0o7777
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn files_come_at_creation_and_anew_at_every_start() {
 
     fs_err::write(home.join("conf/lua/init"), "four").unwrap();
     fs_err::write(root.join(".config/conf/own"), "the guest's").unwrap();
-    daemon.client.call(Method::POST, "/v1/vms/web/stop", ()).await.ok::<VmView>();
+    let _: VmView = daemon.client.call(Method::POST, "/v1/vms/web/stop", ()).await.ok();
     env.world.next_boot(Boot::InDirectory(guest.clone()));
     daemon.client.events("/v1/vms/web/start", serde_json::json!({})).await.ready().await;
     // Into the directory that is there by now, not beneath it.

@@ -91,7 +91,7 @@ async fn a_job_is_killed_by_its_id_and_unknown_ones_are_told() {
     assert_eq!(jobs(&daemon).await.len(), 1);
 
     let stopped = daemon.client.call(Method::POST, "/v1/vms/web/stop", ()).await;
-    stopped.ok::<VmView>();
+    let _: VmView = stopped.ok();
     let problem = refused(&daemon, Method::GET, "/v1/vms/web/jobs").await;
     assert_eq!(problem.hints, ["banger vm start web"]);
     daemon.stop().await;
