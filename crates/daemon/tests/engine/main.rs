@@ -20,6 +20,7 @@ mod life;
 mod pulls;
 mod recovery;
 mod set;
+#[cfg(test)]
 mod ssh;
 mod verbs;
 
