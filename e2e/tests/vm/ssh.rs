@@ -126,6 +126,8 @@ fn ports_are_forwarded(home: &Home) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     assert_eq!(answer, "cba");
+    // The client goes on for as long as a forwarded connection is open.
+    drop(stream);
     assert!(ssh.wait().expect("it ends").success());
 }
 
