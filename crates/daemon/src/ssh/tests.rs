@@ -1,3 +1,5 @@
+//! The keys of a user and of VMs in real directories.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
