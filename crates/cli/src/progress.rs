@@ -59,8 +59,16 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 enum Look {
     Silent,
-    Plain { doing: String, last: Option<Instant> },
-    Live { bar: Option<ProgressBar>, doing: String },
+    /// Nothing but notices: a script's log is to have what was left out, and not how far it was.
+    Notices,
+    Plain {
+        doing: String,
+        last: Option<Instant>,
+    },
+    Live {
+        bar: Option<ProgressBar>,
+        doing: String,
+    },
 }
 
 impl Progress {
@@ -70,7 +78,7 @@ impl Progress {
         let look = match arg.choice {
             ProgressChoice::None => Look::Silent,
             ProgressChoice::Plain => plain(),
-            ProgressChoice::Auto if !context.ui.stderr_terminal => Look::Silent,
+            ProgressChoice::Auto if !context.ui.stderr_terminal => Look::Notices,
             ProgressChoice::Auto if !context.environment.can_animate() => plain(),
             ProgressChoice::Auto => Look::Live { bar: None, doing: String::new() },
         };
@@ -79,7 +87,7 @@ impl Progress {
 
     /// Whether anything is shown at all.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self.look, Look::Silent)
+        matches!(self.look, Look::Silent | Look::Notices)
     }
 
     /// Shows `events` until the last one, which is given back; a failure it reports becomes one
@@ -131,7 +139,7 @@ impl Progress {
     pub(crate) fn begin(&mut self, doing: &str) {
         self.clear();
         match &mut self.look {
-            Look::Silent => {}
+            Look::Silent | Look::Notices => {}
             Look::Plain { doing: current, last } => {
                 doing.clone_into(current);
                 *last = None;
@@ -160,7 +168,7 @@ impl Progress {
 
     fn line(&self, text: impl Into<Styled>) {
         match &self.look {
-            Look::Silent => {}
+            Look::Silent | Look::Notices => {}
             Look::Live { bar: Some(bar), .. } => bar.suspend(|| self.ui.note(text)),
             Look::Live { bar: None, .. } | Look::Plain { .. } => self.ui.note(text),
         }
@@ -179,6 +187,9 @@ impl Progress {
                 }
             }
             Event::Progress { label, done, total } => self.advance(label, *done, *total),
+            Event::Notice { text } if matches!(self.look, Look::Notices) => {
+                self.ui.note(format!("note: {text}"));
+            }
             Event::Notice { text } => self.line(format!("note: {text}")),
             // The last events, which `follow` keeps.
             Event::VmReady { .. }
@@ -192,7 +203,7 @@ impl Progress {
     fn advance(&mut self, label: &str, done: u64, total: Option<u64>) {
         let label = render_line(label);
         match &mut self.look {
-            Look::Silent => {}
+            Look::Silent | Look::Notices => {}
             Look::Plain { doing, last } => {
                 if last.is_none_or(|last| last.elapsed() >= PLAIN_INTERVAL) {
                     *last = Some(Instant::now());

@@ -90,6 +90,8 @@ fn imports() {
     let at = |file: &str| host.path(file).canonicalize().unwrap().display().to_string();
     assert_snapshot!(host.run(&["kernel", "import", "mine", &at("vmlinux")]), @r"
     mine
+    -- stderr
+    note: Nothing tells what kernel `mine` was built with.
     -- exit 0
     ");
     let (config, modules) = (at("config"), at("modules"));
@@ -130,6 +132,8 @@ fn pulls() {
     let fake = Fake::start(&host);
     assert_snapshot!(host.run(&["kernel", "pull", "--force", "mine"]), @r"
     mine
+    -- stderr
+    note: Nothing tells what kernel `mine` was built with.
     -- exit 0
     ");
     assert_eq!(fake.log(), [r#"pull {"name":"mine","force":true}"#]);

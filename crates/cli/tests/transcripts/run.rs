@@ -13,10 +13,15 @@ use crate::host::{Host, git};
 fn a_command_keeps_its_streams_and_its_code() {
     let host = Host::new();
     let fake = Fake::start(&host);
-    assert_snapshot!(host.run(&["vm", "run", "--", "exit", "7"]), @"-- exit 7");
+    assert_snapshot!(host.run(&["vm", "run", "--", "exit", "7"]), @r"
+    -- stderr
+    note: 3 untracked files stay behind
+    -- exit 7
+    ");
     assert_snapshot!(host.run(&["run", "--", "say"]), @r"
     out
     -- stderr
+    note: 3 untracked files stay behind
     err
     -- exit 0
     ");
@@ -31,11 +36,14 @@ fn input_goes_through_whole() {
     assert_snapshot!(host.run_with_input(&["run", "--", "cat"], b"one\ntwo\n"), @r"
     one
     two
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     let large = vec![b'x'; 3 << 20];
     let echoed = host.run_with_input(&["run", "--", "cat"], &large);
-    assert_eq!(echoed.len(), large.len() + "-- exit 0".len());
+    let (echoed, _) = echoed.split_once("-- stderr\n").unwrap();
+    assert_eq!(echoed.len(), large.len());
 }
 
 #[test]
@@ -47,6 +55,8 @@ fn input_may_be_a_file() {
     let output = host.banger(&["run", "--", "cat"]).stdin(file).output().unwrap();
     assert_snapshot!(host.transcript(&output), @r"
     from a file
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
 }
@@ -57,6 +67,8 @@ fn without_a_command_the_shell_reads_the_pipe() {
     let fake = Fake::start(&host);
     assert_snapshot!(host.run_with_input(&["run"], b"uname\n"), @r"
     uname
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert!(fake.log()[1].starts_with(r#"exec {"argv":[],"entrypoint":false,"env":{},"cwd":null"#));
@@ -66,7 +78,11 @@ fn without_a_command_the_shell_reads_the_pipe() {
 fn rm_deletes_before_it_lets_go() {
     let host = Host::new();
     let fake = Fake::start(&host);
-    assert_snapshot!(host.run(&["run", "--rm", "--name", "web", "--", "exit", "3"]), @"-- exit 3");
+    assert_snapshot!(host.run(&["run", "--rm", "--name", "web", "--", "exit", "3"]), @r"
+    -- stderr
+    note: 3 untracked files stay behind
+    -- exit 3
+    ");
     fake.wait_for("create stream closed");
     let log = fake.log();
     assert!(log[0].contains(r#""ephemeral":true"#), "{log:#?}");
@@ -79,6 +95,7 @@ fn rm_that_fails_is_told() {
     let _fake = Fake::start(&host);
     assert_snapshot!(host.run(&["run", "--rm", "--name", "stuck", "--", "exit", "3"]), @r"
     -- stderr
+    note: 3 untracked files stay behind
     banger: cannot remove the disk of `stuck`
       caused by: permission denied
       hint: remove it with `banger rm stuck`
@@ -93,6 +110,8 @@ fn detached_prints_the_name() {
     let _fake = Fake::start(&host);
     assert_snapshot!(host.run(&["run", "-d", "--name", "web"]), @r"
     web
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert_snapshot!(host.run(&["run", "-d", "--rm"]), @r"
@@ -156,7 +175,11 @@ fn the_images_own_program_is_the_command() {
     let host = Host::new();
     let fake = Fake::start(&host);
     let args = ["run", "--image", "web", "--entrypoint", "--workdir", "/srv", "--", "exit", "9"];
-    assert_snapshot!(host.run(&args), @"-- exit 9");
+    assert_snapshot!(host.run(&args), @r"
+    -- stderr
+    note: 3 untracked files stay behind
+    -- exit 9
+    ");
     let log = fake.log();
     assert!(log[0].contains(r#""image":"web""#), "{log:#?}");
     assert!(log[0].contains(r#""entrypoint":"attached""#), "{log:#?}");
@@ -171,10 +194,14 @@ fn in_the_background_it_is_a_service() {
     let args = ["run", "-d", "--entrypoint", "--user", "app", "--name", "web", "--", "-v", "x"];
     assert_snapshot!(host.run(&args), @r"
     web
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert_snapshot!(host.run(&["vm", "create", "--entrypoint", "--no-start"]), @r"
     0a0b0c0d0e0f
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert!(host.run(&["vm", "create", "--", "serve"]).contains("--entrypoint"));
@@ -201,6 +228,7 @@ fn failures_have_causes_hints_and_the_operation() {
     let refused = host.run(&["run", "--", "refused"]);
     assert_snapshot!(refused, @r"
     -- stderr
+    note: 3 untracked files stay behind
     banger: bad request: no user `nobody` in the guest
       (op 0000000000aa)
     -- exit 125
@@ -220,6 +248,7 @@ fn a_vm_that_vanishes_is_a_failure() {
     let _fake = Fake::start(&host);
     assert_snapshot!(host.run(&["run", "--", "vanish"]), @r"
     -- stderr
+    note: 3 untracked files stay behind
     banger: the connection went away before the command ended
       hint: `banger ls` shows whether the VM runs, `banger vm logs` its console
       (op 0000000000aa)
@@ -233,6 +262,8 @@ fn progress_is_silent_unless_asked_for() {
     let _fake = Fake::start(&host);
     assert_snapshot!(host.run(&["run", "-d"]), @r"
     calm-otter
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert_snapshot!(host.run(&["run", "--progress", "plain", "--", "exit", "0"]), @r"

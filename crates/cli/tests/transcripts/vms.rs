@@ -141,6 +141,8 @@ fn creates() {
     let args = ["vm", "create", "--vcpu", "2", "--memory", "512", "--disk-size", "4GiB"];
     assert_snapshot!(host.run(&args), @r"
     0a0b0c0d0e0f
+    -- stderr
+    note: 3 untracked files stay behind
     -- exit 0
     ");
     assert!(host.run(&["vm", "create", "--idle-stop", "30m"]).ends_with("exit 0"));
