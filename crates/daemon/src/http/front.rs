@@ -13,6 +13,7 @@ use banger_proto::api::{OP_ID_HEADER, VERSION_HEADER};
 use banger_proto::{API_VERSION, Code, OpId, Problem};
 use tracing::Instrument;
 
+use super::drained::Drained;
 use super::reply::{Failed, Unnumbered};
 use super::{Api, Peer};
 use crate::operation;
@@ -71,6 +72,7 @@ pub(super) async fn front(
         }
         request.extensions_mut().insert(op.clone());
         request.extensions_mut().insert(in_flight.clone());
+        let request = request.map(Drained::wrap);
         operation::scope(op.clone(), next.run(request)).await
     }
     .instrument(span)

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
+//! | `drained` | bodies that nobody reads |
 //! | `vms`, `exec`, `ssh`, `jobs`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
 mod daemon;
 mod door;
+mod drained;
 mod events;
 mod exec;
 mod files;

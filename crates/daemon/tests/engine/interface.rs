@@ -6,6 +6,8 @@ use banger_proto::api::{DaemonStatus, ExecVm, OP_ID_HEADER, VERSION_HEADER};
 use banger_proto::{Code, OpId};
 use banger_testkit::{TestDaemon, TestEnv};
 use hyper::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use super::{create, in_time};
 
@@ -22,6 +24,25 @@ async fn every_answer_carries_version_and_op_id() {
     let op: OpId = problem.headers[OP_ID_HEADER].to_str().unwrap().parse().unwrap();
     let problem = problem.problem();
     assert_eq!((problem.code, problem.op_id), (Code::NotFound, Some(op)));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_heard_by_who_is_still_sending() {
+    const LENGTH: usize = 8 << 20;
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let mut connection = UnixStream::connect(env.paths.daemon_socket()).await.unwrap();
+    let head = format!(
+        "PUT /v1/vms/nope/files?path=x HTTP/1.1\r\nHost: banger\r\n\
+         Connection: close\r\nContent-Length: {LENGTH}\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    // Far more than what waits in a socket: it is taken, or the write fails.
+    in_time(connection.write_all(&vec![0; LENGTH])).await.unwrap();
+    let mut answer = String::new();
+    in_time(connection.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no VM `nope`"), "{answer}");
     daemon.stop().await;
 }
 

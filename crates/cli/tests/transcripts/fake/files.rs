@@ -40,18 +40,20 @@ async fn copy_in(
     body: Body,
 ) -> Response {
     if find(&shared, &vm).is_none() {
+        drain(body);
         return unknown(&vm);
     }
     let query = query.unwrap_or_default();
     match &*query {
         "path=%2Fmissing%2Fx" => {
+            drain(body);
             return refuse(
                 StatusCode::NOT_FOUND,
                 problem("cannot copy to `/missing/x` in the guest"),
             );
         }
         "path=%2Ffull" => {
-            tokio::spawn(async move { axum::body::to_bytes(body, usize::MAX).await });
+            drain(body);
             return lines(&[failed()]).into_response();
         }
         "path=%2Fslow" => {
@@ -79,6 +81,11 @@ async fn copy_in(
         copied.bytes += entry.size();
     }
     lines(&[Event::Copied { copied }]).into_response()
+}
+
+/// Reads what nobody wants, as the daemon does.
+fn drain(body: Body) {
+    tokio::spawn(async move { axum::body::to_bytes(body, usize::MAX).await });
 }
 
 /// One entry; its name goes into the archive as it is.
