@@ -86,6 +86,9 @@ impl Bench {
             Guest::System => Home::new(),
             Guest::Small => Home::with_small_image(),
         };
+        // Steps that only some users have are taken here, too.
+        std::fs::write(home.path().join("home/synced"), "a file\n").expect("a file");
+        home.configure("[[file_sync]]\nhost = \"~/synced\"\nguest = \"~/synced\"\n");
         let repository = Repository::create(&home.path().join("repository"));
         let socket = home.path().join("steps.sock");
         let (home, id, mib) = (Arc::new(home), RefCell::default(), Cell::new(256));
