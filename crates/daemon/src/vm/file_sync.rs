@@ -44,8 +44,7 @@ enum Reason {
     Guest(#[from] GuestError),
 }
 
-/// Gives the guest every file of the list. One that is not there is told and skipped, and so is
-/// what is no file or directory.
+/// Gives the guest every file of the list. One that is not there is told and skipped.
 ///
 /// # Errors
 /// When another cannot be copied; what came before it is in the guest.
