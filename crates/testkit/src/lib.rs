@@ -8,10 +8,12 @@ mod client;
 mod daemon;
 mod env;
 mod hostile;
+mod trusted;
 mod world;
 
 pub use client::{Answer, Client, Events, ExecStream, Lines};
 pub use daemon::TestDaemon;
 pub use env::TestEnv;
 pub use hostile::{Hostile, Then, frame};
+pub use trusted::trusted_dir;
 pub use world::{Boot, World};

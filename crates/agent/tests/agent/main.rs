@@ -10,4 +10,8 @@ mod image_program;
 mod input;
 mod jobs;
 mod ssh;
+/// The test kit needs the agent, so the agent's tests cannot have all of it.
+#[expect(unreachable_pub, reason = "it is the test kit's, too")]
+#[path = "../../../testkit/src/trusted.rs"]
+mod trusted;
 mod unpack;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::api::UPGRADE_SSH;
 use banger_proto::{Code, Problem};
-use banger_testkit::{Boot, TestDaemon, TestEnv};
+use banger_testkit::{Boot, TestDaemon, TestEnv, trusted_dir};
 use http_body_util::BodyExt;
 use hyper::header::{CONNECTION, UPGRADE};
 use hyper::upgrade::Upgraded;
@@ -15,10 +15,9 @@ use tokio::net::TcpListener;
 
 use super::{create, delete, in_time};
 
-/// A guest whose server lets in who runs the test. Its directory is not below `/tmp`, which the
-/// server rightly trusts with no keys.
+/// A guest whose server lets in who runs the test.
 async fn with_guest(env: &TestEnv) -> (TestDaemon, tempfile::TempDir) {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let dir = trusted_dir(env!("CARGO_TARGET_TMPDIR"));
     let daemon = TestDaemon::start(env).await;
     env.world.next_boot(Boot::WithSsh(dir.path().into()));
     create(&daemon, "web").await;
