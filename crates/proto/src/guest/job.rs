@@ -70,9 +70,10 @@ pub enum JobState {
 
 /// Read what a job has written and writes.
 ///
-/// The agent sends `Stdout` and `Stderr` frames in the order in which the job wrote, an `Event`
-/// frame with [`Skipped`] where something is missing between them, and at the end one `Exit`
-/// frame: with neither code nor signal for a [lost](JobState::Lost) job. Without `follow` it
+/// The agent sends `Stdout` and `Stderr` frames in the order in which it read them, which between
+/// the two pipes is not always the order in which the job wrote, an `Event` frame with [`Skipped`]
+/// where something is missing between them, and at the end one `Exit` frame: with neither code
+/// nor signal for a [lost](JobState::Lost) job. Without `follow` it
 /// sends `End` in its place while the job runs. The host may send what it sends for exec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachJob {
