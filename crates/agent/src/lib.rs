@@ -30,6 +30,7 @@ pub mod role;
 mod root;
 mod services;
 mod ssh;
+mod survey;
 mod sys;
 mod uevent;
 mod unpack;

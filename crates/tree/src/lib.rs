@@ -8,13 +8,19 @@
 //! | `beneath` | writing entries under one directory and never outside of it |
 //! | `land` | where a copy goes: into a directory, or in the place of a name |
 //! | `path` | what the end of a path says |
+//! | `look` | reading a tree without following a link |
+//! | `blob` | git's names for contents |
+//! | `changes` | the stream of what is different in a tree |
 //! | `pipe` | bytes between a thread that blocks and a task that does not |
 //!
 //! Nothing here knows a network, a guest or a message to a person: whoever calls opens the
 //! directories and says what failed.
 
 mod beneath;
+pub mod blob;
+pub mod changes;
 mod land;
+mod look;
 mod pack;
 mod path;
 mod pipe;
@@ -22,6 +28,8 @@ mod unpack;
 
 pub use beneath::{Beneath, Fresh, Rules, TreeError};
 pub use land::{Destination, Links, Top, land};
+
+pub use look::{Node, Tree, file_type};
 pub use pack::{PackError, Packing, Source, pack, pack_as};
 pub use path::name_of;
 pub use pipe::{Inlet, Outlet, Piece, pipe};

@@ -19,7 +19,7 @@ use banger_proto::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
-use crate::{copy, exec, jobs, unpack};
+use crate::{copy, exec, jobs, survey, unpack};
 
 /// What comes from the host on one stream. Boxed, so that the services exist once in the
 /// program, whatever the stream is.
@@ -89,6 +89,8 @@ async fn dispatch(
         Service::CopyIn(request) => copy::receive(&context, &request, from_host, to_host).await,
         Service::CopyOut(request) => copy::send(&context, &request, to_host).await,
         Service::Ssh => ssh::serve(&context, from_host, to_host).await,
+        Service::Survey(request) => survey::serve(&context, &request, from_host, to_host).await,
+        Service::GitObjects(request) => survey::send_objects(&context, &request, to_host).await,
         Service::GrowDisk(request) => {
             require_configured(&context)?;
             control::grow_disk(&context, request, to_host).await
@@ -100,7 +102,7 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 19] = [
         "hello",
         "configure",
         "health",
@@ -116,6 +118,8 @@ fn parse_service(open: &Frame) -> Result<Service, Problem> {
         "copy_in",
         "copy_out",
         "ssh",
+        "survey",
+        "git_objects",
         "grow_disk",
         "shutdown",
     ];

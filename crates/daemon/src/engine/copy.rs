@@ -18,7 +18,7 @@ use crate::vm::uses::Use;
 #[derive(Debug)]
 pub struct CopyOut {
     /// None once it has ended.
-    source: Option<CopySource>,
+    source: Option<CopySource<Copied>>,
     vm: VmName,
     end: CancellationToken,
     _in_use: Use,

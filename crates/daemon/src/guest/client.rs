@@ -7,8 +7,9 @@ use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
     AgentHello, AttachJob, Configured, Copied, CopyRequest, DiskGrown, ExecRequest,
-    GrowDiskRequest, GuestConfig, GuestStats, Health, Hello, Job, KillJob, Service,
-    ShutdownRequest, StartJob, SystemReport, UnpackRequest, Unpacked,
+    GitObjectsRequest, GrowDiskRequest, GuestConfig, GuestStats, Health, Hello, Job, KillJob,
+    Service, ShutdownRequest, StartJob, SurveyRequest, Surveyed, SystemReport, UnpackRequest,
+    Unpacked,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -201,10 +202,39 @@ impl GuestClient {
     ///
     /// # Errors
     /// [`GuestError`]; `Refused` when there are none, or by an agent that cannot do it yet.
-    pub async fn copy_out(&self, request: &CopyRequest) -> Result<CopySource, GuestError> {
+    pub async fn copy_out(&self, request: &CopyRequest) -> Result<CopySource<Copied>, GuestError> {
         let service = Service::CopyOut(request.clone());
         let (IgnoredAny, reader, writer) = self.open(&service).await?;
-        Ok(CopySource::new(reader, writer))
+        Ok(CopySource::new(service.name(), reader, writer))
+    }
+
+    /// Begins comparing a repository with the list `known`.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` when there is none, or by an agent that cannot do it yet.
+    pub async fn survey(
+        &self,
+        request: &SurveyRequest,
+        known: &[u8],
+    ) -> Result<CopySource<Surveyed>, GuestError> {
+        let service = Service::Survey(request.clone());
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
+        let mut source = CopySource::new(service.name(), reader, writer);
+        source.tell(known).await?;
+        Ok(source)
+    }
+
+    /// Begins reading the objects of a repository.
+    ///
+    /// # Errors
+    /// As [`survey`](Self::survey).
+    pub async fn git_objects(
+        &self,
+        request: &GitObjectsRequest,
+    ) -> Result<CopySource<Surveyed>, GuestError> {
+        let service = Service::GitObjects(request.clone());
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
+        Ok(CopySource::new(service.name(), reader, writer))
     }
 
     /// Connects to the guest's SSH server.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use banger_proto::guest::{
-    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, ServiceState, SystemReport,
+    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, ServiceState, Surveyed,
+    SystemReport,
 };
 use banger_proto::harmless::render_text;
 use banger_proto::{Code, Problem};
@@ -56,6 +57,13 @@ impl Bounded for Copied {
 impl Bounded for Job {
     fn bound(&mut self) {
         bound_list(&mut self.argv);
+    }
+
+impl Bounded for Surveyed {
+    fn bound(&mut self) {
+        self.commit.iter_mut().for_each(|commit| bound_text(commit, WORD_LIMIT));
+        self.reference.iter_mut().for_each(|reference| bound_text(reference, TEXT_LIMIT));
+        bound_list(&mut self.notes);
     }
 }
 

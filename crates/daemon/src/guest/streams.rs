@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use banger_proto::guest::frame::{Frame, Kind};
-use banger_proto::guest::{Copied, ExecStarted, Health};
+use banger_proto::guest::{ExecStarted, Health};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::timeout;
 
@@ -15,7 +15,6 @@ use super::hostile::Bounded;
 use crate::hypervisor::GuestStream;
 
 const WATCH: &str = "watch";
-const COPY_OUT: &str = "copy_out";
 
 /// How long a guest may take nothing of a tree. It writes to its disk meanwhile, in software on a
 /// busy host; the whole tree may take as long as it takes.
@@ -146,45 +145,61 @@ impl<T: DeserializeOwned> UnpackSink<T> {
     }
 }
 
-/// Files on their way out of the guest. Dropping it stops the agent.
+/// Bytes on their way out of the guest, of which the agent says `T` when that was all. Dropping it
+/// stops the agent.
 #[derive(Debug)]
-pub struct CopySource {
+pub struct CopySource<T> {
+    service: &'static str,
     reader: Reader,
     /// Dropping it would tell the agent that nobody listens.
-    _writer: Writer,
+    writer: Writer,
+    said: PhantomData<fn() -> T>,
     stall: Duration,
 }
 
 /// What comes of a [`CopySource`].
 #[derive(Debug)]
-pub enum CopyPiece {
-    /// Bytes of the tar stream, in its order. What they say is the guest's word.
+pub enum CopyPiece<T> {
+    /// Bytes of the stream, in its order. What they say is the guest's word.
     Bytes(Vec<u8>),
     /// That was all.
-    End(Copied),
+    End(T),
 }
 
-impl CopySource {
-    pub(super) fn new(reader: Reader, writer: Writer) -> Self {
-        Self { reader, _writer: writer, stall: STALL_DEADLINE }
+#[expect(private_bounds, reason = "what a guest says is bounded in this module, whatever it is")]
+impl<T: DeserializeOwned + Bounded> CopySource<T> {
+    pub(super) fn new(service: &'static str, reader: Reader, writer: Writer) -> Self {
+        Self { service, reader, writer, said: PhantomData, stall: STALL_DEADLINE }
+    }
+
+    /// Tells the agent all that it needs to begin.
+    pub(super) async fn tell(&mut self, bytes: &[u8]) -> Result<(), GuestError> {
+        let (service, after) = (self.service, self.stall);
+        let told = async {
+            self.writer.send_bytes(Kind::Data, bytes).await?;
+            self.writer.send(&Frame::new(Kind::End, [])).await
+        };
+        let told = timeout(after, told).await;
+        told.map_err(|_| GuestError::Timeout { service, after })?
+            .map_err(|error| stream_error(service, error))
     }
 
     /// What comes next; nothing after the end.
     ///
     /// # Errors
     /// [`GuestError`]; the stream is not whole then.
-    pub async fn next(&mut self) -> Result<CopyPiece, GuestError> {
-        let after = self.stall;
+    pub async fn next(&mut self) -> Result<CopyPiece<T>, GuestError> {
+        let (service, after) = (self.service, self.stall);
         match timeout(after, self.reader.next()).await {
-            Err(_) => Err(GuestError::Timeout { service: COPY_OUT, after }),
+            Err(_) => Err(GuestError::Timeout { service, after }),
             Ok(Ok(Some(frame))) if frame.kind == Kind::Data => Ok(CopyPiece::Bytes(frame.payload)),
             Ok(Ok(Some(frame))) => {
-                let mut copied: Copied = interpret(&frame, Kind::Event, COPY_OUT)?;
-                copied.bound();
-                Ok(CopyPiece::End(copied))
+                let mut end: T = interpret(&frame, Kind::Event, service)?;
+                end.bound();
+                Ok(CopyPiece::End(end))
             }
-            Ok(Ok(None)) => Err(GuestError::Lost { service: COPY_OUT, source: None }),
-            Ok(Err(error)) => Err(stream_error(COPY_OUT, error)),
+            Ok(Ok(None)) => Err(GuestError::Lost { service, source: None }),
+            Ok(Err(error)) => Err(stream_error(service, error)),
         }
     }
 }

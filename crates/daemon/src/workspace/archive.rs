@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use banger_proto::api::VmWorkspace;
+use banger_tree::{Node, Tree};
 use rustix::fs::Stat;
 use tar::{Builder, EntryType, Header};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,6 @@ use super::error::WorkspaceError;
 use super::git::Git;
 use super::metadata::{self, Metadata};
 use super::source::{Options, Source, describe};
-use super::tree::{Node, Tree};
 
 /// zstd's own default: the fastest level that finds most of what there is to find.
 const LEVEL: i32 = 3;

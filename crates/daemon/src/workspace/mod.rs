@@ -29,7 +29,6 @@
 //! | `settings` | which settings travel |
 //! | `origin` | URLs without credentials |
 //! | `metadata` | the guest's `.git`, built on the host |
-//! | `tree` | reading the working tree without following links |
 //! | `archive` | the stream |
 
 mod archive;
@@ -40,7 +39,6 @@ mod metadata;
 mod origin;
 mod settings;
 mod source;
-mod tree;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use banger_proto::api::VmWorkspace;
+use banger_tree::{Tree, file_type};
 use rustix::fs::FileType;
 
 use super::error::WorkspaceError;
 use super::git::Git;
-use super::tree::{Tree, file_type};
 use super::{GUEST_PATH, index};
 use crate::exec::HostEnv;
 

@@ -166,6 +166,8 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         | Service::KillJob(_)
         | Service::CopyIn(_)
         | Service::CopyOut(_)
+        | Service::Survey(_)
+        | Service::GitObjects(_)
         | Service::GrowDisk(_) => std::future::pending().await,
         Service::Configure(_) => writer.send_bytes(Kind::Accepted, b"\xff not json").await.ok(),
         Service::Shutdown(_) => writer.send_bytes(Kind::Exit, b"{}").await.ok(),

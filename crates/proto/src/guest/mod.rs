@@ -23,6 +23,8 @@
 //! | copy_in | [`CopyRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Copied`] |
 //! | copy_out | [`CopyRequest`] | – (`{}`) | from the agent: `Data` frames of a tar stream, then one `Event` frame with [`Copied`] |
 //! | ssh | – | – (`{}`) | the bytes of an SSH connection, unframed, each direction with its own end |
+//! | survey | [`SurveyRequest`] | – (`{}`) | `Data` frames with what is known, `End`; from the agent `Data` frames with what is different, then one `Event` frame with [`Surveyed`] |
+//! | git_objects | [`GitObjectsRequest`] | – (`{}`) | from the agent: `Data` frames with files, then one `Event` frame with [`Surveyed`] |
 //! | grow_disk | [`GrowDiskRequest`] | [`DiskGrown`], once it is done | end |
 //! | shutdown | [`ShutdownRequest`] | – (`{}`) | end; the VM powers off |
 //!
@@ -40,6 +42,7 @@ mod job;
 mod service;
 mod ssh;
 mod stats;
+mod survey;
 mod unpack;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +59,7 @@ pub use job::{AttachJob, Job, JobOutput, JobState, KillJob, Skipped, StartJob};
 pub use service::{ServiceSpec, ServiceState};
 pub use ssh::SshKeys;
 pub use stats::{GuestStats, SystemReport};
+pub use survey::{GitObjectsRequest, SurveyRequest, Surveyed};
 pub use unpack::{UnpackRequest, Unpacked};
 
 /// What a stream is opened for; the JSON of an `Open` frame, tagged by `service`.
@@ -92,6 +96,10 @@ pub enum Service {
     CopyOut(CopyRequest),
     /// A connection to the guest's SSH server.
     Ssh,
+    /// Tell what changed in a repository.
+    Survey(SurveyRequest),
+    /// Read the objects of a repository.
+    GitObjects(GitObjectsRequest),
     /// Use all of a writable disk that has become larger.
     GrowDisk(GrowDiskRequest),
     /// Power off or reboot, cleanly.
@@ -118,6 +126,8 @@ impl Service {
             Self::CopyIn(_) => "copy_in",
             Self::CopyOut(_) => "copy_out",
             Self::Ssh => "ssh",
+            Self::Survey(_) => "survey",
+            Self::GitObjects(_) => "git_objects",
             Self::GrowDisk(_) => "grow_disk",
             Self::Shutdown(_) => "shutdown",
         }

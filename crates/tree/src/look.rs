@@ -1,4 +1,4 @@
-//! Reading the working tree without ever following a link: not at the end of a path, and not in
+//! Reading a tree without ever following a link: not at the end of a path, and not in
 //! the middle of it, whatever is exchanged meanwhile.
 //!
 //! Every directory is opened from its parent with `O_NOFOLLOW`, starting at the top level. What
@@ -10,12 +10,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 /// A working tree, opened.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub struct Tree {
     root: OwnedFd,
     /// The directory that was used last, because lists of files are sorted.
     last: Option<(Vec<u8>, OwnedFd)>,
@@ -23,7 +25,7 @@ pub(super) struct Tree {
 
 /// What is at a path.
 #[derive(Debug)]
-pub(super) enum Node {
+pub enum Node {
     /// A regular file, opened for reading, and how it was then.
     File(File, Stat),
     /// A symbolic link with its text.
@@ -32,18 +34,72 @@ pub(super) enum Node {
 
 impl Tree {
     /// Opens the tree whose top is `top`.
-    pub(super) fn open(top: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn open(top: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: openat(CWD, top, flags, Mode::empty())?, last: None })
+        Ok(Self::at(openat(CWD, top, flags, Mode::empty())?))
+    }
+
+    /// The tree whose top is the directory `root`.
+    #[must_use]
+    pub fn at(root: OwnedFd) -> Self {
+        Self { root, last: None }
+    }
+
+    /// The names in the directory `path`, without `.` and `..`, sorted; the top is the empty
+    /// path. `None` when there is no such directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn list(&mut self, path: &[u8]) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match path {
+            b"" => openat(&self.root, c".", flags, Mode::empty()),
+            _ => match self.enter(path) {
+                Ok((parent, name)) => openat(parent, name, flags, Mode::empty()),
+                Err(errno) => Err(errno),
+            },
+        };
+        let Some(directory) = absent_as_none(opened)? else { return Ok(None) };
+        let mut names = Vec::new();
+        for entry in Dir::new(directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort();
+        Ok(Some(names))
+    }
+
+    /// What has the name `path`, be it a directory or a device; `None` when nothing has.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn kind(&mut self, path: &[u8]) -> io::Result<Option<FileType>> {
+        let stat = match self.enter(path) {
+            Ok((parent, name)) => statat(parent, name, AtFlags::SYMLINK_NOFOLLOW),
+            Err(errno) => Err(errno),
+        };
+        Ok(absent_as_none(stat)?.map(|stat| file_type(&stat)))
     }
 
     /// What is at `path` without opening it; `None` when git calls it deleted.
-    pub(super) fn observe(&mut self, path: &[u8]) -> io::Result<Option<Stat>> {
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn observe(&mut self, path: &[u8]) -> io::Result<Option<Stat>> {
         absent_as_none(self.stat(path))
     }
 
     /// Opens or reads what is at `path`; `None` when git calls it deleted.
-    pub(super) fn read(&mut self, path: &[u8]) -> io::Result<Option<Node>> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&mut self, path: &[u8]) -> io::Result<Option<Node>> {
         let Some(stat) = self.observe(path)? else { return Ok(None) };
         let (directory, name) = match absent_as_none(self.enter(path))? {
             Some(found) => found,
@@ -92,7 +148,8 @@ impl Tree {
 }
 
 /// Type of a file.
-pub(super) fn file_type(stat: &Stat) -> FileType {
+#[must_use]
+pub fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
