@@ -122,7 +122,8 @@ impl Progress {
                     last @ (Event::VmReady { .. }
                     | Event::ImageReady { .. }
                     | Event::KernelReady { .. }
-                    | Event::Copied { .. }),
+                    | Event::Copied { .. }
+                    | Event::Exported { .. }),
                 ) => break Ok(last),
                 Ok(event) => self.show(&event),
                 Err(error) => break Err(error),
@@ -196,6 +197,7 @@ impl Progress {
             | Event::ImageReady { .. }
             | Event::KernelReady { .. }
             | Event::Copied { .. }
+            | Event::Exported { .. }
             | Event::Failed { .. } => {}
         }
     }

@@ -21,6 +21,7 @@ mod set;
 mod ssh;
 mod unused;
 mod wait;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use creation::gather_entropy;
 pub use host::Host;
 pub use jobs::Attachment;
 pub use ssh::SshConnection;
+pub use workspace::Patch;
 
 use crate::guest::{ExecSession, GuestClient, GuestError};
 use crate::hypervisor::RunningVm;

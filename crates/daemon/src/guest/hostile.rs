@@ -58,6 +58,7 @@ impl Bounded for Job {
     fn bound(&mut self) {
         bound_list(&mut self.argv);
     }
+}
 
 impl Bounded for Surveyed {
     fn bound(&mut self) {

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use banger_proto::api::{END_TRAILER, Event};
 use banger_proto::{OpId, Problem};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde::Deserialize;
@@ -69,18 +69,30 @@ pub(super) async fn copy_out(
     Query(place): Query<Place>,
 ) -> Result<Response, Failed> {
     let copy = api.engine.copy_out(&vm, place.path).await?;
-    let frames = stream::unfold((copy, op, guard), async |(mut copy, op, guard)| {
-        let frame = match copy.next().await? {
+    let pieces = stream::unfold(copy, async |mut copy| Some((copy.next().await?, copy)));
+    Ok(respond_pieces("application/x-tar", pieces, op, guard))
+}
+
+/// An answer that is bytes and, in a trailer, how they ended.
+pub(super) fn respond_pieces(
+    kind: &'static str,
+    pieces: impl Stream<Item = OutPiece> + Send + 'static,
+    op: OpId,
+    guard: InFlight,
+) -> Response {
+    let frames = pieces.map(move |piece| {
+        let _in_flight = &guard;
+        let frame = match piece {
             OutPiece::Bytes(bytes) => Frame::data(Bytes::from(bytes)),
             OutPiece::End(event) => {
                 let end = (HeaderName::from_static(END_TRAILER), render_end(event, &op));
                 Frame::trailers(HeaderMap::from_iter([end]))
             }
         };
-        Some((Ok::<_, Infallible>(frame), (copy, op, guard)))
+        Ok::<_, Infallible>(frame)
     });
-    let headers = [(CONTENT_TYPE, "application/x-tar"), (TRAILER, END_TRAILER)];
-    Ok((headers, Body::new(StreamBody::new(frames))).into_response())
+    let headers = [(CONTENT_TYPE, kind), (TRAILER, END_TRAILER)];
+    (headers, Body::new(StreamBody::new(frames))).into_response()
 }
 
 /// The last event as a header's value. One that is too long loses its details.
@@ -103,6 +115,10 @@ fn without_details(event: Event) -> Event {
             let count = copied.notes.len();
             copied.notes = vec![format!("{count} entries were not copied as they are")];
             Event::Copied { copied }
+        }
+        Event::Exported { mut exported } => {
+            exported.notes.truncate(1);
+            Event::Exported { exported }
         }
         Event::Failed { problem } => {
             Event::Failed { problem: Problem::new(problem.code, problem.message) }

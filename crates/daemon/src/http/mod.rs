@@ -8,7 +8,7 @@
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
 //! | `drained` | bodies that nobody reads |
-//! | `vms`, `exec`, `ssh`, `jobs`, `files`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
+//! | `vms`, `exec`, `ssh`, `jobs`, `files`, `workspace`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -27,6 +27,7 @@ mod reply;
 mod ssh;
 mod system;
 mod vms;
+mod workspace;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
@@ -137,6 +138,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::attach_job))
         .routes(routes!(jobs::kill_job))
         .routes(routes!(files::copy_in, files::copy_out))
+        .routes(routes!(workspace::status))
+        .routes(routes!(workspace::patch))
+        .routes(routes!(workspace::apply))
+        .routes(routes!(workspace::branch))
         .routes(routes!(insight::ping))
         .routes(routes!(insight::health))
         .routes(routes!(insight::stats))

@@ -300,7 +300,8 @@ async fn bring_workspace(
     let host = Arc::clone(&vm.host);
     let guest = GuestClient::new(Arc::clone(running));
     let watch = Watch { vm, running, cancel };
-    let work = bring_in::bring_in(&host, &source, &guest, &order.progress);
+    let record = files::workspace(&host.paths, vm.record.id());
+    let work = bring_in::bring_in(&host, &record, &source, &guest, &order.progress);
     let workspace = watch.over("bring the workspace into", None, work).await?;
     vm.record.workspace = Some(workspace);
     stage.finish();

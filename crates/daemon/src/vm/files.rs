@@ -13,6 +13,8 @@ use crate::supervise::SUPERVISOR_LOG;
 
 const DISK: &str = "writable.ext4";
 const CONSOLE: &str = "console.log";
+/// A directory that is all banger's.
+const WORKSPACE: &str = "workspace";
 /// Everything banger and its supervisor write there.
 const OURS: &[&str] =
     &[DISK, CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1", HOST_KEY];
@@ -20,6 +22,11 @@ const OURS: &[&str] =
 /// The writable disk.
 pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {
     paths.vm_state_dir(vm).join(DISK)
+}
+
+/// What is known of the workspace that was brought in.
+pub(crate) fn workspace(paths: &Paths, vm: &VmId) -> PathBuf {
+    paths.vm_state_dir(vm).join(WORKSPACE)
 }
 
 /// The console log.
@@ -36,8 +43,9 @@ pub(crate) fn ensure_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
 pub(crate) fn remove_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
     let dir = paths.vm_state_dir(vm);
     let removed: Vec<_> = OURS.iter().map(|name| remove_file(&dir.join(name))).collect();
+    let workspace = remove_dir_all(&dir.join(WORKSPACE));
     let emptied = remove_dir_if_empty(&dir);
-    removed.into_iter().chain([emptied]).collect()
+    removed.into_iter().chain([workspace, emptied]).collect()
 }
 
 /// Removes a directory unless something is in it.
@@ -70,6 +78,13 @@ pub(crate) fn observe_vm_dirs(dir: &Path) -> io::Result<Vec<VmId>> {
         .collect()
 }
 
+fn remove_dir_all(path: &Path) -> io::Result<()> {
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 fn remove_file(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -92,11 +107,12 @@ mod tests {
         for name in OURS {
             fs_err::write(dir.join(name), "").unwrap();
         }
+        fs_err::create_dir_all(workspace(&paths, &vm).join("current/objects")).unwrap();
         fs_err::write(dir.join("notes.txt"), "mine").unwrap();
         fs_err::write(dir.parent().unwrap().join("README"), "").unwrap();
         assert_eq!(observe_vm_dirs(dir.parent().unwrap()).unwrap(), std::slice::from_ref(&vm));
         remove_state_dir(&paths, &vm).unwrap();
-        assert!(!disk(&paths, &vm).exists());
+        assert!(!disk(&paths, &vm).exists() && !workspace(&paths, &vm).exists());
         assert!(dir.join("notes.txt").exists());
         fs_err::remove_file(dir.join("notes.txt")).unwrap();
         remove_state_dir(&paths, &vm).unwrap();

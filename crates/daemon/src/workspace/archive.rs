@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::WorkspaceError;
 use super::git::Git;
+use super::home::{Base, Recorder};
 use super::metadata::{self, Metadata};
 use super::source::{Options, Source, describe};
 
@@ -41,6 +42,8 @@ const HEADER_NAME: usize = 100;
 pub struct Archive {
     git: Git,
     metadata: Metadata,
+    /// Notes what travels, so that it is known when it comes back.
+    recorder: Option<Recorder>,
 }
 
 /// The stream, to be taken chunk by chunk.
@@ -63,7 +66,7 @@ impl Source {
     /// When git fails, submodules were added meanwhile, or `temp` cannot be written.
     pub async fn archive(&self, options: Options, temp: &Path) -> Result<Archive, WorkspaceError> {
         let metadata = metadata::build(&self.git, options, temp).await?;
-        Ok(Archive { git: self.git.clone(), metadata })
+        Ok(Archive { git: self.git.clone(), metadata, recorder: None })
     }
 }
 
@@ -74,9 +77,36 @@ impl Archive {
         describe(&self.git, &self.metadata.head)
     }
 
+    /// The same archive, which writes down in the empty directory `directory` what travels, once
+    /// its stream has come to its end. `path` is what the repository is found by later.
+    ///
+    /// # Errors
+    /// When git fails or the directory cannot be written.
+    pub(crate) async fn recorded(
+        mut self,
+        directory: &Path,
+        path: &Path,
+    ) -> Result<Self, WorkspaceError> {
+        let metadata = self.metadata.directory.path();
+        let packs = list_packs(metadata).map_err(|source| WorkspaceError::Prepare {
+            path: self.git.top_level.clone(),
+            source,
+        })?;
+        let base = Base {
+            path: path.to_owned(),
+            commit: self.metadata.head.commit.clone(),
+            branch: self.metadata.head.branch(),
+            object_format: self.git.object_format.clone(),
+            packs,
+        };
+        let index = metadata.join("index");
+        self.recorder = Some(Recorder::begin(&self.git, &index, directory, base).await?);
+        Ok(self)
+    }
+
     /// Starts writing.
     #[must_use]
-    pub fn stream(self) -> Chunks {
+    pub fn stream(mut self) -> Chunks {
         let (sender, queue) = mpsc::channel(QUEUE);
         let done = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&done);
@@ -85,7 +115,8 @@ impl Archive {
         let (told, ended) = oneshot::channel();
         let write = move || {
             let out = Outlet { sender, chunk: Vec::with_capacity(CHUNK) };
-            let written = write_archive(&self, out, &counter);
+            let recorder = self.recorder.take();
+            let written = write_archive(&self, recorder, out, &counter);
             drop(self);
             // Whoever gave the stream up does not want to know.
             let _ = told.send(written);
@@ -142,8 +173,13 @@ enum Stop {
     Failed(WorkspaceError),
 }
 
-fn write_archive(archive: &Archive, out: Outlet, done: &AtomicU64) -> Result<(), WorkspaceError> {
-    match try_write_archive(archive, out, done) {
+fn write_archive(
+    archive: &Archive,
+    recorder: Option<Recorder>,
+    out: Outlet,
+    done: &AtomicU64,
+) -> Result<(), WorkspaceError> {
+    match try_write_archive(archive, recorder, out, done) {
         Ok(()) => Ok(()),
         // The error is for nobody: who would have read it dropped the stream.
         Err(Stop::Closed) => Err(WorkspaceError::Interrupted(archive.git.top_level.clone())),
@@ -151,7 +187,12 @@ fn write_archive(archive: &Archive, out: Outlet, done: &AtomicU64) -> Result<(),
     }
 }
 
-fn try_write_archive(archive: &Archive, out: Outlet, done: &AtomicU64) -> Result<(), Stop> {
+fn try_write_archive(
+    archive: &Archive,
+    recorder: Option<Recorder>,
+    out: Outlet,
+    done: &AtomicU64,
+) -> Result<(), Stop> {
     let mut encoder = zstd::Encoder::new(out, LEVEL).map_err(closed)?;
     encoder.include_checksum(true).map_err(closed)?;
     let mut writer = Writer {
@@ -159,6 +200,7 @@ fn try_write_archive(archive: &Archive, out: Outlet, done: &AtomicU64) -> Result
         directories: HashSet::new(),
         prefix: b".git/",
         now: seconds_now(),
+        recorder: None,
     };
     let metadata = archive.metadata.directory.path();
     let names =
@@ -169,7 +211,13 @@ fn try_write_archive(archive: &Archive, out: Outlet, done: &AtomicU64) -> Result
     }
     writer.write_tree(metadata, &names, &AtomicU64::new(0))?;
     writer.prefix = b"";
+    writer.recorder = recorder;
     writer.write_tree(&archive.git.top_level, &archive.metadata.paths, done)?;
+    if let Some(recorder) = writer.recorder {
+        recorder.finish().map_err(|source| {
+            Stop::Failed(WorkspaceError::Record { path: archive.git.top_level.clone(), source })
+        })?;
+    }
     let encoder = writer.tar.into_inner().map_err(closed)?;
     encoder.finish().and_then(|mut out| out.flush()).map_err(closed)
 }
@@ -199,6 +247,7 @@ struct Writer<W: Write> {
     prefix: &'static [u8],
     /// Modification time of directories, in seconds since 1970: what a checkout would give them.
     now: i64,
+    recorder: Option<Recorder>,
 }
 
 impl<W: Write> Writer<W> {
@@ -218,6 +267,9 @@ impl<W: Write> Writer<W> {
 
     fn link(&mut self, path: &[u8], target: &[u8], stat: &Stat) -> Result<(), Stop> {
         let mut header = header(EntryType::Symlink, 0o777, 0, stat.st_mtime);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.link(path, target).map_err(|source| unrecorded(path, source))?;
+        }
         self.parents(path).map_err(closed)?;
         self.append(path, target, &mut header, io::empty()).map_err(closed)
     }
@@ -239,13 +291,22 @@ impl<W: Write> Writer<W> {
             let whole = (&mut file).take(READ_WHOLE + 1).read_to_end(&mut content);
             let read = whole.map_err(|source| read_error(full(), source))?;
             let read = u64::try_from(read).unwrap_or(u64::MAX);
+            if read > READ_WHOLE {
+                // It grew over the limit: its first bytes, as they were, are as good as any.
+                content.truncate(usize::try_from(size).unwrap_or_default());
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.file(path, mode, &content).map_err(|source| unrecorded(path, source))?;
+            }
             if read <= READ_WHOLE {
                 let mut header = header(read);
                 return self.append(path, b"", &mut header, content.as_slice()).map_err(closed);
             }
-            // It grew over the limit: its first bytes, as they were, are as good as any.
-            content.truncate(usize::try_from(size).unwrap_or_default());
             return self.append(path, b"", &mut header(size), content.as_slice()).map_err(closed);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            let recorded = recorder.large_file(path, mode, size, &mut file);
+            recorded.map_err(|source| unrecorded(path, source))?;
         }
         // What is appended later is left out; what is cut off cannot be made up for.
         let mut reader = Exactly { file: file.take(size), left: size, failure: None };
@@ -380,6 +441,22 @@ impl Write for Outlet {
     }
 }
 
+/// Names of the packs in a `.git`.
+fn list_packs(git_dir: &Path) -> io::Result<Vec<String>> {
+    let mut packs = Vec::new();
+    for entry in fs_err::read_dir(git_dir.join("objects/pack"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".pack") {
+            packs.push(name);
+        }
+    }
+    Ok(packs)
+}
+
+fn unrecorded(path: &[u8], source: io::Error) -> Stop {
+    Stop::Failed(WorkspaceError::Record { path: OsStr::from_bytes(path).into(), source })
+}
+
 fn seconds_now() -> i64 {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or_default()
@@ -399,7 +476,13 @@ mod tests {
     use super::*;
 
     fn writer() -> Writer<Vec<u8>> {
-        Writer { tar: Builder::new(Vec::new()), directories: HashSet::new(), prefix: b"", now: 0 }
+        Writer {
+            tar: Builder::new(Vec::new()),
+            directories: HashSet::new(),
+            prefix: b"",
+            now: 0,
+            recorder: None,
+        }
     }
 
     /// Writes a file that had `before` bytes when it was looked at and has `after` when it is

@@ -91,6 +91,15 @@ pub enum WorkspaceError {
         #[source]
         source: std::io::Error,
     },
+    /// What travels cannot be written down.
+    #[error("cannot write down that `{}` travels", path.display())]
+    Record {
+        /// The file, or top of the repository.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The task that packs ended before its stream did.
     #[error("packing `{}` was interrupted", .0.display())]
     Interrupted(PathBuf),

@@ -18,10 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A repository with a working tree, found.
 #[derive(Debug, Clone)]
-pub(super) struct Git {
+pub(crate) struct Git {
     pub(super) env: HostEnv,
     /// Top of the working tree.
-    pub(super) top_level: PathBuf,
+    pub(crate) top_level: PathBuf,
     /// Directory with `HEAD` and `index`; of a linked worktree, its own.
     pub(super) git_dir: PathBuf,
     /// Directory with the objects.

@@ -231,7 +231,7 @@ async fn read_rules(file: &Path) -> Vec<u8> {
 
 /// A path in the list of alternates, quoted where it has to be (git(1),
 /// `GIT_ALTERNATE_OBJECT_DIRECTORIES`).
-fn quote_alternate(path: &Path) -> std::ffi::OsString {
+pub(super) fn quote_alternate(path: &Path) -> std::ffi::OsString {
     let bytes = path.as_os_str().as_bytes();
     if !bytes.iter().any(|byte| matches!(byte, b':' | b'"' | b'\\' | 0..b' ')) {
         return path.as_os_str().to_owned();

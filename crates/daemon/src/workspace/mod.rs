@@ -1,6 +1,6 @@
 //! A git repository on its way into a guest: the tracked files as they are on the host's disk,
-//! the commit that is checked out, and an index that says the same as the host's. Getting changes
-//! back out is no business of this module, and neither is the transport.
+//! the commit that is checked out, and an index that says the same as the host's; and, in `home`, the
+//! changes on their way back. The transport is no business of this module.
 //!
 //! ```text
 //!  Source::inspect ──▶ Source ──archive──▶ Archive ──stream──▶ Chunks ──▶ the guest's unpack
@@ -30,10 +30,12 @@
 //! | `origin` | URLs without credentials |
 //! | `metadata` | the guest's `.git`, built on the host |
 //! | `archive` | the stream |
+//! | `home` | what comes back |
 
 mod archive;
 mod error;
 mod git;
+pub(crate) mod home;
 mod index;
 mod metadata;
 mod origin;

@@ -23,6 +23,7 @@ mod set;
 #[cfg(test)]
 mod ssh;
 mod verbs;
+mod workspace;
 
 use std::time::Duration;
 

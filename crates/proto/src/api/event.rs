@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageView, KernelView, VmView};
+use super::{Exported, ImageView, KernelView, VmView};
 use crate::Problem;
 use crate::guest::Copied;
 
@@ -89,6 +89,11 @@ pub enum Event {
     Copied {
         /// What was copied.
         copied: Copied,
+    },
+    /// End: the patch is whole.
+    Exported {
+        /// What was exported.
+        exported: Exported,
     },
     /// End: it failed.
     Failed {

@@ -26,6 +26,10 @@
 //! | `POST /v1/vms/{vm}/jobs/{job}/kill` | [`SignalJob`] → [`JobView`] |
 //! | `PUT /v1/vms/{vm}/files?path=P` | a tar stream → [`Event`] lines, the last `copied` or `failed` |
 //! | `GET /v1/vms/{vm}/files?path=P` | – → a tar stream, then the last [`Event`] in the trailer [`END_TRAILER`] |
+//! | `GET /v1/vms/{vm}/workspace` | – → [`WorkspaceStatus`] |
+//! | `GET /v1/vms/{vm}/workspace/patch?form=F` | – → a patch, then the last [`Event`] in the trailer [`END_TRAILER`] |
+//! | `POST /v1/vms/{vm}/workspace/apply` | – → [`Applied`] |
+//! | `POST /v1/vms/{vm}/workspace/branch` | [`BringBranch`] → [`Branched`] |
 //! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
 //! | `GET /v1/vms/{vm}/health?timeout_ms=N` | – → [`VmHealth`] |
 //! | `GET /v1/stats?vms=A,B&interval_ms=N&follow=true` | – → [`StatsReport`] lines; one without `follow` |
@@ -64,6 +68,7 @@ mod stats;
 mod system;
 mod vm;
 mod vm_event;
+mod workspace;
 
 pub use daemon::DaemonStatus;
 pub use doctor::{CheckResult, CheckStatus, DoctorReport};
@@ -85,12 +90,15 @@ pub use vm::{
     WaitVm, WorkspaceSource,
 };
 pub use vm_event::VmEvent;
+pub use workspace::{
+    Applied, Branched, BringBranch, Exported, PatchForm, WorkspaceSide, WorkspaceStatus,
+};
 
 /// Header with the version of the interface, a decimal number.
 pub const VERSION_HEADER: &str = "banger-api-version";
 /// Header with the id of the operation.
 pub const OP_ID_HEADER: &str = "banger-op-id";
-/// Trailer of an answer that is a copy out of a guest: its last [`Event`] as JSON.
+/// Trailer of an answer that is a copy or a patch out of a guest: its last [`Event`] as JSON.
 pub const END_TRAILER: &str = "banger-end";
 /// Value of the `Upgrade` header of an exec call.
 pub const UPGRADE_FRAMES: &str = "banger-frames";

@@ -1,0 +1,39 @@
+//! A workspace on its way back: what a guest made of the repository that was brought in.
+//!
+//! ```text
+//!  record ──known──▶ agent: survey ──changes──▶ receive ──▶ scratch ──▶ patch
+//!  (at bring-in)      (the guest)                hostile      │ git,     files of the host (apply)
+//!                                                             │ bare     a branch of the host
+//! ```
+//!
+//! No git runs in the guest, and none of the guest's git settings is ever read by a git on the
+//! host: what comes home is names, modes and contents, of which a tree is made in a bare
+//! repository of banger's own.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `record` | what was brought in, kept beside the VM's disk |
+//! | `receive` | the guest's hostile word on what is different |
+//! | `objects` | writing and checking single git objects |
+//! | `scratch` | the bare repository |
+//! | `guest` | asking the guest and making its tree |
+//! | `apply` | which of the host's files change, and what meets a change of the host's |
+//! | `place` | writing those files, all or none |
+//! | `branch` | the guest's commits |
+
+mod apply;
+mod branch;
+mod error;
+mod guest;
+mod objects;
+mod place;
+mod receive;
+pub(super) mod record;
+mod scratch;
+
+pub(crate) use error::HomeError;
+pub(crate) use guest::{Gone, GuestTree, load_gone};
+pub(crate) use record::{Base, Recorder};
+
+/// Name of the record in a VM's directory of them; beside it lies what is made for one request.
+pub(crate) const CURRENT: &str = "current";
