@@ -21,3 +21,4 @@ mod ssh;
 mod terminal;
 mod upgrade;
 mod workspace;
+mod workspace_home;

@@ -24,7 +24,7 @@ pub(super) fn send(
         let path = [STORE, b"/", &directory].concat();
         let packs = directory == b"pack";
         let hex = |name: &[u8]| name.iter().all(u8::is_ascii_hexdigit);
-        if !packs && !(directory.len() == 2 && hex(&directory)) {
+        if !(packs || directory.len() == 2 && hex(&directory)) {
             continue;
         }
         for name in list(&mut top, &path)? {

@@ -7,6 +7,7 @@ mod jobs;
 mod ssh;
 mod system;
 mod verbs;
+mod workspace;
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::{Arc, Condvar, Mutex};
@@ -83,6 +84,7 @@ impl Fake {
             .merge(insight::routes())
             .merge(jobs::routes())
             .merge(system::routes())
+            .merge(workspace::routes())
             .with_state(shared.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::spawn(move || {

@@ -40,3 +40,5 @@ mod terminal;
 mod verbs;
 #[cfg(test)]
 mod vms;
+#[cfg(test)]
+mod workspace;

@@ -23,6 +23,7 @@ mod set;
 #[cfg(test)]
 mod ssh;
 mod verbs;
+#[cfg(test)]
 mod workspace;
 
 use std::time::Duration;

@@ -25,6 +25,7 @@ mod start;
 mod stats;
 mod stop;
 mod wait;
+mod workspace;
 
 use clap::Subcommand;
 
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Job(job::Command),
     Cp(cp::Args),
+    #[command(subcommand)]
+    Workspace(workspace::Command),
     Logs(logs::Args),
     Stats(stats::Args),
     Health(health::Args),
@@ -92,6 +95,7 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Attach(args) => job::attach::attach(context, args).await,
         Command::Job(command) => job::run_command(context, command).await,
         Command::Cp(args) => cp::cp(context, args).await,
+        Command::Workspace(command) => workspace::run_command(context, command).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Stats(args) => stats::stats(context, args).await,
         Command::Health(args) => health::health(context, args).await,
