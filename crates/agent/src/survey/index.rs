@@ -1,13 +1,14 @@
 //! The paths in the guest's index, so that a file that was added in spite of a rule is not taken
 //! for an ignored one. Of the rest of the index nothing is believed or needed.
 //!
-//! The format is that of gitformat-index(5), versions 2 to 4. Of a split index the part that is
-//! in the file itself is read.
+//! The format is that of gitformat-index(5), versions 2 to 4.
 
 use std::io::Read;
 
 use banger_tree::blob::ObjectFormat;
 use banger_tree::{Node, Tree};
+
+use super::split::Link;
 
 /// Longest index that is read, in bytes: some million paths.
 const LIMIT: u64 = 1 << 30;
@@ -16,21 +17,37 @@ const BEFORE_ID: usize = 40;
 /// The bit of an entry's flags that says that there are two more bytes of them.
 const EXTENDED: u16 = 0x4000;
 
-/// The paths; none where there is no index, or none that can be read.
+/// The paths; none where there is no index, or none that can be read. A path in conflict is there
+/// several times.
 pub(super) fn load_paths(top: &mut Tree, format: ObjectFormat) -> Vec<Vec<u8>> {
-    let mut index = Vec::new();
-    if let Ok(Some(Node::File(file, _))) = top.read(b".git/index")
-        && file.take(LIMIT).read_to_end(&mut index).is_err()
-    {
-        return Vec::new();
-    }
     let mut paths = Vec::new();
+    let index = read(top, b".git/index");
     // What was read before it makes no sense any more is right all the same.
-    let _ = parse(&index, format, &mut paths);
+    let extensions = parse(&index, format, &mut paths).unwrap_or_default();
+    if let Some(link) = Link::find(extensions, format) {
+        let mut shared = Vec::new();
+        let _ = parse(&read(top, &link.path()), format, &mut shared);
+        link.remove_deleted(&mut shared);
+        paths.append(&mut shared);
+        // An entry that replaces a shared one has no name.
+        paths.retain(|path| !path.is_empty());
+    }
     paths
 }
 
-fn parse(index: &[u8], format: ObjectFormat, paths: &mut Vec<Vec<u8>>) -> Option<()> {
+/// The contents of an index; nothing where there is none.
+fn read(top: &mut Tree, path: &[u8]) -> Vec<u8> {
+    let mut index = Vec::new();
+    if let Ok(Some(Node::File(file, _))) = top.read(path)
+        && file.take(LIMIT).read_to_end(&mut index).is_err()
+    {
+        index.clear();
+    }
+    index
+}
+
+/// Adds the path of every entry to `paths`. What follows the entries.
+fn parse<'a>(index: &'a [u8], format: ObjectFormat, paths: &mut Vec<Vec<u8>>) -> Option<&'a [u8]> {
     let (signature, rest) = index.split_at_checked(4)?;
     let (version, rest) = take_u32(rest)?;
     let (count, mut rest) = take_u32(rest)?;
@@ -56,14 +73,12 @@ fn parse(index: &[u8], format: ObjectFormat, paths: &mut Vec<Vec<u8>>) -> Option
         // One to eight NULs, to a multiple of eight bytes; in version 4 one.
         let padded = if version == 4 { length + 1 } else { (length + 8) & !7 };
         rest = entry.get(padded..)?;
-        if paths.last() != Some(&last) {
-            paths.push(last.clone());
-        }
+        paths.push(last.clone());
     }
-    Some(())
+    Some(rest)
 }
 
-fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+pub(super) fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u32::from_be_bytes(*number), rest))
 }
@@ -119,6 +134,32 @@ mod tests {
                 expected.sort();
                 assert_eq!(paths, expected, "version {version}");
             }
+        }
+    }
+
+    #[test]
+    fn shared_paths_are_found_unless_they_were_removed() {
+        for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+            let top = tempfile::tempdir().unwrap();
+            git(top.path(), &["init", "-q", &format!("--object-format={}", format.name())]);
+            let names: Vec<_> = (0..200).map(|number| format!("file-{number:03}")).collect();
+            names.iter().for_each(|name| std::fs::write(top.path().join(name), name).unwrap());
+            git(top.path(), &["add", "-A"]);
+            // So that a few changes do not make it write a new one.
+            git(top.path(), &["config", "splitIndex.maxPercentChange", "100"]);
+            git(top.path(), &["update-index", "--split-index"]);
+            git(top.path(), &["rm", "-q", "--cached", "file-000", "file-070", "file-199"]);
+            std::fs::write(top.path().join("file-100"), "replaced").unwrap();
+            std::fs::write(top.path().join("new"), "new").unwrap();
+            git(top.path(), &["add", "file-100", "new"]);
+            let mut paths = load_paths(&mut Tree::open(top.path()).unwrap(), format);
+            paths.sort();
+            let removed = ["file-000", "file-070", "file-199"];
+            let there = names.iter().map(String::as_str).filter(|name| !removed.contains(name));
+            let there: Vec<_> = there.chain(["new"]).map(|name| name.as_bytes().to_vec()).collect();
+            assert_eq!(paths, there);
+            let index = std::fs::read(top.path().join(".git/index")).unwrap();
+            assert!(index.windows(4).any(|window| window == b"link"));
         }
     }
 

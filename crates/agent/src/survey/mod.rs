@@ -13,6 +13,7 @@
 //! | `walk` | the difference between what is known and what is there |
 //! | `ignored` | what the repository's rules leave out |
 //! | `index` | the paths in the guest's index |
+//! | `split` | an index that is in two files |
 //! | `head` | what is checked out |
 //! | `objects` | the files of the object store |
 
@@ -20,6 +21,7 @@ mod head;
 mod ignored;
 mod index;
 mod objects;
+mod split;
 mod walk;
 
 use std::io::{self, BufWriter, Write};

@@ -3,6 +3,7 @@
 mod apply;
 mod branch;
 mod hostile;
+mod kinds;
 mod patch;
 mod random;
 
