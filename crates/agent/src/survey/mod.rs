@@ -16,30 +16,37 @@
 //! | `split` | an index that is in two files |
 //! | `head` | what is checked out |
 //! | `objects` | the files of the object store |
+//! | `pulse` | telling a long silence from a hang |
 
 mod head;
 mod ignored;
 mod index;
 mod objects;
+mod pulse;
 mod split;
 mod walk;
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use banger_proto::guest::frame::{DATA_CHUNK, Kind};
+use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{GitObjectsRequest, SurveyRequest, Surveyed};
 use banger_proto::{Code, Problem};
 use banger_tree::blob::ObjectFormat;
 use banger_tree::changes::Known;
-use banger_tree::{Inlet, Piece, Tree, pipe};
+use banger_tree::{Piece, Tree, pipe};
+use tokio::time::timeout;
 
 use crate::context::Context;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};
+use pulse::{Out, Pulse};
 
 /// Longest list of what is known, in bytes: a few million paths.
 const LIST_LIMIT: usize = 1 << 30;
+/// How long nothing is sent before a sign of life is: a few times less than the host has patience.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Why a repository cannot be surveyed.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +75,6 @@ impl SurveyError {
     }
 }
 
-type Out = BufWriter<Inlet>;
-
 /// Compares a repository with what the host knows of it.
 pub(crate) async fn serve(
     context: &Arc<Context>,
@@ -88,7 +93,7 @@ pub(crate) async fn serve(
         .ok_or_else(|| Problem::new(Code::BadRequest, "a malformed list of what is known"))?;
     let contents = request.contents;
     let work = move |out: &mut Out| walk::survey(top, &known, format, contents, out);
-    send(work, to_host).await
+    send(work, to_host, SILENCE).await
 }
 
 /// Sends the repository's objects.
@@ -101,7 +106,7 @@ pub(crate) async fn send_objects(
     let top = open_top(context, &request.directory)?;
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
     let except = request.except.clone();
-    send(move |out: &mut Out| objects::send(top, &except, out), to_host).await
+    send(move |out: &mut Out| objects::send(top, &except, out), to_host, SILENCE).await
 }
 
 fn open_top(context: &Context, directory: &str) -> Result<Tree, Problem> {
@@ -130,25 +135,71 @@ async fn receive_list(from_host: &mut FromHost) -> Result<Vec<u8>, ServiceError>
     Err(Problem::new(Code::Cancelled, "the list of what is known was broken off").into())
 }
 
-/// Does `work` in a thread, passes on what it writes, and tells how it ended.
-async fn send<F>(work: F, to_host: &mut ToHost) -> Result<(), ServiceError>
+/// Does `work` in a thread, passes on what it writes, and tells how it ended. While it writes
+/// nothing but goes on, an empty frame each `silence` says so.
+async fn send<F>(work: F, to_host: &mut ToHost, silence: Duration) -> Result<(), ServiceError>
 where
     F: FnOnce(&mut Out) -> Result<Surveyed, SurveyError> + Send + 'static,
 {
     let (inlet, mut outlet) = pipe();
+    let pulse = Pulse::default();
+    let mut out = Out::new(inlet, pulse.clone());
     let worker = tokio::task::spawn_blocking(move || {
-        let mut out = BufWriter::with_capacity(DATA_CHUNK, inlet);
         let surveyed = work(&mut out)?;
         out.flush().map_err(|_| SurveyError::Unheard)?;
         Ok::<_, SurveyError>(surveyed)
     });
-    while let Some(Piece::Bytes(bytes)) = outlet.next().await {
-        // Dropping the outlet then ends the worker.
-        to_host.send_bytes(Kind::Data, &bytes).await?;
+    let mut steps = 0;
+    loop {
+        match timeout(silence, outlet.next()).await {
+            // When this fails, dropping the outlet ends the worker.
+            Ok(Some(Piece::Bytes(bytes))) => to_host.send_bytes(Kind::Data, &bytes).await?,
+            Ok(_) => break,
+            Err(_) if pulse.steps() == steps => {}
+            Err(_) => {
+                steps = pulse.steps();
+                to_host.send(&Frame::new(Kind::Data, [])).await?;
+            }
+        }
     }
     let surveyed = worker
         .await
         .map_err(|_| Problem::new(Code::OperationFailed, "reading the repository panicked"))?
         .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
     Ok(to_host.send_json(Kind::Event, &surveyed).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use banger_link::framed::framed;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_silence_is_told_from_a_hang() {
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let (mut host, _keep) = framed(near);
+        let (go_on, told) = mpsc::channel();
+        let work = move |out: &mut Out| {
+            out.beat();
+            // Nothing more is done until the host has heard of it.
+            told.recv().map_err(|_| SurveyError::Unheard)?;
+            out.write_all(b"found").map_err(|_| SurveyError::Unheard)?;
+            Ok(Surveyed { commit: None, reference: None, notes: Vec::new() })
+        };
+        let agent = tokio::spawn(async move {
+            let mut to_host: ToHost = banger_link::framed::FrameWriter::new(Box::new(far));
+            send(work, &mut to_host, Duration::from_millis(1)).await
+        });
+        let sign = host.next().await.unwrap().unwrap();
+        assert_eq!((sign.kind, sign.payload.len()), (Kind::Data, 0));
+        // Without a step there is no other sign: the next frame has what was found.
+        go_on.send(()).unwrap();
+        let found = host.next().await.unwrap().unwrap();
+        assert_eq!((found.kind, found.payload.as_slice()), (Kind::Data, &b"found"[..]));
+        assert_eq!(host.next().await.unwrap().unwrap().kind, Kind::Event);
+        assert!(agent.await.unwrap().is_ok());
+    }
 }

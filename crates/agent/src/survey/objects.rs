@@ -7,8 +7,9 @@ use banger_proto::guest::Surveyed;
 use banger_tree::changes::{Change, FILE};
 use banger_tree::{Node, Tree};
 
+use super::SurveyError;
 use super::head::Head;
-use super::{Out, SurveyError};
+use super::pulse::Out;
 
 const STORE: &[u8] = b".git/objects";
 

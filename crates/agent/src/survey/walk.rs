@@ -14,11 +14,12 @@ use banger_tree::changes::{Change, FILE, GONE, Known, LINK, PROGRAM};
 use banger_tree::{Node, Tree};
 use rustix::fs::{FileType, Stat};
 
+use super::SurveyError;
 use super::head::Head;
 use super::ignored::{Rules, is_ignored};
 use super::index;
 use super::objects::copy_exactly;
-use super::{Out, SurveyError};
+use super::pulse::Out;
 
 /// A file up to this size, in bytes, is read once, named and sent.
 const READ_WHOLE: u64 = 1 << 20;
@@ -88,6 +89,7 @@ impl Survey<'_> {
                 continue;
             };
             let path = [level.path.as_slice(), &name].concat();
+            self.out.beat();
             if is_odd(&name) {
                 continue;
             }
@@ -139,6 +141,7 @@ impl Survey<'_> {
 
     /// Writes what is at `path` unless it is as known.
     fn compare(&mut self, path: &[u8], known: Option<&Known>) -> Result<(), SurveyError> {
+        self.out.beat();
         match self.top.read(path).map_err(SurveyError::read(path))? {
             None if known.is_some() => self.write(path, GONE, b""),
             None => Ok(()),
@@ -167,7 +170,7 @@ impl Survey<'_> {
             return if same { Ok(()) } else { self.write(path, mode, &contents) };
         }
         if let Some(known) = known {
-            let id = name_blob_of(self.format, size, &mut file);
+            let id = name_blob_of(self.format, size, &mut self.out.beating(&mut file));
             let id = id.map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => {
                     SurveyError::Changed(String::from_utf8_lossy(path).into_owned())
