@@ -15,7 +15,7 @@ use std::sync::Arc;
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{Copied, CopyRequest};
 use banger_proto::{Code, Problem};
-use banger_tree::{Destination, Links, Piece, Source, Top, UnpackError, land, pack, pipe};
+use banger_tree::{Destination, Links, Piece, Room, Source, Top, UnpackError, land, pack, pipe};
 
 use crate::context::Context;
 use crate::root::RootDir;
@@ -46,8 +46,9 @@ pub(crate) async fn receive(
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
 
     let (inlet, outlet) = pipe();
-    let mut worker =
-        tokio::task::spawn_blocking(move || land(outlet, destination, &Top::OfArchive, MODES));
+    let mut worker = tokio::task::spawn_blocking(move || {
+        land(outlet, destination, &Top::OfArchive, MODES, Room::all())
+    });
     // The worker stops on its own when it fails, and when the pipe ends without an `End`.
     let result = tokio::select! {
         result = &mut worker => result,

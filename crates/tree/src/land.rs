@@ -20,6 +20,7 @@ use tar::EntryType;
 
 use super::beneath::{Beneath, Rules, TreeError, relative};
 use super::path::{ends_in_slash, name_of, parent_of};
+use super::room::Room;
 use super::unpack::{UnpackError, Unpacked, Writer, failed, read_entries};
 
 /// A destination as it was found.
@@ -95,7 +96,8 @@ pub enum Top {
     Contents,
 }
 
-/// Unpacks `stream` where `destination` and `top` say; of modes, the bits `modes` are kept.
+/// Unpacks `stream` where `destination` and `top` say, as long as `room` lets it; of modes, the
+/// bits `modes` are kept.
 ///
 /// # Errors
 /// [`UnpackError`]. What was written whole before stays; nothing else does.
@@ -104,13 +106,14 @@ pub fn land(
     destination: Destination,
     top: &Top,
     modes: u32,
+    room: Room,
 ) -> Result<Unpacked, UnpackError> {
     let rules = Rules { shared: true, modes };
     let (directory, given) = match destination {
         Destination::Directory(directory) => (directory, None),
         Destination::Name { parent, name, slash } => (parent, Some((name, slash))),
     };
-    let beneath = Beneath::new(directory, rules);
+    let beneath = Beneath::new(directory, rules).within(room);
     let mut writer = Writer::new(&beneath);
     // What the archive calls the top, and what it is called here.
     let mut called: Option<(PathBuf, PathBuf)> = None;

@@ -11,6 +11,7 @@
 //! | `look` | reading a tree without following a link |
 //! | `blob` | git's names for contents |
 //! | `changes` | the stream of what is different in a tree |
+//! | `room` | what is left to others of a file system that is written to |
 //! | `pipe` | bytes between a thread that blocks and a task that does not |
 //!
 //! Nothing here knows a network, a guest or a message to a person: whoever calls opens the
@@ -24,6 +25,7 @@ mod look;
 mod pack;
 mod path;
 mod pipe;
+mod room;
 mod unpack;
 
 pub use beneath::{Beneath, Fresh, Rules, TreeError};
@@ -33,4 +35,5 @@ pub use look::{Node, Tree, file_type};
 pub use pack::{PackError, Packing, Source, pack, pack_as};
 pub use path::name_of;
 pub use pipe::{Inlet, Outlet, Piece, pipe};
+pub use room::Room;
 pub use unpack::{UnpackError, Unpacked, unpack};

@@ -43,6 +43,15 @@ pub enum UnpackError {
     },
 }
 
+impl UnpackError {
+    /// Whether there is no room for what the archive holds.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Entry { source: TreeError::Io(error), .. } = self else { return false };
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unpacked {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use banger_proto::api::Event;
 use banger_proto::guest::Copied;
-use banger_tree::{Destination, Inlet, Links, Piece, Top, land, name_of, pipe};
+use banger_tree::{Destination, Inlet, Links, Piece, Room, Top, UnpackError, land, name_of, pipe};
 
 use super::{GuestPlace, INTERRUPTED, end_of, open_directory, tell};
 use crate::client::{Client, Part};
@@ -39,13 +39,15 @@ pub(crate) async fn copy_out(
     let client = context.daemon(&mut signals).await?;
     progress.begin(&format!("copying from {}", from.vm));
     let (inlet, outlet) = pipe();
-    let landing = tokio::task::spawn_blocking(move || land(outlet, destination, &top, MODES));
+    let landing = tokio::task::spawn_blocking(move || {
+        land(outlet, destination, &top, MODES, Room::sparing())
+    });
     let received = signals.race_or(INTERRUPTED, receive(&client, from, inlet, progress)).await;
     // The pipe has its end, or has gone: so the thread ends, and clears what is not whole away.
     let landed = landing.await.map_err(|error| unwritable().because(&error))?;
     match (received, landed) {
         // Why the thread took no more.
-        (Ok(_), Err(error)) => Err(unwritable().because(&error)),
+        (Ok(_), Err(error)) => Err(explain_landing(unwritable(), from, &error)),
         (Err(error), _) => Err(error),
         (Ok(received), Ok(landed)) => {
             let notes = received.map(|copied| copied.notes).unwrap_or_default();
@@ -61,6 +63,16 @@ fn explain(problem: CliError, error: &io::Error) -> CliError {
     match error.kind() {
         io::ErrorKind::NotFound => problem.hint("the directory that it goes into has to be there"),
         _ => problem,
+    }
+}
+
+fn explain_landing(problem: CliError, from: &GuestPlace, error: &UnpackError) -> CliError {
+    let problem = problem.because(error);
+    match error.is_full() {
+        true => problem
+            .hint(format!("how large it is: banger vm exec {} -- du -sh {}", from.vm, from.path))
+            .hint("copy it to another file system, or make room on this one"),
+        false => problem,
     }
 }
 

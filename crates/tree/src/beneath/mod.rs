@@ -19,6 +19,8 @@ use rustix::io::Errno;
 
 pub use fresh::Fresh;
 
+use super::room::Room;
+
 /// Bytes that are copied at once; as many zeros in a row, from a multiple of it on, become a hole.
 const BLOCK: usize = 64 << 10;
 
@@ -93,19 +95,27 @@ pub struct Rules {
 pub struct Beneath {
     top: OwnedFd,
     rules: Rules,
+    room: Room,
 }
 
 impl Beneath {
     /// What is written under the directory `top`.
     #[must_use]
     pub fn new(top: OwnedFd, rules: Rules) -> Self {
-        Self { top, rules }
+        Self { top, rules, room: Room::all() }
+    }
+
+    /// The same, as long as `room` lets it.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// Makes sure a directory is there. Its mode and time wait until everything in it is written;
     /// tells whether it is to get them.
     pub(crate) fn directory(&self, path: &Path) -> Result<bool, TreeError> {
         let Some((parent, name)) = self.place(path)? else { return Ok(!self.rules.shared) };
+        self.room.take_entry(&self.top)?;
         match rustix::fs::mkdirat(&parent, &name, Mode::RWXU) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => open_listed(&parent, &name).map(|_| !self.rules.shared),
@@ -136,7 +146,7 @@ impl Beneath {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?;
             let file = File::from(fd);
-            if write_contents(contents, &file)? != size {
+            if write_contents(contents, &file, &self.room)? != size {
                 return Err(TreeError::Short);
             }
             rustix::fs::fchmod(&file, self.mode(meta))?;
@@ -173,6 +183,7 @@ impl Beneath {
         make: impl FnOnce(&OwnedFd, &OsStr) -> Result<(), TreeError>,
     ) -> Result<(), TreeError> {
         let (parent, name) = self.place(path)?.ok_or(TreeError::IsDirectory)?;
+        self.room.take_entry(&self.top)?;
         if !self.rules.shared {
             return match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => make(&parent, &name),
@@ -259,8 +270,8 @@ fn partial_name() -> Result<OsString, TreeError> {
     Ok(format!(".banger-partial-{:016x}", u64::from_ne_bytes(random)).into())
 }
 
-/// Writes all that `contents` gives; returns how much that was.
-fn write_contents(contents: &mut impl Read, file: &File) -> io::Result<u64> {
+/// Writes all that `contents` gives, as long as there is room; returns how much that was.
+fn write_contents(contents: &mut impl Read, file: &File, room: &Room) -> io::Result<u64> {
     let mut block = vec![0; BLOCK];
     let (mut length, mut written) = (0, 0);
     loop {
@@ -270,6 +281,7 @@ fn write_contents(contents: &mut impl Read, file: &File) -> io::Result<u64> {
         }
         let bytes = &block[..filled];
         if bytes.iter().any(|byte| *byte != 0) {
+            room.take(file, filled as u64)?;
             file.write_all_at(bytes, length)?;
             written = length + filled as u64;
         }

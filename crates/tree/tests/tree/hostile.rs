@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use banger_tree::{Top, UnpackError};
+use banger_tree::{Destination, Room, Top, UnpackError, land};
 use tar::EntryType;
 
 use crate::rig::{DIRECTORY, FILE, LINK, Place, SYMLINK, archive};
@@ -93,12 +93,80 @@ fn a_description_without_end_is_not_stored() {
         header.set_cksum();
         let endless = std::io::Read::chain(&header.as_bytes()[..], std::io::repeat(b'a'));
         let place = Place::new();
-        let destination =
-            banger_tree::Destination::Directory(crate::rig::open(&place.here()).unwrap());
-        let error = banger_tree::land(endless, destination, &Top::OfArchive, 0o777).unwrap_err();
+        let destination = Destination::Directory(crate::rig::open(&place.here()).unwrap());
+        let error = land(endless, destination, &Top::OfArchive, 0o777, Room::all()).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("too great a length"), "{source}");
         assert!(place.names().is_empty());
+    }
+}
+
+#[test]
+fn an_endless_file_ends_before_the_disk_is_full() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("x").unwrap();
+    header.set_size(1 << 60);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let place = Place::new();
+    let stream = std::io::Read::chain(&header.as_bytes()[..], std::io::repeat(b'a'));
+    let destination = Destination::Directory(crate::rig::open(&place.here()).unwrap());
+    let error = land(stream, destination, &Top::OfArchive, 0o777, Room::none()).unwrap_err();
+    assert!(error.is_full(), "{error:?}");
+    assert!(place.names().is_empty(), "a part of it is still there");
+}
+
+#[test]
+fn endless_entries_end_before_the_disk_is_full() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o755);
+    header.set_entry_type(DIRECTORY);
+    tar.append_data(&mut header, "top", &b""[..]).unwrap();
+    header.set_entry_type(FILE);
+    tar.append_data(&mut header, "top/same", &b""[..]).unwrap();
+    let entries = tar.get_ref().clone();
+    let (first, again) = entries.split_at(512);
+    let stream = std::io::Read::chain(first, Again { bytes: again.to_vec(), at: 0 });
+    let place = Place::new();
+    let destination = Destination::Directory(crate::rig::open(&place.here()).unwrap());
+    let error = land(stream, destination, &Top::OfArchive, 0o777, Room::none()).unwrap_err();
+    assert!(error.is_full(), "{error:?}");
+    assert_eq!(place.names(), ["top/", "top/same"]);
+}
+
+/// The same bytes for ever.
+struct Again {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl std::io::Read for Again {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = (&self.bytes[self.at..]).read(buffer)?;
+        self.at = (self.at + count) % self.bytes.len();
+        Ok(count)
+    }
+}
+
+#[test]
+fn names_and_depths_that_no_system_has_are_errors() {
+    let long = "x".repeat(300);
+    let deep = format!("top/{}end", "d/".repeat(3000));
+    for path in [format!("top/{long}"), deep, "top/d/".repeat(2000)] {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o755);
+        header.set_entry_type(DIRECTORY);
+        tar.append_data(&mut header, "top", &b""[..]).unwrap();
+        header.set_entry_type(FILE);
+        tar.append_data(&mut header, path, &b""[..]).unwrap();
+        let place = Place::new();
+        let error = place.land(&tar.into_inner().unwrap(), "", &Top::OfArchive).unwrap_err();
+        assert!(matches!(error, UnpackError::Entry { .. }), "{error:?}");
+        assert_eq!(place.names(), ["top/"]);
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use banger_tree::{Destination, Links, Source, Top, UnpackError, Unpacked, land, pack};
+use banger_tree::{Destination, Links, Room, Source, Top, UnpackError, Unpacked, land, pack};
 use rustix::fs::{Mode, OFlags};
 use tar::{Builder, EntryType, Header};
 
@@ -55,7 +55,7 @@ impl Place {
     ) -> Result<Unpacked, UnpackError> {
         let path = PathBuf::from(format!("{}/{path}", self.here().display()));
         let destination = Destination::find(&path, links, open).map_err(UnpackError::Archive)?;
-        land(tar, destination, top, 0o1777)
+        land(tar, destination, top, 0o1777, Room::all())
     }
 }
 
