@@ -15,6 +15,7 @@
 //! [`Piped`] is dropped: a cancelled request leaves nothing running.
 
 mod host_env;
+mod sys;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -193,6 +194,14 @@ impl Program {
     #[must_use]
     pub fn stderr_lines(mut self, on_line: impl FnMut(&str) + Send + 'static) -> Self {
         self.on_line = Some(Box::new(on_line));
+        self
+    }
+
+    /// Lets it, and each program it starts, have `bytes` of memory of its own at most; files that
+    /// it maps count nothing.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        sys::limit_memory(&mut self.command, bytes);
         self
     }
 

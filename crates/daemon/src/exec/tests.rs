@@ -20,6 +20,14 @@ async fn output_is_bounded() {
 }
 
 #[tokio::test]
+async fn memory_is_bounded_for_all_that_is_started() {
+    let limited = sh("ulimit -d; sh -c 'ulimit -d'").memory(64 << 20);
+    assert_eq!(limited.output(100).await.unwrap(), b"65536\n65536\n");
+    let unlimited = sh("ulimit -d").output(100).await.unwrap();
+    assert_ne!(unlimited, b"65536\n");
+}
+
+#[tokio::test]
 async fn only_the_given_environment_is_seen() {
     let output = sh("echo $GIVEN $LC_ALL $MORE; env | grep -c CARGO").env("MORE", "more");
     let captured = output.capture(100).await.unwrap();

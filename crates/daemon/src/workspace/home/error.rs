@@ -121,6 +121,14 @@ impl HomeError {
             Self::NoBase { .. } => Problem::from_error(Code::Conflict, &self)
                 .hint("git removes commits that no branch has; a clone or a backup may have it"),
             Self::OtherRepository(_) => Problem::from_error(Code::Conflict, &self),
+            Self::Changes(ref source) if source.kind() == io::ErrorKind::StorageFull => {
+                Problem::from_error(Code::OperationFailed, &self)
+                    .hint("what the guest changed goes through banger's state directory")
+                    .hint(format!("how large it is: banger vm exec {vm} -- du -sh /root/repo"))
+            }
+            Self::HalfPlaced { ref kept, .. } => Problem::from_error(Code::Conflict, &self).hint(
+                format!("keep what you want of `{}`, then remove that directory", kept.display()),
+            ),
             Self::Changes(_) | Self::Tree(_) | Self::Odd(_) => {
                 Problem::from_error(Code::OperationFailed, &self).hint(format!(
                     "files come out one by one all the same: banger vm cp {vm}:repo ."

@@ -37,3 +37,5 @@ pub(crate) use record::{Base, Recorder};
 
 /// Name of the record in a VM's directory of them; beside it lies what is made for one request.
 pub(crate) const CURRENT: &str = "current";
+/// How the names of such directories begin. After a kill they stay.
+pub(crate) const SCRATCH: &str = "home-";

@@ -4,8 +4,9 @@
 //! The format is that of gitformat-loose(5): zlib over `<kind> <size>\0` and the bytes.
 
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use banger_tree::Room;
 use banger_tree::blob::{ObjectFormat, ObjectHasher, ObjectId, blob_header};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -17,22 +18,27 @@ const BLOCK: usize = 64 << 10;
 /// Longest header: the longest kind, a space, a number of 64 bits and a NUL.
 const MAX_HEADER: usize = 32;
 
+/// Longest commit, tree or tag that is taken over, in bytes: a directory of some million files.
+/// Git reads these whole.
+const MAX_IN_MEMORY: u64 = 256 << 20;
+
 /// Where objects are written.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     directory: PathBuf,
     format: ObjectFormat,
+    room: Room,
 }
 
 impl Objects {
     /// Objects in `directory`, which is there.
     pub(crate) fn new(directory: PathBuf, format: ObjectFormat) -> Self {
-        Self { directory, format }
+        Self { directory, format, room: Room::all() }
     }
 
-    /// Where they are.
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    /// The same, for contents that are somebody else's: as long as `room` lets them.
+    pub(crate) fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// How they are named.
@@ -47,22 +53,52 @@ impl Objects {
     pub(crate) fn write_blob(&self, size: u64, reader: &mut impl Read) -> io::Result<ObjectId> {
         let header = blob_header(size);
         let mut hasher = ObjectHasher::new(self.format, &header);
-        let file = NamedTempFile::new_in(&self.directory)?;
+        let file = self.new_file()?;
         let mut encoder = ZlibEncoder::new(file, Compression::fast());
         encoder.write_all(&header)?;
         let mut left = size;
         let mut block = vec![0; BLOCK.min(usize::try_from(size).unwrap_or(BLOCK))];
         while left > 0 {
-            let room = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
-            let piece = &mut block[..room];
+            let count = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+            let piece = &mut block[..count];
             reader.read_exact(piece)?;
             hasher.update(piece);
+            // As if it could not be compressed, which is for its sender to say.
+            self.room.take(encoder.get_ref().as_file(), piece.len() as u64)?;
             encoder.write_all(piece)?;
-            left -= room as u64;
+            left -= piece.len() as u64;
         }
         let id = hasher.finish();
         self.put(&id, encoder.finish()?)?;
         Ok(id)
+    }
+
+    /// Keeps the next `size` bytes of `reader` as they are.
+    ///
+    /// # Errors
+    /// As [`write_blob`](Self::write_blob).
+    pub(crate) fn keep(&self, size: u64, reader: &mut impl Read) -> io::Result<NamedTempFile> {
+        let mut file = self.new_file()?;
+        let mut reader = reader.take(size);
+        let mut block = vec![0; BLOCK];
+        loop {
+            match reader.read(&mut block) {
+                Ok(0) if reader.limit() == 0 => return Ok(file),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.room.take(file.as_file(), count as u64)?;
+                    file.write_all(&block[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn new_file(&self) -> io::Result<NamedTempFile> {
+        let file = NamedTempFile::new_in(&self.directory)?;
+        self.room.take_entry(file.as_file())?;
+        Ok(file)
     }
 
     /// Opens the contents of one that was written here.
@@ -82,13 +118,15 @@ impl Objects {
     }
 
     /// Takes over an object that somebody else wrote, after looking whether it is what `name`
-    /// says: the whole of an object of a kind that git has, with that name.
+    /// says: the whole of an object of a kind that git has, with that name, which unfolds to
+    /// `most` bytes at most. Answers to how many it does.
     ///
     /// # Errors
     /// `InvalidData` when it is not.
-    pub(crate) fn adopt(&self, name: &ObjectId, file: NamedTempFile) -> io::Result<()> {
-        check(self.format, name, file.reopen()?)?;
-        self.put(name, file)
+    pub(crate) fn adopt(&self, name: &ObjectId, file: NamedTempFile, most: u64) -> io::Result<u64> {
+        let size = check(self.format, name, file.reopen()?, most)?;
+        self.put(name, file)?;
+        Ok(size)
     }
 
     fn put(&self, id: &ObjectId, file: NamedTempFile) -> io::Result<()> {
@@ -103,7 +141,7 @@ impl Objects {
     }
 }
 
-fn check(format: ObjectFormat, name: &ObjectId, file: impl Read) -> io::Result<()> {
+fn check(format: ObjectFormat, name: &ObjectId, file: impl Read, most: u64) -> io::Result<u64> {
     let invalid = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut object = ZlibDecoder::new(file);
     let mut header = Vec::new();
@@ -120,7 +158,11 @@ fn check(format: ObjectFormat, name: &ObjectId, file: impl Read) -> io::Result<(
     if !matches!(kind, "blob" | "tree" | "commit" | "tag") {
         return Err(invalid("it is of no kind that git has"));
     }
-    let mut left: u64 = size.parse().map_err(|_| invalid("its size is no number"))?;
+    let size: u64 = size.parse().map_err(|_| invalid("its size is no number"))?;
+    if size > if kind == "blob" { most } else { most.min(MAX_IN_MEMORY) } {
+        return Err(invalid("it unfolds to more than can be"));
+    }
+    let mut left = size;
     let mut hasher = ObjectHasher::new(format, &header);
     let mut block = vec![0; BLOCK];
     loop {
@@ -134,7 +176,7 @@ fn check(format: ObjectFormat, name: &ObjectId, file: impl Read) -> io::Result<(
             }
         }
     }
-    if hasher.finish() == *name { Ok(()) } else { Err(invalid("it is not what its name says")) }
+    if hasher.finish() == *name { Ok(size) } else { Err(invalid("it is not what its name says")) }
 }
 
 #[cfg(test)]
@@ -176,8 +218,9 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let objects = Objects::new(top.path().to_owned(), ObjectFormat::Sha1);
         let name = banger_tree::blob::name_blob(ObjectFormat::Sha1, b"hello\n");
-        objects.adopt(&name, loose(b"blob 6\0hello\n")).unwrap();
-        let refused = |bytes: &[u8]| objects.adopt(&name, loose(bytes)).unwrap_err().to_string();
+        assert_eq!(objects.adopt(&name, loose(b"blob 6\0hello\n"), 6).unwrap(), 6);
+        let refused =
+            |bytes: &[u8]| objects.adopt(&name, loose(bytes), 1 << 40).unwrap_err().to_string();
         assert_eq!(refused(b"blob 6\0other\n"), "it is not what its name says");
         assert_eq!(refused(b"blob 6\0hello\nmore"), "it is too long");
         assert_eq!(refused(b"blob 9\0hello\n"), "it is shorter than it says");
@@ -185,5 +228,23 @@ mod tests {
         assert_eq!(refused(b"blab 6\0hello\n"), "it is of no kind that git has");
         assert_eq!(refused(&[b'b'; 99]), "its header is too long");
         assert_eq!(refused(b"blob\0"), "it has no header");
+        // A little that unfolds to a lot is not unfolded to see whether it does.
+        for header in [&b"blob 1099511627777\0"[..], b"tree 268435457\0", b"commit 999999999\0"] {
+            assert_eq!(refused(header), "it unfolds to more than can be");
+        }
+    }
+
+    #[test]
+    fn the_disk_is_not_filled() {
+        let top = tempfile::tempdir().unwrap();
+        let objects = Objects::new(top.path().to_owned(), ObjectFormat::Sha1);
+        let objects = objects.within(Room::none());
+        let size = 1 << 50;
+        let written = objects.write_blob(size, &mut io::repeat(0)).map(drop);
+        let kept = objects.keep(size, &mut io::repeat(0)).map(drop);
+        for ended in [written, kept] {
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        }
+        assert_eq!(fs_err::read_dir(top.path()).unwrap().count(), 0);
     }
 }

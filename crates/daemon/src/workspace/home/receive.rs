@@ -12,6 +12,8 @@ use crate::workspace::index::is_possible;
 
 /// Most paths that are taken: some times more than the largest repositories have.
 const MAX_PATHS: usize = 8 << 20;
+/// Most bytes of their names, which are all in memory: as long as a list that the agent takes.
+const MAX_NAMES: usize = 1 << 30;
 /// Longest file whose line ends are converted, in bytes.
 const MAX_CONVERTED: u64 = 64 << 20;
 
@@ -39,7 +41,7 @@ pub(crate) fn receive(
     limit: u64,
 ) -> io::Result<Changes> {
     let mut changes = Changes::new();
-    let mut left = limit;
+    let (mut left, mut names) = (limit, 0);
     while let Some(change) = Change::read(stream)? {
         let named = || format!("`{}`", String::from_utf8_lossy(&change.path));
         if !is_possible(&change.path) {
@@ -48,8 +50,9 @@ pub(crate) fn receive(
         left = left
             .checked_sub(change.size)
             .ok_or_else(|| invalid(format!("there is more to take than {limit} bytes")))?;
-        if changes.len() == MAX_PATHS {
-            return Err(invalid(format!("there are more than {MAX_PATHS} paths")));
+        names += change.path.len();
+        if changes.len() == MAX_PATHS || names > MAX_NAMES {
+            return Err(invalid(format!("there are more than {MAX_PATHS} paths, or longer ones")));
         }
         let entry = known.get(change.path.as_slice()).copied();
         let changed = receive_one(stream, &change, entry, objects)?;

@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use banger_tree::Room;
 use banger_tree::blob::ObjectFormat;
 use tempfile::TempDir;
 
-use super::HomeError;
 use super::objects::Objects;
 use super::record::Version;
+use super::{HomeError, SCRATCH};
 use crate::exec::{HostEnv, Program};
 use crate::workspace::git::{ANSWER_LIMIT, LIST_LIMIT, quiet_git};
 use crate::workspace::index::records;
@@ -22,7 +23,12 @@ use crate::workspace::metadata::quote_alternate;
 
 /// Names that a file system somewhere takes for `.git` are refused by git itself.
 const CONFIG: &str = "[core]\n\tbare = true\n\tprotectHFS = true\n\tprotectNTFS = true\n\
-    \tattributesFile = /dev/null\n\tlogAllRefUpdates = false\n[gc]\n\tauto = 0\n";
+    \tattributesFile = /dev/null\n\tlogAllRefUpdates = false\n[gc]\n\tauto = 0\n\
+    [pack]\n\tthreads = 1\n\twindowMemory = 256m\n";
+/// Memory that git may have for what came from a guest, in bytes: an object that says that it
+/// unfolds to more, or does, ends git and not the host. The largest files that git reads whole, of
+/// 512 MiB (`core.bigFileThreshold`), fit a few times.
+pub(super) const GIT_MEMORY: u64 = 4 << 30;
 
 /// A bare repository; removed when dropped.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ pub(crate) struct Scratch {
     env: HostEnv,
     directory: TempDir,
     format: ObjectFormat,
+    room: Room,
 }
 
 impl Scratch {
@@ -41,7 +48,7 @@ impl Scratch {
         alternates: &[&Path],
     ) -> Result<Self, HomeError> {
         let make = || {
-            let directory = tempfile::Builder::new().prefix("home-").tempdir_in(parent)?;
+            let directory = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(parent)?;
             let at = directory.path();
             for below in ["objects/info", "objects/pack", "refs/heads"] {
                 fs_err::create_dir_all(at.join(below))?;
@@ -64,7 +71,7 @@ impl Scratch {
             Ok(directory)
         };
         let directory = make().map_err(HomeError::Scratch)?;
-        Ok(Self { env: env.clone(), directory, format })
+        Ok(Self { env: env.clone(), directory, format, room: Room::sparing() })
     }
 
     /// Where it is.
@@ -74,12 +81,13 @@ impl Scratch {
 
     /// Its own objects.
     pub(crate) fn objects(&self) -> Objects {
-        Objects::new(self.path().join("objects"), self.format)
+        Objects::new(self.path().join("objects"), self.format).within(self.room.clone())
     }
 
     /// A git command about this repository.
     pub(crate) fn command(&self, verb: &'static str) -> Program {
         quiet_git(&self.env, verb)
+            .memory(GIT_MEMORY)
             .current_dir(self.path())
             .env("GIT_DIR", self.path())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -133,5 +141,40 @@ impl Scratch {
             .args(["-r", "--no-color", "--no-ext-diff", "--no-textconv"])
             .args(form)
             .args([OsStr::new(from), OsStr::new(to), OsStr::new("--")])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+
+    use super::*;
+
+    /// A pack with one tree that says that it has `size` bytes, and that has only zeros.
+    fn pack(size: u64) -> Vec<u8> {
+        let mut pack = b"PACK\0\0\0\x02\0\0\0\x01".to_vec();
+        // Kind 2 and four bits of the size, then seven bits in each byte (gitformat-pack(5)).
+        let (mut byte, mut left) = (2 << 4 | (size & 15) as u8, size >> 4);
+        while left > 0 {
+            pack.push(byte | 0x80);
+            (byte, left) = ((left & 127) as u8, left >> 7);
+        }
+        pack.push(byte);
+        let mut zeros = ZlibEncoder::new(pack, Compression::best());
+        zeros.write_all(&[0; 1 << 20]).unwrap();
+        zeros.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_pack_that_unfolds_to_more_than_memory_ends_git() {
+        let env = HostEnv::from_env(|name| std::env::var_os(name));
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::create(&env, parent.path(), ObjectFormat::Sha1, &[]).unwrap();
+        let index = scratch.command("index-pack").args(["--stdin", "--fsck-objects"]);
+        let error = index.stdin_bytes(pack(GIT_MEMORY)).run().await.unwrap_err();
+        assert!(error.to_string().contains("emory"), "{error}");
     }
 }
