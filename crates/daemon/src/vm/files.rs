@@ -10,6 +10,7 @@ use banger_proto::{Paths, VmId};
 
 use crate::ssh::HOST_KEY;
 use crate::supervise::SUPERVISOR_LOG;
+use crate::workspace::home::SCRATCH;
 
 const DISK: &str = "writable.ext4";
 const CONSOLE: &str = "console.log";
@@ -46,6 +47,24 @@ pub(crate) fn remove_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
     let workspace = remove_dir_all(&dir.join(WORKSPACE));
     let emptied = remove_dir_if_empty(&dir);
     removed.into_iter().chain([workspace, emptied]).collect()
+}
+
+/// Removes what requests about the VM's workspace made for themselves and a kill left there. Not
+/// while there may be such requests.
+pub(crate) fn remove_scratch(paths: &Paths, vm: &VmId) -> io::Result<()> {
+    let workspace = workspace(paths, vm);
+    let entries = match fs_err::read_dir(&workspace) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let removed: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry?;
+            let is_scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+            if is_scratch { remove_dir_all(&entry.path()) } else { Ok(()) }
+        })
+        .collect();
+    removed.into_iter().collect()
 }
 
 /// Removes a directory unless something is in it.
@@ -95,6 +114,24 @@ fn remove_file(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scratch_goes_and_the_record_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().to_str().unwrap().to_owned();
+        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0).unwrap();
+        let vm: VmId = "0123456789ab".parse().unwrap();
+        remove_scratch(&paths, &vm).unwrap();
+        let workspace = workspace(&paths, &vm);
+        for directory in ["current/objects", "home-a1b2c3/objects/aa", "home-", "new-a1b2c3"] {
+            fs_err::create_dir_all(workspace.join(directory)).unwrap();
+        }
+        remove_scratch(&paths, &vm).unwrap();
+        let left = fs_err::read_dir(&workspace).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["current", "new-a1b2c3"]);
+    }
 
     #[test]
     fn a_users_file_keeps_its_directory() {

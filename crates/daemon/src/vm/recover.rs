@@ -11,7 +11,7 @@ use banger_proto::{Code, Problem, VmId};
 use futures_util::future::join_all;
 
 use super::state::{Cause, Intent, VmRecord, VmState, ended_by};
-use super::{orphans, undo};
+use super::{files, orphans, undo};
 use crate::engine::Host;
 use crate::hypervisor::{Found, RunningVm};
 use crate::step::{Operation, Step};
@@ -69,10 +69,26 @@ pub(crate) async fn recover(
 ) -> Result<Vec<Recovered>, crate::store::StoreError> {
     let records = store.load_vms().await?;
     let known: BTreeSet<VmId> = records.iter().map(|record| record.id().clone()).collect();
+    remove_scratch(host, known.clone()).await;
     let recovered = join_all(records.into_iter().map(|record| recover_one(host, store, record)));
     let recovered = recovered.await.into_iter().flatten().collect();
     tell_orphans(host, &known);
     Ok(recovered)
+}
+
+/// Removes what requests that were killed left behind. That is not worth failing for.
+async fn remove_scratch(host: &Arc<Host>, vms: BTreeSet<VmId>) {
+    let paths = host.paths.clone();
+    let removing = tokio::task::spawn_blocking(move || {
+        for vm in vms {
+            if let Err(error) = files::remove_scratch(&paths, &vm) {
+                tracing::warn!(%vm, %error, "cannot remove what a killed request left");
+            }
+        }
+    });
+    if removing.await.is_err() {
+        tracing::error!("removing what killed requests left panicked");
+    }
 }
 
 async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> Option<Recovered> {

@@ -21,6 +21,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::HomeError;
 use super::guest::GuestTree;
+use super::interrupted::take_back;
 use super::place::{Action, Seen, place};
 use super::receive::Changes;
 use super::record::{Record, Version};
@@ -52,12 +53,18 @@ impl GuestTree {
     /// should know.
     pub(crate) async fn apply(self) -> Result<(Vec<String>, Vec<String>), HomeError> {
         let top = self.gone.git.top_level.clone();
-        let Self { gone, scratch, changes, notes, .. } = self;
+        let Self { gone, scratch, changes, mut notes, .. } = self;
         let planning = tokio::task::spawn_blocking(move || {
-            let plan = plan(top, &gone.record, &changes);
-            plan.map(|plan| (plan, gone))
+            let taken_back = take_back(&top)?;
+            let plan = plan(top, &gone.record, &changes)?;
+            Ok::<_, HomeError>((plan, gone, taken_back))
         });
-        let (mut plan, gone) = planning.await.map_err(|_| HomeError::Interrupted)??;
+        let (mut plan, gone, taken_back) = planning.await.map_err(|_| HomeError::Interrupted)??;
+        if taken_back > 0 {
+            notes.push(format!(
+                "{taken_back} files of an export that was interrupted were taken back first"
+            ));
+        }
         for merge in std::mem::take(&mut plan.merges) {
             match self::merge(&scratch, &merge).await? {
                 Some(version) => plan.actions.push(Action {

@@ -19,12 +19,14 @@
 //! | `guest` | asking the guest and making its tree |
 //! | `apply` | which of the host's files change, and what meets a change of the host's |
 //! | `place` | writing those files, all or none |
+//! | `interrupted` | taking back what a process that was killed had begun to write |
 //! | `branch` | the guest's commits |
 
 mod apply;
 mod branch;
 mod error;
 mod guest;
+mod interrupted;
 mod objects;
 mod place;
 mod receive;

@@ -10,7 +10,7 @@
 //!
 //! All of it are renames in one file system. No link is followed on the way to any file, and what
 //! is not there as it was when the plan was made is not touched. Should this process be killed in
-//! the middle, what was replaced lies in the directory `.banger-…` at the top.
+//! the middle, the next one takes back what it did ([`interrupted`](super::interrupted)).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,9 +23,9 @@ use rustix::fs::{
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::HomeError;
+use super::interrupted::{HOLDING, Lock, new, old, save_plan};
 use super::objects::Objects;
 use super::record::Version;
 
@@ -69,9 +69,10 @@ pub(super) fn place(top: &Path, actions: &[Action], objects: &Objects) -> Result
         path: String::from_utf8_lossy(path).into_owned(),
         source,
     };
-    let holding = tempfile::Builder::new().prefix(".banger-").tempdir_in(top);
+    let _lock = Lock::take(top).map_err(|source| failed(b".", source))?;
+    let holding = tempfile::Builder::new().prefix(HOLDING).tempdir_in(top);
     let holding = holding.map_err(|source| failed(b".", source))?;
-    let opened = Placing::open(top, &holding);
+    let opened = Placing::open(top, holding.path());
     let mut placing = opened.map_err(|source| failed(b".", source))?;
     for (number, action) in actions.iter().enumerate() {
         let staged = placing.stage(number, action, objects);
@@ -80,7 +81,9 @@ pub(super) fn place(top: &Path, actions: &[Action], objects: &Objects) -> Result
     // Removals first: a directory may have to make room for a file.
     let (gone, written): (Vec<_>, Vec<_>) =
         actions.iter().enumerate().partition(|(_, action)| action.version.is_none());
-    for (number, action) in gone.into_iter().chain(written) {
+    let moves = || gone.iter().chain(&written).copied();
+    save_plan(holding.path(), moves()).map_err(|source| failed(b".", source))?;
+    for (number, action) in moves() {
         if let Err(source) = placing.commit(number, action) {
             if let Err(path) = placing.undo() {
                 // What could not be brought back is there, and is not thrown away.
@@ -94,15 +97,17 @@ pub(super) fn place(top: &Path, actions: &[Action], objects: &Objects) -> Result
     Ok(())
 }
 
-struct Placing {
+/// A working tree that is being written to.
+pub(super) struct Placing {
     top: OwnedFd,
-    holding: OwnedFd,
+    pub(super) holding: OwnedFd,
     /// Moves that were made, with what is held instead.
-    done: Vec<Move>,
+    pub(super) done: Vec<Move>,
 }
 
+/// A file that was moved.
 #[derive(Debug)]
-enum Move {
+pub(super) enum Move {
     /// Out of the tree, into the holding directory.
     Out { path: Vec<u8>, held: String },
     /// Into the tree.
@@ -110,10 +115,11 @@ enum Move {
 }
 
 impl Placing {
-    fn open(top: &Path, holding: &TempDir) -> io::Result<Self> {
+    /// Opens the tree `top`, and the directory `holding` in it.
+    pub(super) fn open(top: &Path, holding: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = openat(CWD, top, flags, Mode::empty())?;
-        let name = holding.path().file_name().unwrap_or_default();
+        let name = holding.file_name().unwrap_or_default();
         let holding = openat(&top, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
         Ok(Self { top, holding, done: Vec::new() })
     }
@@ -121,7 +127,7 @@ impl Placing {
     /// Writes the new file where nobody looks for it.
     fn stage(&self, number: usize, action: &Action, objects: &Objects) -> io::Result<()> {
         let Some(version) = &action.version else { return Ok(()) };
-        let name = format!("new-{number}");
+        let name = new(number);
         let mut contents = objects.open_blob(&version.id)?;
         if version.mode == LINK {
             let mut text = Vec::new();
@@ -156,7 +162,7 @@ impl Placing {
             if now != Some(seen) {
                 return Err(io::Error::other("it changed meanwhile"));
             }
-            let held = format!("old-{number}");
+            let held = old(number);
             renameat_with(&parent, name, &self.holding, &held, RenameFlags::NOREPLACE)?;
             self.done.push(Move::Out { path: action.path.clone(), held });
         } else if now.is_some() {
@@ -164,7 +170,7 @@ impl Placing {
             unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
         }
         if written {
-            let held = format!("new-{number}");
+            let held = new(number);
             renameat_with(&self.holding, &held, &parent, name, RenameFlags::NOREPLACE)?;
             self.done.push(Move::In { path: action.path.clone(), held });
         } else {
@@ -174,7 +180,7 @@ impl Placing {
     }
 
     /// Moves everything back, the last first. Says what is not where it was.
-    fn undo(&mut self) -> Result<(), String> {
+    pub(super) fn undo(&mut self) -> Result<(), String> {
         let mut failed = None;
         while let Some(done) = self.done.pop() {
             let (path, moved) = match &done {
@@ -237,7 +243,7 @@ impl Placing {
     }
 
     /// The directory that `path` is in, made where it is missing and `make`, and its last part.
-    fn enter<'a>(&self, path: &'a [u8], make: bool) -> io::Result<(OwnedFd, &'a [u8])> {
+    pub(super) fn enter<'a>(&self, path: &'a [u8], make: bool) -> io::Result<(OwnedFd, &'a [u8])> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = openat(&self.top, c".", flags, Mode::empty())?;
         let mut rest = path;
@@ -253,5 +259,136 @@ impl Placing {
             rest = &rest[slash + 1..];
         }
         Ok((at, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt;
+
+    use banger_tree::blob::ObjectFormat;
+    use banger_tree::changes::FILE;
+
+    use super::*;
+    use crate::workspace::home::interrupted::take_back;
+
+    /// A tree, and what is to become of it: a change, a removal, a file in place of a directory, a
+    /// link, a new file in a new directory.
+    struct Rig {
+        top: tempfile::TempDir,
+        objects: Objects,
+        _store: tempfile::TempDir,
+        actions: Vec<Action>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (top, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let objects = Objects::new(store.path().to_owned(), ObjectFormat::Sha1);
+            for path in ["changed", "gone/file", "shape/inside"] {
+                fs_err::create_dir_all(top.path().join(path).parent().unwrap()).unwrap();
+                fs_err::write(top.path().join(path), path).unwrap();
+            }
+            std::os::unix::fs::symlink("changed", top.path().join("link")).unwrap();
+            let blob = |text: &str| objects.write_blob(text.len() as u64, &mut text.as_bytes());
+            let version = |mode| Some(Version { mode, id: blob("new").unwrap() });
+            let seen = |path| {
+                let stat = statat(CWD, top.path().join(path), AtFlags::SYMLINK_NOFOLLOW);
+                Some(Seen::of(&stat.unwrap()))
+            };
+            let action = |path: &str, seen, version| Action { path: path.into(), seen, version };
+            let actions = vec![
+                action("changed", seen("changed"), version(PROGRAM)),
+                action("gone/file", seen("gone/file"), None),
+                action("link", seen("link"), version(LINK)),
+                action("made/new", None, version(FILE)),
+                action("shape", None, version(FILE)),
+                action("shape/inside", seen("shape/inside"), None),
+            ];
+            Self { top, objects, _store: store, actions }
+        }
+
+        fn files(&self) -> BTreeMap<Vec<u8>, (u32, Vec<u8>)> {
+            let mut tree = banger_tree::Tree::open(self.top.path()).unwrap();
+            let (mut found, mut pending) = (BTreeMap::new(), vec![Vec::new()]);
+            while let Some(directory) = pending.pop() {
+                for name in tree.list(&directory).unwrap().unwrap() {
+                    let path = [directory.as_slice(), b"/", &name].concat();
+                    let path = path.strip_prefix(b"/").unwrap_or(&path).to_vec();
+                    let place = self.top.path().join(std::ffi::OsStr::from_bytes(&path));
+                    let metadata = fs_err::symlink_metadata(&place).unwrap();
+                    let contents = match metadata.is_file() {
+                        true => fs_err::read(&place).unwrap(),
+                        false => Vec::new(),
+                    };
+                    if metadata.is_dir() {
+                        pending.push(path.clone());
+                    }
+                    found.insert(path, (metadata.mode(), contents));
+                }
+            }
+            found
+        }
+
+        /// Comes as far as `moves` moves, and is killed then.
+        fn begin(&self, moves: usize) {
+            let holding = tempfile::Builder::new().prefix(HOLDING).tempdir_in(self.top.path());
+            let holding = holding.unwrap().keep();
+            let mut placing = Placing::open(self.top.path(), &holding).unwrap();
+            for (number, action) in self.actions.iter().enumerate() {
+                placing.stage(number, action, &self.objects).unwrap();
+            }
+            let (gone, written): (Vec<_>, Vec<_>) =
+                self.actions.iter().enumerate().partition(|(_, action)| action.version.is_none());
+            let order = || gone.iter().chain(&written).copied();
+            save_plan(&holding, order()).unwrap();
+            for (number, action) in order() {
+                placing.commit(number, action).unwrap();
+            }
+            let surplus = placing.done.split_off(moves.min(placing.done.len()));
+            placing.done = surplus;
+            placing.undo().unwrap();
+        }
+    }
+
+    #[test]
+    fn whenever_it_is_killed_all_is_as_before() {
+        for moves in 0..=9 {
+            let rig = Rig::new();
+            let before = rig.files();
+            rig.begin(moves);
+            let files = take_back(rig.top.path()).unwrap();
+            assert_eq!(rig.files(), before, "{moves}");
+            assert_eq!(files == 0, moves == 0, "{moves}");
+            assert_eq!(take_back(rig.top.path()).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn what_was_changed_since_is_not_touched() {
+        let rig = Rig::new();
+        rig.begin(9);
+        fs_err::write(rig.top.path().join("changed"), "by hand, later").unwrap();
+        let error = take_back(rig.top.path()).unwrap_err();
+        let HomeError::HalfPlaced { path, kept } = error else { panic!("{error:?}") };
+        assert_eq!(path, "changed");
+        assert_eq!(fs_err::read(rig.top.path().join("changed")).unwrap(), b"by hand, later");
+        assert_eq!(fs_err::read(kept.join("old-0")).unwrap(), b"changed");
+        // Everything else is as it was.
+        assert_eq!(fs_err::read(rig.top.path().join("gone/file")).unwrap(), b"gone/file");
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let rig = Rig::new();
+        let before = rig.files();
+        let lock = Lock::take(rig.top.path()).unwrap();
+        place(rig.top.path(), &rig.actions, &rig.objects).unwrap_err();
+        take_back(rig.top.path()).unwrap_err();
+        assert_eq!(rig.files(), before);
+        drop(lock);
+        place(rig.top.path(), &rig.actions, &rig.objects).unwrap();
+        assert_ne!(rig.files(), before);
     }
 }
