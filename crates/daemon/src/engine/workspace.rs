@@ -73,14 +73,6 @@ struct Looked {
     in_use: Use,
 }
 
-impl Looked {
-    async fn bring_home(self) -> Result<(GuestTree, GuestClient, VmName, Use), Problem> {
-        let Self { gone, guest, vm, limit, in_use } = self;
-        let tree = gone.bring_home(&guest, limit).await;
-        Ok((tree.map_err(|error| error.problem(vm.as_str()))?, guest, vm, in_use))
-    }
-}
-
 impl Engine {
     /// How a VM's workspace is on both sides.
     ///
@@ -89,7 +81,9 @@ impl Engine {
     pub async fn workspace_status(&self, reference: &str) -> Result<WorkspaceStatus, Problem> {
         let Looked { gone, guest, vm, in_use: _in_use, .. } = self.look(reference).await?;
         let explain = |error: HomeError| error.problem(vm.as_str());
-        let (host, surveyed) = tokio::join!(gone.observe_host(), gone.count(&guest));
+        let looking = async { tokio::join!(gone.observe_host(), gone.count(&guest)) };
+        let looked = self.inner.stopping.run_until_cancelled(looking).await;
+        let (host, surveyed) = looked.ok_or_else(stopping)?;
         let ((head, dirty), (changed, surveyed)) =
             (host.map_err(explain)?, surveyed.map_err(explain)?);
         let short = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
@@ -116,7 +110,7 @@ impl Engine {
     /// # Errors
     /// As [`workspace_status`](Self::workspace_status), and when what the guest says makes no tree.
     pub async fn export(&self, reference: &str, form: PatchForm) -> Result<Patch, Problem> {
-        let (tree, _, vm, in_use) = self.look(reference).await?.bring_home().await?;
+        let (tree, _, vm, in_use) = self.bring_home(self.look(reference).await?).await?;
         let options: &[&str] = match form {
             PatchForm::Patch => &["--patch", "--binary", "--full-index", "--find-renames"],
             PatchForm::Stat => &["--stat", "--find-renames"],
@@ -135,7 +129,7 @@ impl Engine {
     /// As [`export`](Self::export), and when one of them meets a change of the host's; then nothing
     /// was changed.
     pub async fn apply_workspace(&self, reference: &str) -> Result<Applied, Problem> {
-        let (tree, _, vm, _in_use) = self.look(reference).await?.bring_home().await?;
+        let (tree, _, vm, _in_use) = self.bring_home(self.look(reference).await?).await?;
         let path = tree.gone.git.top_level.display().to_string();
         let (files, notes) = tree.apply().await.map_err(|error| error.problem(vm.as_str()))?;
         Ok(Applied { path, files, notes })
@@ -151,11 +145,24 @@ impl Engine {
         let checked = looked.gone.require_new_branch(name).await;
         checked.map_err(|error| explain(error, &looked.vm))?;
         let limit = looked.limit;
-        let (tree, guest, vm, _in_use) = looked.bring_home().await?;
+        let (tree, guest, vm, _in_use) = self.bring_home(looked).await?;
         let path = tree.gone.git.top_level.display().to_string();
-        let brought = tree.bring_branch(&guest, name, limit).await;
-        let (commit, notes) = brought.map_err(|error| explain(error, &vm))?;
+        let bringing = tree.bring_branch(&guest, name, limit);
+        let brought = self.inner.stopping.run_until_cancelled(bringing).await;
+        let (commit, notes) = brought.ok_or_else(stopping)?.map_err(|error| explain(error, &vm))?;
         Ok(Branched { path, branch: name.to_owned(), commit, notes })
+    }
+
+    /// Until the daemon stops: a guest that goes on for ever holds nobody up.
+    async fn bring_home(
+        &self,
+        looked: Looked,
+    ) -> Result<(GuestTree, GuestClient, VmName, Use), Problem> {
+        let Looked { gone, guest, vm, limit, in_use } = looked;
+        let bringing = gone.bring_home(&guest, limit);
+        let tree = self.inner.stopping.run_until_cancelled(bringing).await;
+        let tree = tree.ok_or_else(stopping)?.map_err(|error| error.problem(vm.as_str()))?;
+        Ok((tree, guest, vm, in_use))
     }
 
     async fn look(&self, reference: &str) -> Result<Looked, Problem> {

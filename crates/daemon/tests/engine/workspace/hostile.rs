@@ -85,6 +85,43 @@ async fn streams_that_are_none() {
 }
 
 #[tokio::test]
+async fn signs_of_life_are_no_changes() {
+    let mut data = Vec::new();
+    Change { path: b"new".to_vec(), mode: FILE, size: 2 }.write(&mut data).unwrap();
+    data.extend_from_slice(b"ab");
+    let sign = frame(Kind::Data, b"");
+    let (first, second) = data.split_at(5);
+    let parts = [sign.clone(), frame(Kind::Data, first), sign.clone(), sign.clone()].concat();
+    let rest = [frame(Kind::Data, second), sign, frame(Kind::Event, b"{}")].concat();
+    let answer = [frame(Kind::Accepted, b"{}"), parts, rest].concat();
+    let rig = Rig::lying(Hostile { service: "survey", answer, then: Then::Swallows }).await;
+    let (patch, _) = rig.patch().await;
+    assert!(String::from_utf8_lossy(&patch).contains("+ab"));
+    rig.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_on_for_ever_does_not_hold_the_daemon() {
+    let rig = Rig::lying(Hostile {
+        service: "survey",
+        answer: frame(Kind::Accepted, b"{}"),
+        then: Then::Floods(frame(Kind::Data, b"")),
+    })
+    .await;
+    let asked = rig.daemon.client.clone();
+    let asked =
+        tokio::spawn(async move { asked.call(Method::GET, "/v1/vms/web/workspace", ()).await });
+    in_time(async {
+        while rig.daemon.client.get::<banger_proto::api::DaemonStatus>("/v1/daemon").await.busy == 0
+        {
+        }
+    })
+    .await;
+    in_time(rig.daemon.stop()).await;
+    assert_eq!(in_time(asked).await.unwrap().problem().message, "the daemon is stopping");
+}
+
+#[tokio::test]
 async fn the_guests_git_is_never_believed() {
     let rig = Rig::new().await;
     let (host, guest) = (rig.host.as_path(), rig.guest.as_path());
