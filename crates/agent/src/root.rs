@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 /// Which file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +79,48 @@ impl RootDir {
         if self.is_file(path) && self.read(path, bytes.len() as u64 + 1)? == bytes {
             return Ok(());
         }
+        self.replace(path, bytes, mode, |_| Ok(()))
+    }
+
+    /// Writes what `edit` makes of the file `path`, which stays its owner's with its mode. A link
+    /// is not followed, and a file of more than `limit` bytes is refused.
+    pub(crate) fn edit_file(
+        &self,
+        path: &Path,
+        limit: u64,
+        edit: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> io::Result<()> {
+        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| named(errno, path))?;
+        if !self.is_file(path) || u64::try_from(stat.st_size).is_ok_and(|size| size > limit) {
+            let message = format!("`{}` is not a file of the usual kind", path.display());
+            return Err(io::Error::other(message));
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).read_to_end(&mut bytes)?;
+        let Some(edited) = edit(&bytes) else { return Ok(()) };
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        self.replace(path, &edited, 0o600, |fd| {
+            rustix::fs::fchown(fd, Some(uid), Some(gid))?;
+            // After the owner, whose change takes bits away.
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(stat.st_mode & 0o7777))
+        })
+    }
+
+    /// Puts a new file in the place of whatever has the name `path`, once `prepare` is done with it.
+    fn replace(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+        prepare: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
         let (parent, name) = self.parent_of(path)?;
         let partial = partial_name(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(&parent, &partial, flags | OFlags::CLOEXEC, mode.into())
             .map_err(|errno| named(errno, path))?;
+        prepare(&fd).map_err(|errno| named(errno, path))?;
         std::fs::File::from(fd).write_all(bytes)?;
         rustix::fs::renameat(&parent, &partial, &parent, name).map_err(|errno| named(errno, path))
     }

@@ -37,6 +37,11 @@ fn everything_that_speaks_ssh_reaches_a_vm() {
     let said = home.banger(["ssh", &vm, "--", "echo $FROM_VM $USER; pwd; cat /etc/hostname"]);
     assert_eq!(said.expect_code(0).stdout, "1 root\n/root\nweb\n");
 
+    // No session waits for a service manager of its user.
+    let words = ["vm", "ssh", &vm, "--", "cat /proc/self/cgroup; systemctl is-active user@0"];
+    let said = home.banger(words).expect_code(3).stdout;
+    assert_eq!(said, "0::/banger\ninactive\n");
+
     files_go_both_ways(&home);
     repositories_are_cloned(&home, &vm);
     ports_are_forwarded(&home);

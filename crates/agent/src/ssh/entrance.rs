@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use super::{POSTURE, SshPlaces, sshd};
+use super::{POSTURE, SshPlaces, account, sshd};
 use crate::root::RootDir;
 
 /// Ends every line that is banger's; all others are somebody else's and stay.
@@ -32,12 +32,15 @@ const UNITS: [&str; 6] = [
 /// boot; returns what did not work.
 pub(crate) fn open(root: &RootDir, places: &SshPlaces, keys: &[String]) -> Vec<String> {
     let authorized = authorize(root, &places.authorized_keys, keys);
-    let posture = match sshd::find(root) {
-        Some(_) if UNITS.iter().any(|unit| root.has(Path::new(unit))) => take_posture(root),
-        _ => Ok(()),
+    let server = sshd::find(root).is_some();
+    let unlocked = if server { account::unlock(root) } else { Ok(()) };
+    let posture = match server && UNITS.iter().any(|unit| root.has(Path::new(unit))) {
+        true => take_posture(root),
+        false => Ok(()),
     };
     [
         ("let anybody in by SSH", authorized),
+        ("see to root's account for SSH", unlocked),
         ("give the image's own SSH server its configuration", posture),
     ]
     .into_iter()

@@ -3,10 +3,12 @@
 //!
 //! ```text
 //!   configuration ─▶ entrance: authorized_keys, posture for a server that the image runs itself
+//!              └───▶ account: a root without a password is no locked one
 //!   stream ─────────▶ builtin, for images without a server
 //!              └────▶ sshd: one `sshd -i` with banger's configuration, its input and output the stream
 //! ```
 
+mod account;
 pub(crate) mod builtin;
 pub(crate) mod entrance;
 pub(crate) mod sshd;

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{POSTURE, SshPlaces};
+use super::{POSTURE, SshPlaces, account};
 use crate::context::Context;
 use crate::exec::{Child, Plan, SpawnError, spawn_on_socket, spawn_with_output};
 use crate::root::RootDir;
@@ -30,7 +30,9 @@ use crate::services::{FromHost, ServiceError, ToHost};
 const CANDIDATES: [&str; 3] = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"];
 /// Where it locks its unprivileged half in; distributions that have it elsewhere ship it.
 const LOCK_UP: &str = "/run/sshd";
-/// What tells it how sessions begin, where it can ask that at all.
+/// What tells it how sessions begin, where it can ask that at all. It is asked only where root
+/// could not get in without: with systemd it makes every session wait for a service manager of the
+/// user, which takes longer than all else and is gone again ten seconds after the session.
 const PAM_SERVICE: &str = "/etc/pam.d/sshd";
 /// Variables that belong to the session and not to the guest.
 const OF_THE_SESSION: [&str; 7] = ["HOME", "LOGNAME", "MAIL", "SHELL", "TERM", "USER", "_"];
@@ -132,7 +134,8 @@ fn write_files(
     root.ensure_directory(Path::new(LOCK_UP))?;
     root.ensure_file(&dir.join("host_key"), keys.host_key.as_bytes(), 0o600)?;
     let config = dir.join("sshd_config");
-    let text = render_config(places, root.has(Path::new(PAM_SERVICE)), env);
+    let pam = account::is_locked(root) && root.has(Path::new(PAM_SERVICE));
+    let text = render_config(places, pam, env);
     root.ensure_file(&config, text.as_bytes(), 0o600)?;
     Ok(config.to_string_lossy().into_owned())
 }
