@@ -25,11 +25,12 @@ chroot "$root" systemctl --quiet disable \
 
 chroot "$root" passwd --quiet --lock root
 
-# A shell with completion, and UTF-8 everywhere without a locale to generate.
+# A shell with completion (that of a command over SSH, which reads the file too, would wait for it in
+# vain), and UTF-8 everywhere without a locale to generate.
 printf 'LANG=C.UTF-8\n' >"$root/etc/default/locale"
 cat >>"$root/root/.bashrc" <<'BASHRC'
 
-if [ -f /usr/share/bash-completion/bash_completion ]; then
+if [ -n "${PS1-}" ] && [ -f /usr/share/bash-completion/bash_completion ]; then
     . /usr/share/bash-completion/bash_completion
 fi
 BASHRC
