@@ -1,7 +1,10 @@
 //! Agreeing on algorithms and keys (RFC 4253 §7 and §8): what is computed, without any I/O.
 //!
-//! There is one way: X25519, signed with the ed25519 host key, and ciphers that authenticate.
+//! There is one way: X25519, with ML-KEM beside it where the client has that, signed with the ed25519
+//! host key, and ciphers that authenticate.
 
+use ml_kem::kem::Encapsulate as _;
+use ml_kem::{EncapsulationKey, MlKem768, TryKeyInit as _};
 use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey, X25519};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -11,7 +14,13 @@ use crate::key::{ED25519, HostKey};
 use crate::message;
 use crate::wire::{Malformed, Reader, Writer};
 
-const METHODS: [&str; 2] = ["curve25519-sha256", "curve25519-sha256@libssh.org"];
+/// X25519 and ML-KEM-768 (draft-ietf-sshm-mlkem-hybrid-kex): clients warn of an exchange whose
+/// record a quantum computer could read.
+const HYBRID: &str = "mlkem768x25519-sha256";
+/// The first is preferred.
+const METHODS: [&str; 3] = [HYBRID, "curve25519-sha256", "curve25519-sha256@libssh.org"];
+/// Bytes of an X25519 public key.
+const POINT_LEN: usize = 32;
 /// In a client's list: it understands "strict" key exchange (OpenSSH's PROTOCOL §1.10, against
 /// packets that vanish at the start of a connection).
 const STRICT_CLIENT: &str = "kex-strict-c-v00@openssh.com";
@@ -26,8 +35,8 @@ const MACS: &str = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256";
 pub(crate) enum KexError {
     #[error("no {0} in common with the client")]
     NothingInCommon(&'static str),
-    #[error("the client's half of the key exchange is no valid point")]
-    Point,
+    #[error("the client's half of the key exchange is no valid key")]
+    Half,
     #[error("the system has no randomness")]
     Random,
     #[error(transparent)]
@@ -37,6 +46,8 @@ pub(crate) enum KexError {
 /// What a client's `KEXINIT` comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Choice {
+    /// With ML-KEM.
+    pub(crate) hybrid: bool,
     pub(crate) to_server: Cipher,
     pub(crate) to_client: Cipher,
     pub(crate) strict: bool,
@@ -49,7 +60,7 @@ pub(crate) struct Choice {
 pub(crate) fn make_kexinit() -> Result<Vec<u8>, KexError> {
     let mut cookie = [0; 16];
     SystemRandom::new().fill(&mut cookie).map_err(|_| KexError::Random)?;
-    let methods = [METHODS[0], METHODS[1], STRICT_SERVER].join(",");
+    let methods = [METHODS.join(",").as_str(), STRICT_SERVER].join(",");
     let ciphers = Cipher::ALL.map(Cipher::name).join(",");
     let lists = [&methods, ED25519, &ciphers, &ciphers, MACS, MACS, "none", "none", "", ""];
     let mut kexinit = Writer::message(message::KEXINIT).raw(&cookie);
@@ -88,6 +99,7 @@ pub(crate) fn choose(kexinit: &[u8]) -> Result<Choice, KexError> {
         && method == &METHODS[0]
         && host_keys.first() == Some(&ED25519);
     Ok(Choice {
+        hybrid: *method == HYBRID,
         to_server: cipher(&to_server)?,
         to_client: cipher(&to_client)?,
         strict: methods.contains(&STRICT_CLIENT),
@@ -119,20 +131,18 @@ pub(crate) struct Exchanged {
 /// Answers the client's half, which is in the message `init`.
 pub(crate) fn exchange(
     host_key: &HostKey,
+    hybrid: bool,
     transcript: &Transcript<'_>,
     init: &[u8],
 ) -> Result<Exchanged, KexError> {
     let mut init = Reader::new(init);
     let (_number, theirs) = (init.byte()?, init.string()?);
-    let random = SystemRandom::new();
-    let ours = EphemeralPrivateKey::generate(&X25519, &random).map_err(|_| KexError::Random)?;
-    let our_half = ours.compute_public_key().map_err(|_| KexError::Random)?;
-    // Refuses points that make the secret zero (RFC 8731 §3).
-    let secret =
-        agreement::agree_ephemeral(ours, &UnparsedPublicKey::new(&X25519, theirs), |secret| {
-            Writer::new().positive(secret).finish()
-        })
-        .map_err(|_| KexError::Point)?;
+    let (ours, secret) = if hybrid {
+        agree_hybrid(theirs)?
+    } else {
+        let (ours, secret) = agree(theirs)?;
+        (ours, Writer::new().positive(&secret).finish())
+    };
     let public = host_key.public();
     let hashed = Writer::new()
         .string(transcript.client_version)
@@ -141,16 +151,40 @@ pub(crate) fn exchange(
         .string(transcript.server_kexinit)
         .string(&public)
         .string(theirs)
-        .string(our_half.as_ref())
+        .string(&ours)
         .raw(&secret)
         .finish();
     let hash = sha256(&[&hashed]);
     let reply = Writer::message(message::KEX_ECDH_REPLY)
         .string(&public)
-        .string(our_half.as_ref())
+        .string(&ours)
         .string(host_key.sign(&hash))
         .finish();
     Ok(Exchanged { reply, hash, secret })
+}
+
+/// Our point, and what it comes to with theirs.
+fn agree(theirs: &[u8]) -> Result<(Vec<u8>, Vec<u8>), KexError> {
+    let random = SystemRandom::new();
+    let ours = EphemeralPrivateKey::generate(&X25519, &random).map_err(|_| KexError::Random)?;
+    let point = ours.compute_public_key().map_err(|_| KexError::Random)?;
+    // Refuses points that make the secret zero (RFC 8731 §3).
+    let secret =
+        agreement::agree_ephemeral(ours, &UnparsedPublicKey::new(&X25519, theirs), <[u8]>::to_vec);
+    Ok((point.as_ref().to_vec(), secret.map_err(|_| KexError::Half)?))
+}
+
+/// Our half, and the secret as it enters hashes. Theirs is a key of ML-KEM and a point, ours what is
+/// encapsulated for that key and a point. The secret is a hash of both, which neither alone gives
+/// away.
+fn agree_hybrid(theirs: &[u8]) -> Result<(Vec<u8>, Vec<u8>), KexError> {
+    let key = theirs.len().checked_sub(POINT_LEN).ok_or(KexError::Half)?;
+    let (key, point) = theirs.split_at(key);
+    let (point, classic) = agree(point)?;
+    let key = EncapsulationKey::<MlKem768>::new_from_slice(key).map_err(|_| KexError::Half)?;
+    let (encapsulated, secret) = key.encapsulate();
+    let secret = sha256(&[secret.as_slice(), &classic]);
+    Ok(([encapsulated.as_slice(), &point].concat(), Writer::new().string(secret).finish()))
 }
 
 impl Exchanged {
@@ -182,6 +216,8 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use ml_kem::kem::{Decapsulate as _, Kem as _, KeyExport as _};
+
     use super::*;
 
     fn kexinit(lists: [&str; 8], guessed: bool) -> Vec<u8> {
@@ -200,6 +236,7 @@ mod tests {
         let ciphers = "aes128-ctr,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com";
         let lists = [methods, "ssh-rsa,ssh-ed25519", ciphers, CHACHA, "", "", "none", "zlib,none"];
         let choice = Choice {
+            hybrid: false,
             to_server: Cipher::Aes128Gcm,
             to_client: Cipher::ChaCha20Poly1305,
             strict: true,
@@ -235,6 +272,38 @@ mod tests {
 
     #[test]
     fn our_own_list_can_be_chosen_from() {
-        assert!(choose(&make_kexinit().unwrap()).is_ok());
+        assert!(choose(&make_kexinit().unwrap()).is_ok_and(|choice| choice.hybrid));
+    }
+
+    /// A client's private halves, and its half as it is sent.
+    fn client() -> (ml_kem::DecapsulationKey<MlKem768>, EphemeralPrivateKey, Vec<u8>) {
+        let (private, public) = MlKem768::generate_keypair();
+        let point = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).unwrap();
+        let half = [&public.to_bytes()[..], point.compute_public_key().unwrap().as_ref()].concat();
+        (private, point, half)
+    }
+
+    #[test]
+    fn both_halves_of_a_hybrid_come_to_the_same() {
+        let (private, point, theirs) = client();
+        let (ours, secret) = agree_hybrid(&theirs).unwrap();
+        // As long as FIPS 203 has a key and what is encapsulated for it, and a point.
+        assert_eq!((theirs.len(), ours.len()), (1184 + 32, 1088 + 32));
+        let (encapsulated, their_point) = ours.split_at(1088);
+        let first = private.decapsulate_slice(encapsulated).unwrap();
+        let their_point = UnparsedPublicKey::new(&X25519, their_point);
+        let second = agreement::agree_ephemeral(point, &their_point, <[u8]>::to_vec).unwrap();
+        assert_eq!(secret, Writer::new().string(sha256(&[&first, &second])).finish());
+    }
+
+    #[test]
+    fn halves_that_are_none_are_refused() {
+        let (_, _, good) = client();
+        let zero_point = [&good[..1184], &[0; 32]].concat();
+        // Coefficients that are no numbers of the field (FIPS 203 §7.2).
+        let no_key = [&[0xff; 1184][..], &good[1184..]].concat();
+        for bad in [&b""[..], &good[..31], &good[1..], &good[..1215], &zero_point, &no_key] {
+            assert_eq!(agree_hybrid(bad).unwrap_err(), KexError::Half);
+        }
     }
 }

@@ -256,7 +256,7 @@ impl Transport {
             client_kexinit: &client_kexinit,
             server_kexinit: &ours,
         };
-        let exchanged = kex::exchange(&self.host_key, &transcript, init)?;
+        let exchanged = kex::exchange(&self.host_key, choice.hybrid, &transcript, init)?;
         let is_first = self.session_id.is_none();
         let session_id = *self.session_id.get_or_insert(exchanged.hash);
         let derive = |letter, length| exchanged.derive(&session_id, letter, length);
