@@ -36,7 +36,7 @@ pub(crate) use output::Output;
 pub(crate) use plan::Plan;
 pub(crate) use session::take_input;
 pub(crate) use spawn::{
-    Running, SpawnError, spawn, spawn_on_socket, spawn_quiet, spawn_with_output,
+    Running, SpawnError, spawn, spawn_lasting, spawn_on_socket, spawn_quiet, spawn_with_output,
 };
 pub(crate) use stream::Stream;
 

@@ -7,14 +7,14 @@
 //! [`ChildSetup`]: crate::sys::ChildSetup
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use banger_proto::guest::TerminalSize;
 use banger_proto::{Code, Problem};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
@@ -62,7 +62,20 @@ pub(crate) fn spawn(
 ) -> Result<Running, SpawnError> {
     match terminal {
         Some(size) => spawn_in_terminal(plan, size),
-        None => spawn_with_pipes(plan, stdin),
+        None => spawn_with_pipes(plan, stdin, pipe),
+    }
+}
+
+/// Starts a command that is to go on when this agent is killed: its pipes are there for as long as
+/// it lives, and can be opened again. A terminal goes with the agent.
+pub(crate) fn spawn_lasting(
+    plan: Plan,
+    terminal: Option<TerminalSize>,
+    stdin: bool,
+) -> Result<Running, SpawnError> {
+    match terminal {
+        Some(size) => spawn_in_terminal(plan, size),
+        None => spawn_with_pipes(plan, stdin, lasting_pipe),
     }
 }
 
@@ -98,10 +111,15 @@ pub(crate) fn spawn_with_output(plan: Plan) -> Result<(Child, Output), SpawnErro
     Ok((child, Output::new(Some(Stream::new(output).map_err(failed)?))))
 }
 
-fn spawn_with_pipes(plan: Plan, stdin: bool) -> Result<Running, SpawnError> {
+/// `output` makes the pipes of the two outputs.
+fn spawn_with_pipes(
+    plan: Plan,
+    stdin: bool,
+    output: impl Fn() -> io::Result<(OwnedFd, OwnedFd)>,
+) -> Result<Running, SpawnError> {
     let pipes = || -> io::Result<_> {
         let input = if stdin { Some(pipe()?) } else { None };
-        let (stdout, stderr) = (pipe()?, pipe()?);
+        let (stdout, stderr) = (output()?, output()?);
         for far in input.iter().map(|(far, _)| far).chain([&stdout.1, &stderr.1]) {
             own(&plan, far)?;
         }
@@ -144,6 +162,15 @@ fn spawn_in_terminal(plan: Plan, size: TerminalSize) -> Result<Running, SpawnErr
 /// A pipe as (read end, write end). Neither end is inherited but by being made a standard file.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// A pipe whose write end is a read end, too (pipe(7), "opening a FIFO for reading and writing"):
+/// whoever has it never writes to nobody.
+fn lasting_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (near, far) = pipe()?;
+    let path = format!("/proc/self/fd/{}", far.as_raw_fd());
+    let far = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((near, far))
 }
 
 /// Gives a command's end of a pipe to the command's user, who else could use it but not open it

@@ -68,6 +68,11 @@ impl Stream {
         rustix::io::ioctl_fionread(self.0.as_fd()).unwrap_or(0)
     }
 
+    /// The number of a pipe, the same for both of its ends; none when the kernel does not say.
+    pub(crate) fn inode(&self) -> Option<u64> {
+        Some(rustix::fs::fstat(self.0.as_fd()).ok()?.st_ino)
+    }
+
     /// Changes a terminal's size.
     pub(super) fn resize(&self, size: TerminalSize) {
         // Pipes have none, and a host that resizes one has made its own mistake.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::log::Log;
+use super::pipes::Pipes;
 use super::process::Process;
 use crate::exec::{Output, Stream};
 
@@ -23,6 +24,9 @@ pub(super) struct Record {
     pub(super) boot_id: String,
     /// When its process was started; see [`super::process::start_ticks`].
     pub(super) start_ticks: u64,
+    /// Where its output can be read again.
+    #[serde(default)]
+    pub(super) pipes: Option<Pipes>,
 }
 
 /// A job.

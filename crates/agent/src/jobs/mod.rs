@@ -12,6 +12,7 @@
 //! | `registry` | which jobs there are, what is kept, what an earlier agent left |
 //! | `job` | one job and the task that lives with it |
 //! | `process` | its process, started by this agent or an earlier one |
+//! | `pipes` | its output, when the agent that read it was killed |
 //! | `log` | what it wrote |
 //! | `attach` | following it |
 //! | `directory` | the files of all |
@@ -23,6 +24,7 @@ mod attach;
 mod directory;
 mod job;
 mod log;
+mod pipes;
 mod process;
 mod registry;
 

@@ -12,9 +12,10 @@ use tokio::sync::OnceCell;
 use super::directory::Directory;
 use super::job::{Job, JobInput, Live, Record, now_ms};
 use super::log::Log;
+use super::pipes::Pipes;
 use super::process::{Process, start_ticks};
 use crate::context::{Context, boot_id};
-use crate::exec::{Output, Plan, Running, SpawnError, spawn};
+use crate::exec::{Output, Plan, Running, SpawnError, spawn_lasting};
 
 /// Where jobs are kept in a guest.
 pub(crate) const DIRECTORY: &str = "/var/lib/banger/jobs";
@@ -104,8 +105,8 @@ pub(super) async fn start(context: &Arc<Context>, asked: StartJob) -> Result<Arc
         started_unix_ms: now_ms(),
         ended_unix_ms: None,
     };
-    let record = |job, start_ticks| Record { job, boot_id: boot_id(), start_ticks };
-    let (job, running) = match spawn(plan, command.terminal, command.stdin) {
+    let record = |job, start_ticks, pipes| Record { job, boot_id: boot_id(), start_ticks, pipes };
+    let (job, running) = match spawn_lasting(plan, command.terminal, command.stdin) {
         Ok(Running { child, stdin, stdout, stderr, terminal }) => {
             job.pid = child.pid();
             // It is there, if only as a zombie, until it is waited for.
@@ -119,13 +120,14 @@ pub(super) async fn start(context: &Arc<Context>, asked: StartJob) -> Result<Arc
                 },
                 screen: terminal.then(|| stdout.clone()),
             };
+            let pipes = stderr.as_ref().and_then(|stderr| Pipes::of(&stdout, stderr));
             let outputs = (Output::new(Some(stdout)), Output::new(stderr));
-            (Job::new(record(job, ticks), log, live), Some(outputs))
+            (Job::new(record(job, ticks, pipes), log, live), Some(outputs))
         }
         Err(SpawnError::Program { code, message }) => {
             log.append(Kind::Stderr, message.as_bytes());
             let state = JobState::Exited { code: Some(code), signal: None };
-            let job = Job::new(record(job, 0), log, Live::default());
+            let job = Job::new(record(job, 0, None), log, Live::default());
             job.end(state);
             (job, None)
         }
@@ -275,11 +277,13 @@ async fn resume(context: &Arc<Context>, directory: &Arc<Directory>, record: Reco
         .then(|| Process::adopt(record.job.pid, record.start_ticks))
         .flatten();
     let adopted = process.is_some();
+    let (pid, pipes) = (record.job.pid, record.pipes);
     let live = Live { process: process.map(Arc::new), ..Live::default() };
     let job = Job::new(record, log, live);
     context.jobs.jobs().insert(id, Arc::clone(&job));
     if adopted {
-        live_with(context, directory, job, Output::new(None), Output::new(None));
+        let (out, err) = pipes.map_or((None, None), |pipes| pipes.reopen(pid));
+        live_with(context, directory, job, Output::new(out), Output::new(err));
     } else if ran {
         job.end(JobState::Lost);
         finish(context, directory, &job).await;
