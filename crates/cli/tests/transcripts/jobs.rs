@@ -81,9 +81,9 @@ fn what_a_job_wrote_is_shown_apart() {
       hint: its VM went down, or the agent that waited for it was killed
     -- exit 125
     ");
-    assert_snapshot!(host.run(&["vm", "job", "logs", "web", "d"]), @r"
+    assert_snapshot!(host.run(&["vm", "job", "logs", "web", "e"]), @r"
     -- stderr
-    banger: not found: VM `web` has no job `d`
+    banger: not found: VM `web` has no job `e`
       (op 0000000000aa)
     -- exit 125
     ");

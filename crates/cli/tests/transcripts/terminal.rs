@@ -127,6 +127,32 @@ fn every_way_out_restores_the_terminal() {
 }
 
 #[test]
+fn two_keys_leave_a_job_that_goes_on() {
+    let host = Host::new();
+    let fake = Fake::start(&host).with("aabbccddeeff", "web", StateName::Running);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.start(host.banger(&["vm", "attach", "web", "d"]));
+    terminal.wait_for("asleep");
+    assert!(terminal.is_raw());
+    // Each of them is the job's, and so is Ctrl-C.
+    terminal.press(b"\x11\x03");
+    terminal.wait_for("\x11\x03");
+    terminal.press(b"\x10x");
+    terminal.wait_for("\x10x");
+    terminal.press(b"\x10");
+    terminal.press(b"\x11");
+    let last = terminal.wait_for("goes on");
+    assert!(last.contains("detached; job dddddddddddd"), "{last:?}");
+    assert!(!last.contains(['\x10', '\x11']), "the keys are nobody's: {last:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!terminal.is_raw());
+    fake.wait_for("attach ended");
+    // Neither its input was ended nor was it sent a signal.
+    let log = fake.log();
+    assert!(!log.iter().any(|line| line == "got Signal" || line == "input ended"), "{log:#?}");
+}
+
+#[test]
 fn a_hangup_does_not_keep_an_ephemeral_vm() {
     let host = Host::new();
     let fake = Fake::start(&host);

@@ -1,4 +1,5 @@
 //! What the fake says about jobs: `aaaa…` runs and takes input, `bbbb…` has ended, `cccc…` is lost.
+//! `dddd…` runs on a terminal; it is not in the list.
 
 use std::sync::Arc;
 
@@ -40,7 +41,11 @@ fn jobs() -> [Value; 3] {
 }
 
 fn by(id: &str) -> Option<Value> {
-    jobs().into_iter().find(|job| job["id"].as_str().unwrap().starts_with(id))
+    let [first, ..] = jobs();
+    let mut shell = first;
+    shell["id"] = "d".repeat(12).into();
+    shell["terminal"] = true.into();
+    jobs().into_iter().chain([shell]).find(|job| job["id"].as_str().unwrap().starts_with(id))
 }
 
 async fn list(State(shared): State<Arc<Shared>>, Path(vm): Path<String>) -> Response {
@@ -108,7 +113,10 @@ async fn attach(
                         Kind::Stdin => {
                             writer.send_bytes(Kind::Stdout, &frame.payload).await.unwrap();
                         }
-                        Kind::StdinEnd => break,
+                        Kind::StdinEnd => {
+                            shared.log("input ended");
+                            break;
+                        }
                         other => shared.log(format!("got {other:?}")),
                     }
                 }
