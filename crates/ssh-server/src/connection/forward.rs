@@ -43,12 +43,11 @@ impl Destination {
     /// Connects to it. Names but `localhost` are not looked up: this program sees the resolver
     /// of no guest.
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
-        let addresses = if self.host == "localhost" {
+        let addresses = if self.host.eq_ignore_ascii_case("localhost") {
             vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
         } else {
             let host = self.host.trim_start_matches('[').trim_end_matches(']');
-            let message = "only addresses and `localhost` can be connected to";
-            vec![host.parse().map_err(|_| io::Error::new(io::ErrorKind::NotFound, message))?]
+            vec![host.parse().map_err(|_| not_looked_up(host))?]
         };
         let addresses: Vec<_> =
             addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect();
@@ -65,6 +64,14 @@ impl Destination {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener)
     }
+}
+
+fn not_looked_up(host: &str) -> io::Error {
+    let message = format!(
+        "`{host}` is not looked up: only addresses and `localhost` can be connected to through \
+         this server"
+    );
+    io::Error::new(io::ErrorKind::NotFound, message)
 }
 
 impl<F, Fut> Connection<'_, F>

@@ -61,6 +61,29 @@ async fn ports_are_forwarded_both_ways() {
     }
 }
 
+#[tokio::test]
+async fn a_name_that_is_not_looked_up_is_told() {
+    let guest = Guest::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = async |host: &str| {
+        let mut ssh = guest.client("ssh");
+        ssh.args(["-W", &format!("{host}:{port}"), "root@127.0.0.1"]);
+        within(ssh.output()).await.unwrap()
+    };
+    let refused = to("db.internal").await;
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(255), "{said}");
+    assert!(said.contains("open failed") && said.contains("`db.internal`"), "{said}");
+    assert!(said.contains("addresses and `localhost`"), "{said}");
+
+    for host in ["LOCALHOST", "127.0.0.1"] {
+        let accepted = async { drop(listener.accept().await.unwrap()) };
+        let (connected, ()) = tokio::join!(to(host), within(accepted));
+        assert!(connected.status.success(), "{host}: {connected:?}");
+    }
+}
+
 /// Bytes that come from a port whose other end does not exist.
 async fn ask_quietly(port: u16) -> usize {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
