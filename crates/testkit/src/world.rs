@@ -59,7 +59,7 @@ pub enum Boot {
     Busy,
     /// A guest whose root is this directory.
     InDirectory(PathBuf),
-    /// A guest with the test host's own SSH server, whose files are in this directory.
+    /// A quiet guest with the test host's own SSH server, whose files are in this directory.
     WithSsh(PathBuf),
     /// A guest whose agent lies.
     Hostile(Hostile),
@@ -178,7 +178,11 @@ impl World {
             Boot::Quiet => load = Some(Load::None),
             Boot::Busy => load = Some(Load::Full),
             Boot::InDirectory(dir) => root = Root::Directory(dir),
-            Boot::WithSsh(dir) => ssh_dir = Some(dir),
+            Boot::WithSsh(dir) => {
+                ssh_dir = Some(dir);
+                // The server's work is not the guest's, which it is told apart from here only.
+                load = Some(Load::None);
+            }
             Boot::Hostile(how) => hostile = Some(how),
         }
         let console =

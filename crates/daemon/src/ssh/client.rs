@@ -121,6 +121,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_user_has_for_all_hosts_weakens_nothing() {
+        let plain = Path::new("/x");
+        let ours = render_config(plain, plain, plain).unwrap();
+        let options = "ForwardAgent yes\nForwardX11 yes\nStrictHostKeyChecking no\nUser me\n\
+                       UserKnownHostsFile /dev/null\nUpdateHostKeys yes\nIdentityFile /mine\n";
+        let options = understood(&format!("{ours}\nHost *\n{options}"), "web.vm");
+        for expected in [
+            "forwardagent no",
+            "forwardx11 no",
+            "stricthostkeychecking true",
+            "user root",
+            "userknownhostsfile /x",
+            "updatehostkeys false",
+        ] {
+            assert!(options.iter().any(|option| option == expected), "{expected}: {options:#?}");
+        }
+    }
+
+    #[test]
     fn it_is_about_vms_only() {
         let plain = Path::new("/x");
         let config = render_config(plain, plain, plain).unwrap();

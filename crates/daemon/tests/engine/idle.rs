@@ -18,7 +18,7 @@ fn shell(script: &str) -> ExecVm {
     ExecVm { argv: ["sh", "-c", script].map(str::to_owned).to_vec(), ..Default::default() }
 }
 
-async fn until_stopped(daemon: &TestDaemon, vm: &str) -> VmView {
+pub(super) async fn until_stopped(daemon: &TestDaemon, vm: &str) -> VmView {
     let asked = WaitVm { until: VmCondition::Stopped, timeout_seconds: Some(60) };
     daemon.client.call(Method::POST, &format!("/v1/vms/{vm}/wait"), asked).await.ok()
 }

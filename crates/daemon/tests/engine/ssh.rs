@@ -1,8 +1,9 @@
 //! SSH into a guest with the real agent, and the test host's own server and client.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use banger_proto::api::UPGRADE_SSH;
+use banger_proto::api::{CreateVm, EndReason, UPGRADE_SSH};
 use banger_proto::{Code, Problem};
 use banger_testkit::{Boot, TestDaemon, TestEnv, trusted_dir};
 use http_body_util::BodyExt;
@@ -13,14 +14,19 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpListener;
 
-use super::{create, delete, in_time};
+use super::idle::until_stopped;
+use super::{create, delete, in_time, named};
 
 /// A guest whose server lets in who runs the test.
 async fn with_guest(env: &TestEnv) -> (TestDaemon, tempfile::TempDir) {
+    with_guest_as(env, named("web")).await
+}
+
+async fn with_guest_as(env: &TestEnv, asked: CreateVm) -> (TestDaemon, tempfile::TempDir) {
     let dir = trusted_dir(env!("CARGO_TARGET_TMPDIR"));
     let daemon = TestDaemon::start(env).await;
     env.world.next_boot(Boot::WithSsh(dir.path().into()));
-    create(&daemon, "web").await;
+    daemon.client.events("/v1/vms", asked).await.ready().await;
     let public = fs_err::read(env.paths.ssh_dir().join("id_ed25519.pub")).expect("a key");
     fs_err::write(dir.path().join("authorized_keys"), public).expect("a file");
     (daemon, dir)
@@ -39,6 +45,20 @@ async fn connect(daemon: &TestDaemon, vm: &str) -> Result<TokioIo<Upgraded>, Pro
 
 fn known_hosts(env: &TestEnv) -> String {
     fs_err::read_to_string(env.paths.known_hosts()).expect("a file")
+}
+
+/// Private keys in a directory, which nobody else may read.
+fn keys_in(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
+    let files = entries.map(|entry| entry.expect("an entry"));
+    let texts = files.filter_map(|file| Some((fs_err::read_to_string(file.path()).ok()?, file)));
+    let keys = texts.filter(|(text, _)| text.contains("PRIVATE KEY"));
+    keys.map(|(text, file)| {
+        let mode = file.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.path().display());
+        text
+    })
+    .collect()
 }
 
 /// Runs the client against a port that leads to `vm`.
@@ -77,6 +97,21 @@ async fn the_client_knows_the_vm_and_gets_in() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(7), &b"hello\n"[..]), "{said}");
 }
 
+/// What goes over it, a session or ports only, the host does not know: the connection is the use.
+#[tokio::test]
+async fn a_connection_holds_its_vm() {
+    let env = TestEnv::new();
+    let asked = CreateVm { idle_stop_seconds: Some(1), ..named("web") };
+    let (daemon, _dir) = with_guest_as(&env, asked).await;
+    // Longer than the period: would the VM go down, the session would not come to its end.
+    let output = ssh(&env, &daemon, &["sleep 2; echo done"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"done\n"[..]), "{said}");
+    let stopped = until_stopped(&daemon, "web").await;
+    assert!(matches!(stopped.ended, Some(EndReason::Idle(_))), "{:?}", stopped.ended);
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn a_connection_ends_in_both_directions() {
     let env = TestEnv::new();
@@ -108,10 +143,16 @@ async fn a_vm_is_known_as_long_as_it_is_there() {
     let daemon = TestDaemon::start(&env).await;
     assert_eq!(known_hosts(&env), first);
 
+    let directory = env.paths.vm_state_dir(&web.id);
+    assert!(keys_in(&directory).contains(&told.host_key));
     delete(&daemon, "web").await;
     assert_eq!(known_hosts(&env), "");
-    create(&daemon, "web").await;
-    assert_ne!(known_hosts(&env), first, "another VM has another key");
+    assert_eq!(keys_in(&directory), Vec::<String>::new());
+    let again = create(&daemon, "web").await;
+    let pinned = |text: &str| text.split(' ').nth(2).map(str::to_owned);
+    assert_ne!(pinned(&known_hosts(&env)), pinned(&first), "another VM has another key");
+    let told_again = env.world.configured(&again.id).unwrap().ssh.unwrap();
+    assert_ne!(told_again.host_key, told.host_key);
 }
 
 #[tokio::test]
