@@ -25,6 +25,7 @@ mod copy;
 mod detach;
 mod environment;
 mod errors;
+mod foreground;
 pub mod hooks;
 mod progress;
 mod reference;

@@ -5,9 +5,11 @@ use std::process::Command;
 
 use banger_proto::api::StateName;
 use insta::assert_snapshot;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::fake::Fake;
 use crate::host::Host;
+use crate::terminal::Terminal;
 
 fn with_vms(host: &Host) -> Fake {
     Fake::start(host).with("aabbccddeeff", "web", StateName::Running).with(
@@ -19,13 +21,18 @@ fn with_vms(host: &Host) -> Fake {
 
 /// A client that says what it was started with.
 fn client(host: &Host) {
+    client_that(host, r#"printf "<%s>\n" "$@"; exit 7"#);
+}
+
+/// A client that is this script.
+fn client_that(host: &Host, script: &str) {
     let bin = host.path("bin");
     std::fs::create_dir(&bin).unwrap();
-    let script =
-        "printf '#!/bin/sh\nprintf \"<%%s>\\\\n\" \"$@\"\nexit 7\n' > \"$1\" && chmod 755 \"$1\"";
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
     // A shell writes it: a child of another test must not hold it open for writing.
-    let written = Command::new("sh").args(["-c", script, "sh"]).arg(bin.join("ssh")).status();
-    assert!(written.unwrap().success());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", write, "sh"]).arg(bin.join("ssh")).arg(script);
+    assert!(shell.status().unwrap().success());
 }
 
 fn run(host: &Host, args: &[&str]) -> String {
@@ -96,6 +103,65 @@ fn the_hosts_client_is_started_and_its_code_is_ours() {
     assert_eq!(mode("home/.config/banger/ssh_config"), 0o600);
     assert_eq!(mode("home/.local/state/banger/ssh/id_ed25519"), 0o600);
     assert!(!host.path("home/.ssh").exists());
+}
+
+/// A session on a terminal with the client `script`: what is shown, and the exit code.
+fn session(host: &Host, script: &str, during: impl FnOnce(&mut Terminal, Pid)) -> (String, i32) {
+    client_that(host, script);
+    let mut terminal = Terminal::open();
+    let mut command = host.banger(&["vm", "ssh", "web"]);
+    command.env("PATH", host.path("bin"));
+    let mut child = terminal.start(command);
+    terminal.wait_for("begun");
+    during(&mut terminal, Pid::from_child(&child));
+    let code = child.wait().unwrap().code().unwrap();
+    terminal.press(b"\nover\n");
+    (terminal.wait_for("over"), code)
+}
+
+const REMINDER: &str = "VM `web` is still running.";
+
+#[test]
+fn after_a_session_on_a_terminal_the_vm_is_recalled() {
+    for (code, recalled) in [(7, true), (0, true), (255, false)] {
+        let host = Host::new();
+        let _fake = with_vms(&host);
+        let script = format!("test -t 0 && echo begun && read key && exit {code}");
+        let (shown, ended) = session(&host, &script, |terminal, _| terminal.press(b"\n"));
+        assert_eq!((ended, shown.contains(REMINDER)), (code, recalled), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_session_ends_as_its_client_does() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    let (_, code) = session(&host, "echo begun; read key; kill -KILL $$", |terminal, _| {
+        terminal.press(b"\n");
+    });
+    assert_eq!(code, 128 + 9);
+    // Whoever ends banger ends the client, whose end is told.
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    let script = "trap 'exit 3' TERM; echo begun; while :; do read key; done";
+    let (_, code) = session(&host, script, |_, banger| {
+        kill_process(banger, Signal::TERM).unwrap();
+    });
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_session_that_is_stopped_goes_on() {
+    let host = Host::new();
+    let _fake = with_vms(&host);
+    let script = "echo begun; kill -STOP $$; echo back; exit 4";
+    let (shown, code) = session(&host, script, |_, banger| {
+        let (_, status) = waitpid(Some(banger), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped(), "the shell gets its terminal back");
+        kill_process(banger, Signal::CONT).unwrap();
+    });
+    assert_eq!(code, 4);
+    assert!(shown.contains("back") && shown.contains(REMINDER), "{shown:?}");
 }
 
 #[test]

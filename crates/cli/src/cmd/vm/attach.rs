@@ -1,4 +1,4 @@
-//! A command or shell in a VM, attached to this process: what `run` and `exec` share.
+//! A command or shell in a VM, attached to this process: what `run`, `exec` and `ssh` share.
 
 use std::collections::BTreeMap;
 
@@ -91,4 +91,16 @@ pub(super) async fn attach(
             Err(CliError::failure("the session ended before the command"))
         }
     }
+}
+
+/// Tells after a session that its VM is there.
+pub(super) fn remind(context: &Context, vm: &VmView) {
+    let name = &vm.name;
+    let text = format!(
+        "VM `{name}` is still running.\n  \
+         enter it again:  banger exec {name}\n  \
+         stop it:         banger vm stop {name}\n  \
+         delete it:       banger rm {name}"
+    );
+    context.ui.note(context.ui.dim(&text));
 }

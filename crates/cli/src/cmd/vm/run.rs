@@ -6,7 +6,7 @@ use banger_proto::api::{CreateVm, Entrypoint, EntrypointOptions, Event, VmView};
 use banger_proto::harmless::render_line;
 use banger_proto::{Code, exit_code};
 
-use super::attach::{AttachArgs, Attachment, attach};
+use super::attach::{AttachArgs, Attachment, attach, remind};
 use super::machine::MachineArgs;
 use crate::client::Client;
 use crate::cmd::Context;
@@ -97,7 +97,7 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
     if args.rm {
         remove(context, &client, &vm, &mut progress).await;
     } else if interactive || !progress.is_silent() {
-        context.ui.note(context.ui.dim(&reminder(&vm)));
+        remind(context, &vm);
     }
     // Kept until here: closing the stream deletes an ephemeral VM, also when we are killed.
     drop(events);
@@ -156,16 +156,6 @@ async fn remove(context: &Context, client: &Client, vm: &VmView, progress: &mut 
             error.hint(format!("remove it with `banger rm {}`", vm.name)).show(&context.ui)
         }
     }
-}
-
-fn reminder(vm: &VmView) -> String {
-    let name = &vm.name;
-    format!(
-        "VM `{name}` is still running.\n  \
-         enter it again:  banger exec {name}\n  \
-         stop it:         banger vm stop {name}\n  \
-         delete it:       banger rm {name}"
-    )
 }
 
 /// An end of the event stream that does not belong to a VM.

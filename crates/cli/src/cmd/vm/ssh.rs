@@ -8,14 +8,18 @@ use std::process::Command;
 use banger_proto::api::{StateName, VmView};
 use clap_complete::ArgValueCandidates;
 
+use super::attach::remind;
 use crate::cmd::Context;
 use crate::complete;
 use crate::errors::{CliError, Outcome};
+use crate::foreground;
 use crate::reference::{VmRef, parse_host, vm_path};
 use crate::signals::Signals;
 
 /// The client, looked for on the search path.
 const CLIENT: &str = "ssh";
+/// Its exit code when the connection failed or was lost, as when the VM went down.
+const CLIENT_FAILED: u8 = 255;
 
 /// Run a command, or a shell, in a running VM over SSH
 ///
@@ -109,18 +113,31 @@ async fn ssh_to(context: &Context, args: Args) -> Outcome {
         return Err(CliError::failure(message).hint(format!("banger vm start {}", vm.name)));
     }
     let config = (context.hooks.ssh_client)()?.config;
-    Err(become_client(&config, &vm, &args))
+    let mut client = client_for(&config, &vm, &args);
+    let is_session = args.command.is_empty() && !args.options.no_command;
+    if !is_session || !context.ui.interactive() {
+        // Nothing is left to do: what ends it, ends ssh.
+        return Err(not_started(&vm, &client.exec()));
+    }
+    let code = foreground::run(client, &mut signals).await;
+    let code = code.map_err(|error| not_started(&vm, &error))?;
+    if code != CLIENT_FAILED {
+        remind(context, &vm);
+    }
+    Ok(code)
 }
 
-/// Becomes ssh; returns why not.
-fn become_client(config: &Path, vm: &VmView, args: &Args) -> CliError {
+fn client_for(config: &Path, vm: &VmView, args: &Args) -> Command {
     let mut client = Command::new(CLIENT);
     client.arg("-F").arg(config).args(args.options.render()).arg(format!("{}.vm", vm.name));
     if !args.command.is_empty() {
         client.arg("--").args(&args.command);
     }
-    let error = client.exec();
-    let failure = CliError::failure(format!("cannot start `{CLIENT}`")).because(&error);
+    client
+}
+
+fn not_started(vm: &VmView, error: &io::Error) -> CliError {
+    let failure = CliError::failure(format!("cannot start `{CLIENT}`")).because(error);
     match error.kind() {
         io::ErrorKind::NotFound => failure
             .hint("install OpenSSH's client")
