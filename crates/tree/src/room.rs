@@ -1,12 +1,15 @@
 //! Room on a file system while something is written to it whose end is somebody else's word: a
 //! part is left to others, so that an endless file of a guest does not stop the host.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::fstatvfs;
+
+use super::beneath::{BLOCK, fill};
 
 /// Bytes between two looks at the file system.
 const STEP: u64 = 16 << 20;
@@ -69,6 +72,24 @@ impl Room {
         let what = if free < kept { "room" } else { "names" };
         let text = format!("the file system is almost full: the {what} left are kept for others");
         Err(io::Error::new(io::ErrorKind::StorageFull, text))
+    }
+
+    /// Writes all that `contents` give to `file`, as long as there is room; how much that was.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take), and when it cannot be read or written.
+    pub fn copy(&self, contents: &mut impl Read, mut file: &File) -> io::Result<u64> {
+        let mut block = vec![0; BLOCK];
+        let mut length = 0;
+        loop {
+            let filled = fill(contents, &mut block)?;
+            if filled == 0 {
+                return Ok(length);
+            }
+            self.take(file, filled as u64)?;
+            file.write_all(&block[..filled])?;
+            length += filled as u64;
+        }
     }
 
     /// Asks for the room for one more file, directory or link.

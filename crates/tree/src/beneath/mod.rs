@@ -22,7 +22,7 @@ pub use fresh::Fresh;
 use super::room::Room;
 
 /// Bytes that are copied at once; as many zeros in a row, from a multiple of it on, become a hole.
-const BLOCK: usize = 64 << 10;
+pub(crate) const BLOCK: usize = 64 << 10;
 
 /// Why an entry was not written.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use banger_tree::blob::{name_blob, name_blob_of};
 use banger_tree::changes::{FILE, LINK, PROGRAM};
-use banger_tree::{Node, Tree};
+use banger_tree::{Node, Room, Tree};
 use rustix::fs::{FileType, Stat};
 
 use super::HomeError;
@@ -87,7 +87,7 @@ impl GuestTree {
         // Once it has begun it goes on to its end or back to its beginning, whoever listens.
         let placing = tokio::task::spawn_blocking(move || {
             let _scratch = &scratch;
-            place(&top, &plan.actions, &scratch.objects())
+            place(&top, &plan.actions, &scratch.objects(), &Room::sparing())
         });
         placing.await.map_err(|_| HomeError::Interrupted)??;
         Ok((files, notes))

@@ -78,21 +78,11 @@ impl Objects {
     /// # Errors
     /// As [`write_blob`](Self::write_blob).
     pub(crate) fn keep(&self, size: u64, reader: &mut impl Read) -> io::Result<NamedTempFile> {
-        let mut file = self.new_file()?;
-        let mut reader = reader.take(size);
-        let mut block = vec![0; BLOCK];
-        loop {
-            match reader.read(&mut block) {
-                Ok(0) if reader.limit() == 0 => return Ok(file),
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    self.room.take(file.as_file(), count as u64)?;
-                    file.write_all(&block[..count])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        let file = self.new_file()?;
+        if self.room.copy(&mut reader.take(size), file.as_file())? < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        Ok(file)
     }
 
     fn new_file(&self) -> io::Result<NamedTempFile> {

@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use banger_tree::Room;
 use banger_tree::changes::{LINK, PROGRAM};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, Stat, fchmod, mkdirat, openat, renameat_with, statat,
@@ -63,8 +64,14 @@ pub(super) struct Action {
     pub(super) version: Option<Version>,
 }
 
-/// Does all of `actions`, or none.
-pub(super) fn place(top: &Path, actions: &[Action], objects: &Objects) -> Result<(), HomeError> {
+/// Does all of `actions`, or none, as long as there is `room`: a little that was compressed may be
+/// a lot.
+pub(super) fn place(
+    top: &Path,
+    actions: &[Action],
+    objects: &Objects,
+    room: &Room,
+) -> Result<(), HomeError> {
     let failed = |path: &[u8], source: io::Error| HomeError::Place {
         path: String::from_utf8_lossy(path).into_owned(),
         source,
@@ -75,7 +82,7 @@ pub(super) fn place(top: &Path, actions: &[Action], objects: &Objects) -> Result
     let opened = Placing::open(top, holding.path());
     let mut placing = opened.map_err(|source| failed(b".", source))?;
     for (number, action) in actions.iter().enumerate() {
-        let staged = placing.stage(number, action, objects);
+        let staged = placing.stage(number, action, objects, room);
         staged.map_err(|source| failed(&action.path, source))?;
     }
     // Removals first: a directory may have to make room for a file.
@@ -125,7 +132,13 @@ impl Placing {
     }
 
     /// Writes the new file where nobody looks for it.
-    fn stage(&self, number: usize, action: &Action, objects: &Objects) -> io::Result<()> {
+    fn stage(
+        &self,
+        number: usize,
+        action: &Action,
+        objects: &Objects,
+        room: &Room,
+    ) -> io::Result<()> {
         let Some(version) = &action.version else { return Ok(()) };
         let name = new(number);
         let mut contents = objects.open_blob(&version.id)?;
@@ -146,8 +159,8 @@ impl Placing {
             };
             fchmod(&file, Mode::from_raw_mode(bits))?;
         }
-        io::copy(&mut contents, &mut std::fs::File::from(file))?;
-        Ok(())
+        room.take_entry(&file)?;
+        room.copy(&mut contents, &std::fs::File::from(file)).map(drop)
     }
 
     fn commit(&mut self, number: usize, action: &Action) -> io::Result<()> {
@@ -337,7 +350,7 @@ mod tests {
             let holding = holding.unwrap().keep();
             let mut placing = Placing::open(self.top.path(), &holding).unwrap();
             for (number, action) in self.actions.iter().enumerate() {
-                placing.stage(number, action, &self.objects).unwrap();
+                placing.stage(number, action, &self.objects, &Room::all()).unwrap();
             }
             let (gone, written): (Vec<_>, Vec<_>) =
                 self.actions.iter().enumerate().partition(|(_, action)| action.version.is_none());
@@ -380,15 +393,29 @@ mod tests {
     }
 
     #[test]
+    fn the_disk_is_not_filled() {
+        let mut rig = Rig::new();
+        let size = 32 << 20;
+        let id = rig.objects.write_blob(size, &mut io::repeat(0)).unwrap();
+        let version = Some(Version { mode: FILE, id });
+        rig.actions.push(Action { path: b"zeros".to_vec(), seen: None, version });
+        let before = rig.files();
+        let error = place(rig.top.path(), &rig.actions, &rig.objects, &Room::none()).unwrap_err();
+        let HomeError::Place { path, source } = error else { panic!("{error:?}") };
+        assert_eq!((path.as_str(), source.kind()), ("zeros", io::ErrorKind::StorageFull));
+        assert_eq!(rig.files(), before);
+    }
+
+    #[test]
     fn one_at_a_time() {
         let rig = Rig::new();
         let before = rig.files();
         let lock = Lock::take(rig.top.path()).unwrap();
-        place(rig.top.path(), &rig.actions, &rig.objects).unwrap_err();
+        place(rig.top.path(), &rig.actions, &rig.objects, &Room::all()).unwrap_err();
         take_back(rig.top.path()).unwrap_err();
         assert_eq!(rig.files(), before);
         drop(lock);
-        place(rig.top.path(), &rig.actions, &rig.objects).unwrap();
+        place(rig.top.path(), &rig.actions, &rig.objects, &Room::all()).unwrap();
         assert_ne!(rig.files(), before);
     }
 }
