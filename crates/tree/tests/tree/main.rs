@@ -2,6 +2,8 @@
 //! cannot do.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod keeping;
@@ -9,3 +11,5 @@ mod keeping;
 mod landing;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod smoke;
