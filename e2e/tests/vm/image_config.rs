@@ -107,6 +107,11 @@ fn environment_directory_and_user_are_the_images() {
     assert_eq!(exec(&["--user", "4242:17"], "id -u; id -G; echo $HOME"), "4242\n17\n/\n");
     assert_eq!(exec(&["--user", "app:web"], "id -un; id -Gn"), "app\nweb\n");
 
+    // Processes whose parents have gone are process 1's, and there is no systemd.
+    let orphans = "for n in $(busybox seq 300); do (:&); done; \
+                   while busybox grep -qs State:.Z /proc/[0-9]*/status; do :; done; echo none";
+    assert_eq!(exec(&["--user", "root"], orphans), "none\n");
+
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
     home.expect_nothing_left();
 }
