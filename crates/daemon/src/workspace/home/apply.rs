@@ -62,7 +62,7 @@ impl GuestTree {
         let (mut plan, gone, taken_back) = planning.await.map_err(|_| HomeError::Interrupted)??;
         if taken_back > 0 {
             notes.push(format!(
-                "{taken_back} files of an export that was interrupted were taken back first"
+                "an export that was interrupted was taken back first (files: {taken_back})"
             ));
         }
         for merge in std::mem::take(&mut plan.merges) {

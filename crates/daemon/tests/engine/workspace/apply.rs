@@ -1,7 +1,7 @@
 //! The guest's changes in the host's working tree.
 
 use banger_proto::Code;
-use banger_proto::api::Applied;
+use banger_proto::api::{Applied, VmView};
 
 use super::*;
 
@@ -103,5 +103,32 @@ async fn what_cannot_be_written_is_undone() {
             .unwrap()
             .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with(".banger") })
     );
+    rig.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_kill_left_behind_goes() {
+    let rig = Rig::new().await;
+    let before = tree(&rig.host);
+    // A daemon that was killed after it had moved one file out of the way.
+    let holding = rig.host.join(".banger-apply-a1b2c3");
+    fs_err::create_dir(&holding).unwrap();
+    fs_err::rename(rig.host.join("a"), holding.join("old-0")).unwrap();
+    fs_err::write(holding.join("new-0"), "new").unwrap();
+    fs_err::write(holding.join("plan"), b"0 1-3-0\ta\0").unwrap();
+    let record =
+        rig.env.paths.vm_state_dir(&rig.daemon.client.get::<VmView>("/v1/vms/web").await.id);
+    let scratch = record.join("workspace/home-a1b2c3");
+    fs_err::create_dir_all(scratch.join("objects")).unwrap();
+    let Rig { env, daemon, host, guest } = rig;
+    daemon.stop().await;
+    let daemon = TestDaemon::start(&env).await;
+    assert!(!scratch.exists() && record.join("workspace/current").exists());
+
+    let rig = Rig { env, daemon, host, guest };
+    let applied: Applied = rig.post("apply", json!({})).await.unwrap();
+    assert_eq!(applied.files, [""; 0]);
+    assert_eq!(applied.notes, ["an export that was interrupted was taken back first (files: 1)"]);
+    assert_eq!(tree(&rig.host), before);
     rig.daemon.stop().await;
 }
