@@ -109,7 +109,8 @@ fn environment_directory_and_user_are_the_images() {
 
     // Processes whose parents have gone are process 1's, and there is no systemd.
     let orphans = "for n in $(busybox seq 300); do (:&); done; \
-                   while busybox grep -qs State:.Z /proc/[0-9]*/status; do :; done; echo none";
+                   busybox timeout 60 sh -c \
+                   'while busybox grep -qs State:.Z /proc/[0-9]*/status; do :; done' && echo none";
     assert_eq!(exec(&["--user", "root"], orphans), "none\n");
 
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
