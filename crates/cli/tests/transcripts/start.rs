@@ -5,7 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
 use crate::host::Host;
@@ -105,10 +106,13 @@ fn a_daemon_that_ends_is_waited_for() {
     let user = User::new();
     user.run(&["daemon", "start"]);
     for _ in 0..10 {
-        let ending = user.pid();
-        kill_process(Pid::from_raw(ending).unwrap(), Signal::TERM).unwrap();
+        let ending = Pid::from_raw(user.pid()).unwrap();
+        let ended = pidfd_open(ending, PidfdFlags::empty()).unwrap();
+        kill_process(ending, Signal::TERM).unwrap();
         user.run(&["daemon", "start"]);
-        // Either it was still at work, or there is another one.
+        // Either it was still at work, or there is another one. It may answer until its last
+        // moment, and whoever then asks once more is told that it went away.
+        poll(&mut [PollFd::new(&ended, PollFlags::IN)], None).unwrap();
         user.run(&["ls"]);
     }
 }
