@@ -28,7 +28,7 @@ mod pipe;
 mod room;
 mod unpack;
 
-pub use beneath::{Beneath, Fresh, Rules, TreeError};
+pub use beneath::{Beneath, Former, Fresh, Rules, TreeError};
 pub use land::{Destination, Links, Top, land};
 
 pub use look::{Node, Tree, file_type};

@@ -10,6 +10,10 @@ use rustix::io::Errno;
 
 use super::{Beneath, Rules};
 
+/// How a directory is opened that must not be a link to one.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// The tree under its temporary name; removed when it is dropped unfinished.
 #[derive(Debug)]
 pub struct Fresh {
@@ -30,14 +34,22 @@ impl Fresh {
         if rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(Errno::EXIST.into());
         }
+        Self::beside(parent, name, number)
+    }
+
+    /// The same where the name may be taken: then the tree is to [`replace`](Self::replace) what
+    /// has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn beside(parent: OwnedFd, name: &OsStr, number: u64) -> io::Result<Self> {
         let mut partial_name = OsString::from(".");
         partial_name.push(name);
         partial_name.push(format!(".partial-{}-{number}", std::process::id()));
         // What a former boot left there under the same number was never finished by anybody.
         remove_tree(&parent, &partial_name);
         rustix::fs::mkdirat(&parent, &partial_name, Mode::from_raw_mode(0o755))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let top = rustix::fs::openat(&parent, &partial_name, flags, Mode::empty())?;
+        let top = rustix::fs::openat(&parent, &partial_name, DIRECTORY, Mode::empty())?;
         let beneath = Beneath::new(top, Rules { shared: false, modes: 0o7777 });
         let finished = std::cell::Cell::new(false);
         Ok(Self { parent, name: name.to_owned(), partial_name, beneath, finished })
@@ -59,6 +71,68 @@ impl Fresh {
         rustix::fs::renameat_with(&self.parent, from, &self.parent, to, flags)?;
         self.finished.set(true);
         Ok(())
+    }
+
+    /// The directory that has the name now; none when nothing has it.
+    ///
+    /// # Errors
+    /// When it is no directory, or cannot be opened.
+    pub fn former(&self) -> io::Result<Option<OwnedFd>> {
+        match rustix::fs::openat(&self.parent, &self.name, DIRECTORY, Mode::empty()) {
+            Ok(former) => Ok(Some(former)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Exchanges the tree with what has its name, at once: at no moment does the name mean
+    /// neither. What had it is kept under a name of its own until it is removed.
+    ///
+    /// # Errors
+    /// What the system says; then nothing has changed.
+    pub fn replace(&self) -> io::Result<Former<'_>> {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(format!(".replaced-{}", crate::beneath::random_name()?));
+        let flags = RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(
+            &self.parent,
+            &self.partial_name,
+            &self.parent,
+            &self.name,
+            flags,
+        )?;
+        self.finished.set(true);
+        // Under its old name a later tree would take it for something unfinished.
+        let moved = rustix::fs::renameat_with(
+            &self.parent,
+            &self.partial_name,
+            &self.parent,
+            &name,
+            RenameFlags::NOREPLACE,
+        );
+        let name = if moved.is_ok() { name } else { self.partial_name.clone() };
+        Ok(Former { parent: &self.parent, name })
+    }
+}
+
+/// What had the name of a tree before.
+#[derive(Debug)]
+pub struct Former<'a> {
+    parent: &'a OwnedFd,
+    name: OsString,
+}
+
+impl Former<'_> {
+    /// Its name now.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Removes it.
+    pub fn remove(self) {
+        remove_tree(self.parent, &self.name);
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-pub use fresh::Fresh;
+pub use fresh::{Former, Fresh};
 
 use super::room::Room;
 
@@ -109,6 +109,12 @@ impl Beneath {
     #[must_use]
     pub fn within(self, room: Room) -> Self {
         Self { room, ..self }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn top(&self) -> &OwnedFd {
+        &self.top
     }
 
     /// Makes sure a directory is there. Its mode and time wait until everything in it is written;
@@ -265,9 +271,14 @@ fn open_listed(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, TreeError> {
 
 /// A name that nothing else has, short enough for any directory.
 fn partial_name() -> Result<OsString, TreeError> {
+    Ok(format!(".banger-partial-{}", random_name()?).into())
+}
+
+/// Sixteen hexadecimal digits that nothing else has been called by.
+fn random_name() -> Result<String, Errno> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!(".banger-partial-{:016x}", u64::from_ne_bytes(random)).into())
+    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
 }
 
 /// Writes all that `contents` gives, as long as there is room; returns how much that was.
