@@ -13,7 +13,7 @@ const LIMIT: u64 = 100 << 20;
 
 /// The rules of one file.
 #[derive(Debug, Default)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// Bytes of a path that belong to the directory they are for, its last slash included.
     below: usize,
     patterns: Vec<Pattern>,
@@ -22,7 +22,7 @@ pub(super) struct Rules {
 impl Rules {
     /// Reads the rules in `file`, which are for what is in `directory`: the empty path or one that
     /// ends in a slash. None where there is no such file; a link is not followed, as in git.
-    pub(super) fn load(top: &mut Tree, file: &[u8], directory: &[u8]) -> Self {
+    pub(crate) fn load(top: &mut Tree, file: &[u8], directory: &[u8]) -> Self {
         let mut text = Vec::new();
         if let Ok(Some(Node::File(file, _))) = top.read(file)
             && file.take(LIMIT).read_to_end(&mut text).is_err()
@@ -48,7 +48,7 @@ impl Rules {
 
 /// Whether `path` is ignored, by rules that come in the order of rising precedence. What is in a
 /// directory that is ignored is ignored with it and need not be asked for.
-pub(super) fn is_ignored<'a>(
+pub(crate) fn is_ignored<'a>(
     rules: impl DoubleEndedIterator<Item = &'a Rules>,
     path: &[u8],
     is_directory: bool,

@@ -19,7 +19,7 @@ const EXTENDED: u16 = 0x4000;
 
 /// The paths; none where there is no index, or none that can be read. A path in conflict is there
 /// several times.
-pub(super) fn load_paths(top: &mut Tree, format: ObjectFormat) -> Vec<Vec<u8>> {
+pub(crate) fn load_paths(top: &mut Tree, format: ObjectFormat) -> Vec<Vec<u8>> {
     let mut paths = Vec::new();
     let index = read(top, b".git/index");
     // What was read before it makes no sense any more is right all the same.

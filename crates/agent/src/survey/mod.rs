@@ -15,12 +15,14 @@
 //! | `index` | the paths in the guest's index |
 //! | `split` | an index that is in two files |
 //! | `head` | what is checked out |
+//! | `names` | what the repository has names for |
 //! | `objects` | the files of the object store |
 //! | `pulse` | telling a long silence from a hang |
 
 mod head;
 mod ignored;
 mod index;
+mod names;
 mod objects;
 mod pulse;
 mod split;
@@ -42,6 +44,9 @@ use tokio::time::timeout;
 use crate::context::Context;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};
 use pulse::{Out, Pulse};
+
+pub(crate) use ignored::{Rules, is_ignored};
+pub(crate) use index::load_paths as load_tracked;
 
 /// Longest list of what is known, in bytes: a few million paths.
 const LIST_LIMIT: usize = 1 << 30;
@@ -187,7 +192,7 @@ mod tests {
             // Nothing more is done until the host has heard of it.
             told.recv().map_err(|_| SurveyError::Unheard)?;
             out.write_all(b"found").map_err(|_| SurveyError::Unheard)?;
-            Ok(Surveyed { commit: None, reference: None, notes: Vec::new() })
+            Ok(Surveyed::default())
         };
         let agent = tokio::spawn(async move {
             let mut to_host: ToHost = banger_link::framed::FrameWriter::new(Box::new(far));

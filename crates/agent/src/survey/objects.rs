@@ -38,7 +38,8 @@ pub(super) fn send(
             }
         }
     }
-    Ok(Surveyed { commit: head.commit, reference: head.reference, notes: Vec::new() })
+    let Head { commit, reference } = head;
+    Ok(Surveyed { commit, reference, ..Surveyed::default() })
 }
 
 fn list(top: &mut Tree, path: &[u8]) -> Result<Vec<Vec<u8>>, SurveyError> {

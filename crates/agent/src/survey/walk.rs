@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
-use banger_proto::guest::Surveyed;
+use banger_proto::guest::{MAX_COMMITS, Surveyed, WORKSPACE_ID};
 use banger_tree::blob::{ObjectFormat, ObjectId, name_blob, name_blob_of};
 use banger_tree::changes::{Change, FILE, GONE, Known, LINK, PROGRAM};
 use banger_tree::{Node, Tree};
@@ -17,12 +17,14 @@ use rustix::fs::{FileType, Stat};
 use super::SurveyError;
 use super::head::Head;
 use super::ignored::{Rules, is_ignored};
-use super::index;
 use super::objects::copy_exactly;
 use super::pulse::Out;
+use super::{index, names};
 
 /// A file up to this size, in bytes, is read once, named and sent.
 const READ_WHOLE: u64 = 1 << 20;
+/// Longest name of a bringing-in, in bytes.
+const MAX_ID: u64 = 64;
 /// Most notes that are made.
 const MAX_NOTES: usize = 32;
 
@@ -52,6 +54,10 @@ pub(super) fn survey(
     out: &mut Out,
 ) -> Result<Surveyed, SurveyError> {
     let head = Head::load(&mut top);
+    let named = names::load(&mut top).map_err(SurveyError::read(b".git"))?;
+    let more_commits = named.len() > MAX_COMMITS;
+    let commits = named.into_iter().take(MAX_COMMITS).collect();
+    let workspace_id = load_workspace_id(&mut top);
     let added = index::load_paths(&mut top, format);
     let mut survey = Survey { top, format, contents, out, notes: Vec::new() };
     let mut seen: HashSet<&[u8]> = HashSet::with_capacity(known.len());
@@ -66,7 +72,17 @@ pub(super) fn survey(
     }
     survey.walk(&seen)?;
     let notes = survey.notes;
-    Ok(Surveyed { commit: head.commit, reference: head.reference, notes })
+    let Head { commit, reference } = head;
+    Ok(Surveyed { commit, reference, workspace_id, commits, more_commits, notes })
+}
+
+/// What the host has called the bringing-in that the tree came by.
+fn load_workspace_id(top: &mut Tree) -> Option<String> {
+    let path = [b".git/", WORKSPACE_ID.as_bytes()].concat();
+    let Ok(Some(Node::File(file, _))) = top.read(&path) else { return None };
+    let mut id = String::new();
+    file.take(MAX_ID).read_to_string(&mut id).ok()?;
+    Some(id)
 }
 
 /// Whether a path is one that git would track.

@@ -5,6 +5,10 @@
 //!                                              │ whole          │ anything wrong
 //!                                     rename into place     remove the partial tree
 //! ```
+//!
+//! A repository that takes the place of another is exchanged with it by one rename (`replace`).
+
+mod replace;
 
 use std::io;
 use std::path::Path;
@@ -29,6 +33,15 @@ enum UnpackError {
     /// The stream is bad, or an entry cannot be written.
     #[error(transparent)]
     Stream(#[from] banger_tree::UnpackError),
+    /// The tree did not take the place of the older one.
+    #[error("cannot replace `{directory}` in the guest")]
+    Replace {
+        /// As requested.
+        directory: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The directory itself cannot be made or named.
     #[error("cannot create `{directory}` in the guest")]
     Directory {
@@ -49,6 +62,7 @@ impl UnpackError {
                 io::ErrorKind::InvalidInput => Code::BadRequest,
                 _ => Code::OperationFailed,
             },
+            Self::Replace { .. } => Code::OperationFailed,
             Self::Stream(error) => stream_code(error),
         }
     }
@@ -76,18 +90,18 @@ pub(crate) async fn serve(
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
     require_configured(context)?;
-    let partial = begin(&context.root, &request.directory)?;
+    let partial = begin(&context.root, request)?;
     to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?;
 
     let (inlet, outlet) = pipe();
-    let directory = request.directory.clone();
+    let request = request.clone();
     let mut worker = tokio::task::spawn_blocking(move || {
         let decoder =
             zstd::stream::read::Decoder::new(outlet).map_err(banger_tree::UnpackError::Archive)?;
         let unpacked = banger_tree::unpack(decoder, partial.beneath())?;
-        let finished = partial.finish();
-        finished.map_err(|source| UnpackError::Directory { directory, source })?;
-        Ok::<_, UnpackError>(Unpacked { entries: unpacked.entries, bytes: unpacked.bytes })
+        let notes = put_in_place(&partial, &request)?;
+        let banger_tree::Unpacked { entries, bytes } = unpacked;
+        Ok::<_, UnpackError>(Unpacked { entries, bytes, notes })
     });
     // The worker stops on its own when it fails, and when the queue ends without an `End`.
     let result = tokio::select! {
@@ -115,7 +129,21 @@ pub(crate) async fn feed(from_host: &mut FromHost, inlet: Inlet) {
     }
 }
 
-fn begin(root: &Root, directory: &str) -> Result<Fresh, UnpackError> {
+fn put_in_place(partial: &Fresh, request: &UnpackRequest) -> Result<Vec<String>, UnpackError> {
+    let directory = || request.directory.clone();
+    let failed = |source| UnpackError::Directory { directory: directory(), source };
+    if let Some(how) = &request.replace
+        && let Some(former) = partial.former().map_err(failed)?
+    {
+        let replaced = replace::replace(partial, former, how);
+        return replaced.map_err(|source| UnpackError::Replace { directory: directory(), source });
+    }
+    partial.finish().map_err(failed)?;
+    Ok(Vec::new())
+}
+
+fn begin(root: &Root, request: &UnpackRequest) -> Result<Fresh, UnpackError> {
+    let directory = request.directory.as_str();
     let failed = |source| UnpackError::Directory { directory: directory.to_owned(), source };
     if !directory.starts_with('/') || directory.contains('\0') {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "an absolute path is needed");
@@ -124,5 +152,6 @@ fn begin(root: &Root, directory: &str) -> Result<Fresh, UnpackError> {
     let number = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
     let root = root.open().map_err(failed)?;
     let (parent, name) = root.parent_of(Path::new(directory)).map_err(failed)?;
-    Fresh::create(parent, name, number).map_err(failed)
+    let make = if request.replace.is_some() { Fresh::beside } else { Fresh::create };
+    make(parent, name, number).map_err(failed)
 }

@@ -55,7 +55,7 @@ async fn nothing_runs_before_the_configuration() {
     let directory = "/nowhere".to_owned();
     for service in [
         Service::Exec(Box::default()),
-        Service::Unpack(UnpackRequest { directory }),
+        Service::Unpack(UnpackRequest { directory, replace: None }),
         Service::Stats,
         Service::System,
     ] {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use banger_proto::guest::frame::{DATA_CHUNK, Kind};
-use banger_proto::guest::{Service, UnpackRequest, Unpacked};
+use banger_proto::guest::{Replace, Service, UnpackRequest, Unpacked};
 use banger_proto::{Code, Problem};
 use tar::{Builder, EntryType, Header};
 
@@ -40,9 +40,13 @@ impl Place {
     }
 
     async fn open(&self) -> Stream {
+        self.open_as(None).await
+    }
+
+    async fn open_as(&self, replace: Option<Replace>) -> Stream {
         let context = configured().await;
         let directory = self.tree().to_str().unwrap().to_owned();
-        Stream::open(&context, &Service::Unpack(UnpackRequest { directory })).await
+        Stream::open(&context, &Service::Unpack(UnpackRequest { directory, replace })).await
     }
 
     async fn unpack(&self, tar: &[u8]) -> Result<Unpacked, Problem> {
@@ -194,7 +198,7 @@ async fn directories_that_cannot_be_are_refused() {
         ("/no/such/parent", Code::NotFound),
         ("/etc/passwd/below", Code::NotFound),
     ] {
-        let service = Service::Unpack(UnpackRequest { directory: directory.into() });
+        let service = Service::Unpack(UnpackRequest { directory: directory.into(), replace: None });
         let problem = Stream::open(&context, &service).await.refused().await;
         assert_eq!(problem.code, code, "{directory}");
     }
@@ -202,6 +206,15 @@ async fn directories_that_cannot_be_are_refused() {
 
 /// Sends part of a good stream, then what `end` says: nothing more, or an `End` frame.
 async fn broken(cut: usize, end: bool) -> (Place, Option<Problem>) {
+    broken_at(Place::new(), None, cut, end).await
+}
+
+async fn broken_at(
+    place: Place,
+    replace: Option<Replace>,
+    cut: usize,
+    end: bool,
+) -> (Place, Option<Problem>) {
     let mut tar = Builder::new(Vec::new());
     for n in 0..50 {
         // Not compressible, so that a cut falls between entries of the archive.
@@ -210,8 +223,7 @@ async fn broken(cut: usize, end: bool) -> (Place, Option<Problem>) {
         entry(&mut tar, EntryType::Regular, &format!("file{n}"), "", &data);
     }
     let whole = zstd::encode_all(&tar.into_inner().unwrap()[..], 1).unwrap();
-    let place = Place::new();
-    let mut stream = place.open().await;
+    let mut stream = place.open_as(replace).await;
     stream.accepted::<serde_json::Value>().await;
     let cut = whole.len() * cut / 10;
     stream.writer.send_bytes(Kind::Data, &whole[..cut]).await.unwrap();
@@ -237,6 +249,20 @@ async fn a_truncated_stream_leaves_nothing() {
     let (place, problem) = broken(10, false).await;
     assert_eq!(problem.map(|problem| problem.code), Some(Code::BadRequest));
     assert!(place.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_truncated_stream_leaves_the_older_tree() {
+    for cut in [0, 1, 5, 9, 10] {
+        let place = Place::new();
+        std::fs::create_dir_all(place.tree().join(".git")).unwrap();
+        std::fs::write(place.tree().join("file0"), "old").unwrap();
+        let replace = Some(Replace { object_format: "sha1".to_owned() });
+        let (place, problem) = broken_at(place, replace, cut, false).await;
+        assert!(problem.is_some(), "cut at {cut}/10 was taken for whole");
+        assert_eq!(std::fs::read_to_string(place.tree().join("file0")).unwrap(), "old");
+        assert_eq!(place.names().len(), 1, "{:?}", place.names());
+    }
 }
 
 #[tokio::test]

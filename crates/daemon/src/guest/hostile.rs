@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use banger_proto::guest::{
-    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, ServiceState, Surveyed,
-    SystemReport,
+    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, MAX_COMMITS, ServiceState,
+    Surveyed, SystemReport, Unpacked,
 };
 use banger_proto::harmless::render_text;
 use banger_proto::{Code, Problem};
@@ -64,6 +64,17 @@ impl Bounded for Surveyed {
     fn bound(&mut self) {
         self.commit.iter_mut().for_each(|commit| bound_text(commit, WORD_LIMIT));
         self.reference.iter_mut().for_each(|reference| bound_text(reference, TEXT_LIMIT));
+        self.workspace_id.iter_mut().for_each(|id| bound_text(id, WORD_LIMIT));
+        // What is no object's name is left to whoever asks git about them.
+        self.more_commits |= self.commits.len() > MAX_COMMITS;
+        self.commits.truncate(MAX_COMMITS);
+        self.commits.iter_mut().for_each(|commit| bound_text(commit, WORD_LIMIT));
+        bound_list(&mut self.notes);
+    }
+}
+
+impl Bounded for Unpacked {
+    fn bound(&mut self) {
         bound_list(&mut self.notes);
     }
 }

@@ -88,7 +88,8 @@ pub struct UnpackSink<T> {
     finish: Duration,
 }
 
-impl<T: DeserializeOwned> UnpackSink<T> {
+#[expect(private_bounds, reason = "what a guest says is bounded in this module, whatever it is")]
+impl<T: DeserializeOwned + Bounded> UnpackSink<T> {
     pub(super) fn new(service: &'static str, reader: Reader, writer: Writer) -> Self {
         let (stall, finish) = (STALL_DEADLINE, FINISH_DEADLINE);
         Self { service, reader, writer, said: PhantomData, stall, finish }
@@ -132,7 +133,9 @@ impl<T: DeserializeOwned> UnpackSink<T> {
         if let Err(error) = self.writer.send(&Frame::new(Kind::End, [])).await {
             return Err(self.reason().await.unwrap_or(stream_error(service, error)));
         }
-        receive(&mut self.reader, Kind::Event, service).await
+        let mut said: T = receive(&mut self.reader, Kind::Event, service).await?;
+        said.bound();
+        Ok(said)
     }
 
     /// Why the agent broke the stream off, if it said so.

@@ -61,7 +61,7 @@ pub(crate) async fn bring_in(
     let archive = inspected.archive(options, &host.paths.cache_dir).await?;
     let archive = archive.recorded(fresh.path(), Path::new(&source.path)).await?;
     let workspace = archive.workspace();
-    let request = UnpackRequest { directory: GUEST_PATH.to_owned() };
+    let request = UnpackRequest { directory: GUEST_PATH.to_owned(), replace: None };
     let mut sink = guest.unpack(&request).await?;
     let mut chunks = archive.stream();
     while let Some(chunk) = chunks.next().await? {

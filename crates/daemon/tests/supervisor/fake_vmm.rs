@@ -243,7 +243,7 @@ async fn run(
 
 async fn unpack(directory: &str, mut reader: Reader, mut writer: Writer) -> Option<()> {
     writer.send_json(Kind::Accepted, &serde_json::json!({})).await.ok()?;
-    let mut unpacked = Unpacked { entries: 0, bytes: 0 };
+    let mut unpacked = Unpacked::default();
     loop {
         match reader.next().await.ok()?? {
             Frame { kind: Kind::Data, payload } => unpacked.bytes += payload.len() as u64,

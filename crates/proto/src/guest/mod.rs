@@ -59,8 +59,8 @@ pub use job::{AttachJob, Job, JobOutput, JobState, KillJob, Skipped, StartJob};
 pub use service::{ServiceSpec, ServiceState};
 pub use ssh::SshKeys;
 pub use stats::{GuestStats, SystemReport};
-pub use survey::{GitObjectsRequest, SurveyRequest, Surveyed};
-pub use unpack::{UnpackRequest, Unpacked};
+pub use survey::{GitObjectsRequest, MAX_COMMITS, SurveyRequest, Surveyed, WORKSPACE_ID};
+pub use unpack::{Replace, UnpackRequest, Unpacked};
 
 /// What a stream is opened for; the JSON of an `Open` frame, tagged by `service`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

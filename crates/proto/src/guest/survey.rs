@@ -18,8 +18,15 @@ pub struct SurveyRequest {
     pub contents: bool,
 }
 
+/// File in a workspace's `.git` that holds the name of the bringing-in that it came by, so that
+/// one is told from the next.
+pub const WORKSPACE_ID: &str = "banger-workspace";
+
+/// Most commits that a survey names: as many as fit in one frame.
+pub const MAX_COMMITS: usize = 8_000;
+
 /// How a survey ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Surveyed {
     /// Commit that is checked out, in hexadecimal; absent when that cannot be told.
     #[serde(default)]
@@ -27,6 +34,16 @@ pub struct Surveyed {
     /// Full name of the branch; absent when none is checked out or its name is not UTF-8.
     #[serde(default)]
     pub reference: Option<String>,
+    /// What [`WORKSPACE_ID`] holds; absent when there is no such file.
+    #[serde(default)]
+    pub workspace_id: Option<String>,
+    /// Objects, in hexadecimal, that `HEAD`, a branch, a tag or another reference names;
+    /// [`MAX_COMMITS`] at most.
+    #[serde(default)]
+    pub commits: Vec<String>,
+    /// Whether there are more of them.
+    #[serde(default)]
+    pub more_commits: bool,
     /// What was left out; sentences' fragments that begin with its name.
     #[serde(default)]
     pub notes: Vec<String>,
