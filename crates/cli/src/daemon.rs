@@ -11,7 +11,7 @@ use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
 use banger_daemon::rotated;
 use banger_daemon::ssh;
-use banger_proto::api::CreateVm;
+use banger_proto::api::{CreateVm, WorkspaceSource};
 use banger_proto::{Code, Problem, exit_code};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -80,6 +80,19 @@ pub(super) fn dry_run(request: &CreateVm) -> LocalBoxFuture<'_, Result<DryRun, P
         let text = |path: &PathBuf| path.display().to_string();
         let files = planned.files.map(|files| files.iter().map(text).collect());
         Ok(DryRun { plan: planned.plan.render_rows(), files })
+    })
+}
+
+/// What would be brought into a VM.
+pub(super) fn dry_run_workspace(
+    source: &WorkspaceSource,
+) -> LocalBoxFuture<'_, Result<DryRun, Problem>> {
+    Box::pin(async move {
+        let env = options(&[])?.env;
+        let planned = banger_daemon::dry_run::dry_run_workspace(&env, source).await?;
+        let plan = planned.plan.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let files = planned.files.iter().map(|path| path.display().to_string()).collect();
+        Ok(DryRun { plan: plan.collect(), files: Some(files) })
     })
 }
 

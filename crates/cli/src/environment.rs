@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use banger_proto::paths::PathsError;
 use banger_proto::{Paths, env};
 use jiff::Timestamp;
+
+use crate::errors::CliError;
 
 /// Variable by which a shell asks for completion; a contract of `clap_complete`, not of banger.
 pub(crate) const COMPLETE: &str = "COMPLETE";
@@ -35,6 +37,15 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// The working directory, for what is named relative to it.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub(crate) fn require_cwd(&self) -> Result<&Path, CliError> {
+        let cwd = self.cwd.as_deref();
+        cwd.map_err(|error| CliError::failure("cannot tell the working directory").because(error))
+    }
+
     /// Reads it all.
     pub(crate) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use banger_proto::api::CreateVm;
+use banger_proto::api::{CreateVm, WorkspaceSource};
 use banger_proto::{ByteSize, ImageName, Problem};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -22,6 +22,8 @@ pub struct Hooks {
     pub supervisor: fn(&Path) -> ExitCode,
     /// Plans a VM without making anything.
     pub dry_run: fn(&CreateVm) -> LocalBoxFuture<'_, Result<DryRun, Problem>>,
+    /// Plans to bring a workspace into a VM without doing it.
+    pub dry_run_workspace: fn(&WorkspaceSource) -> LocalBoxFuture<'_, Result<DryRun, Problem>>,
     /// Packs a kernel for publishing.
     pub make_kernel_bundle: fn(&KernelBundle) -> Result<MadeBundle, Problem>,
     /// Packs an image for publishing, until the token is set off.
@@ -80,7 +82,7 @@ pub struct SshInclude {
     pub changed: bool,
 }
 
-/// What `vm run --dry-run` shows.
+/// What `--dry-run` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DryRun {
     /// The plan as labels and values, in the order to show.

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         daemon: daemon::run,
         supervisor: banger_daemon::supervise::run,
         dry_run: daemon::dry_run,
+        dry_run_workspace: daemon::dry_run_workspace,
         make_image_bundle: daemon::make_image_bundle,
         make_kernel_bundle: daemon::make_kernel_bundle,
         build: daemon::build,

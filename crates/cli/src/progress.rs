@@ -37,7 +37,7 @@ pub(crate) enum ProgressChoice {
 }
 
 /// The flag itself, for the commands that take long.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct ProgressArg {
     /// Progress on standard error: plain (lines), none, or auto (live on a terminal, else none)
     #[arg(
@@ -122,6 +122,7 @@ impl Progress {
                     last @ (Event::VmReady { .. }
                     | Event::ImageReady { .. }
                     | Event::KernelReady { .. }
+                    | Event::WorkspaceReady { .. }
                     | Event::Copied { .. }
                     | Event::Exported { .. }),
                 ) => break Ok(last),
@@ -196,6 +197,7 @@ impl Progress {
             Event::VmReady { .. }
             | Event::ImageReady { .. }
             | Event::KernelReady { .. }
+            | Event::WorkspaceReady { .. }
             | Event::Copied { .. }
             | Event::Exported { .. }
             | Event::Failed { .. } => {}

@@ -1,6 +1,6 @@
-//! What a path must be before a VM is made for it: a directory in a git repository with a work
-//! tree. Only what can be told without starting git; the daemon reads the repository itself,
-//! and answers before it makes anything, too.
+//! What can be told of a repository without starting git: whether a path is in one with a work
+//! tree, before a VM is made for it, and which commit is checked out. The daemon reads the
+//! repository itself, and answers before it makes anything, too.
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,50 @@ pub(crate) fn check(given: &Path, cwd: &Path) -> Result<String, CliError> {
     })
 }
 
+/// The commit that is checked out in the repository at `top`; none when that cannot be told
+/// (gitrepository-layout(5)).
+pub(crate) fn load_head(top: &Path) -> Option<String> {
+    let git = find_git_directory(top)?;
+    let shared = match read(&git.join("commondir")) {
+        Some(path) => git.join(path.trim_end_matches('\n')),
+        None => git.clone(),
+    };
+    let head = read(&git.join("HEAD"))?;
+    let Some(name) = head.strip_prefix("ref:") else { return parse_id(&head) };
+    let name = name.trim();
+    if let Some(id) = read(&git.join(name)).or_else(|| read(&shared.join(name))) {
+        return parse_id(&id);
+    }
+    let packed = read(&shared.join("packed-refs"))?;
+    let mut lines = packed.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(_, other)| *other == name).and_then(|(id, _)| parse_id(id))
+}
+
+/// The beginning of a commit's id, for people.
+pub(crate) fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+/// `.git` is the directory, or a file that says where it is.
+fn find_git_directory(top: &Path) -> Option<PathBuf> {
+    let git = top.join(".git");
+    if git.is_dir() {
+        return Some(git);
+    }
+    let text = read(&git)?;
+    Some(top.join(text.strip_prefix("gitdir:")?.trim()))
+}
+
+fn parse_id(text: &str) -> Option<String> {
+    let id = text.trim();
+    let is_id = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| id.to_owned())
+}
+
+fn read(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
 enum Found {
     WorkTree,
     Bare(PathBuf),
@@ -73,6 +117,31 @@ mod tests {
 
     fn git(dir: &Path, args: &[&str]) {
         assert!(Command::new("git").current_dir(dir).args(args).status().unwrap().success());
+    }
+
+    #[test]
+    fn tells_the_commit_that_is_checked_out() {
+        let base = tempfile::tempdir().unwrap();
+        let ask = |dir: &Path| {
+            let asked = Command::new("git").current_dir(dir).args(["rev-parse", "HEAD"]).output();
+            String::from_utf8(asked.unwrap().stdout).unwrap().trim().to_owned()
+        };
+        let repo = base.path().join("repo");
+        let as_git_says = |dir: &Path| assert_eq!(load_head(dir), Some(ask(dir)));
+        git(base.path(), &["init", "-q", "-b", "main", "repo"]);
+        assert_eq!(load_head(&repo), None);
+        git(&repo, &["config", "user.name", "A"]);
+        git(&repo, &["config", "user.email", "a@example.org"]);
+        git(&repo, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        as_git_says(&repo);
+        git(&repo, &["worktree", "add", "-q", "-b", "side", "../linked"]);
+        as_git_says(&base.path().join("linked"));
+        git(&repo, &["pack-refs", "--all"]);
+        as_git_says(&repo);
+        as_git_says(&base.path().join("linked"));
+        git(&repo, &["checkout", "-q", "--detach"]);
+        as_git_says(&repo);
+        assert_eq!(load_head(base.path()), None);
     }
 
     #[test]

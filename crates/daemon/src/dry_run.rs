@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use banger_proto::api::CreateVm;
+use banger_proto::api::{CreateVm, WorkspaceSource};
 use banger_proto::{Code, Problem};
 
 use crate::config::{load_config, observe_host, resolve};
 use crate::engine::gather_entropy;
+use crate::exec::HostEnv;
 use crate::hypervisor::{ConfiguredHypervisor, Hypervisor};
 use crate::image::Images;
 use crate::kernel::Kernels;
 use crate::lifecycle::Options;
 use crate::vm::plan::{Inventory, VmPlan, image_name, plan_vm};
-use crate::workspace::{self, Source};
+use crate::workspace::{GUEST_PATH, Options as WorkspaceOptions, Source, WorkspaceError};
 
 /// The plan, and the files that would travel.
 #[derive(Debug)]
@@ -48,13 +49,50 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     }
     let files = match &asked.workspace {
         None => None,
-        Some(source) => {
-            let inspected = Source::inspect(&options.env, Path::new(&source.path)).await;
-            let inspected = inspected.map_err(|error| error.problem())?;
-            let options = workspace::Options { include_untracked: source.include_untracked };
-            let files = inspected.files(options).await.map_err(|error| error.problem())?;
-            Some(files.into_iter().map(|file| file.path).collect())
-        }
+        Some(source) => Some(inspect(&options.env, source).await?.1),
     };
     Ok(DryRun { plan, files })
+}
+
+/// What would be brought into a VM.
+#[derive(Debug)]
+pub struct WorkspaceDryRun {
+    /// Labels and values, in the order to show.
+    pub plan: Vec<(&'static str, String)>,
+    /// The files, by path from the top of the repository.
+    pub files: Vec<PathBuf>,
+}
+
+/// Plans to bring `source` into a VM, whichever it is: what its guest has is not known here.
+///
+/// # Errors
+/// When the repository cannot travel so.
+pub async fn dry_run_workspace(
+    env: &HostEnv,
+    source: &WorkspaceSource,
+) -> Result<WorkspaceDryRun, Problem> {
+    let (inspected, files) = inspect(env, source).await?;
+    let workspace = inspected.workspace();
+    let untracked = if source.include_untracked { "brought" } else { "left on the host" };
+    let plan = vec![
+        ("workspace", format!("{} to {GUEST_PATH}", workspace.host_path)),
+        ("mode", workspace.mode.as_str().to_owned()),
+        ("branch", workspace.branch.unwrap_or_default()),
+        ("head", workspace.head.unwrap_or_default()),
+        ("untracked", untracked.to_owned()),
+    ];
+    Ok(WorkspaceDryRun { plan, files })
+}
+
+async fn inspect(
+    env: &HostEnv,
+    source: &WorkspaceSource,
+) -> Result<(Source, Vec<PathBuf>), Problem> {
+    let work = async {
+        let options = WorkspaceOptions::from(source);
+        let inspected = Source::inspect(env, Path::new(&source.path), options).await?;
+        let files = inspected.files().await?;
+        Ok((inspected, files.into_iter().map(|file| file.path).collect()))
+    };
+    work.await.map_err(|error: WorkspaceError| error.problem())
 }

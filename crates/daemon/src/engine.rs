@@ -17,6 +17,7 @@ mod insight;
 mod jobs;
 mod kernels;
 mod life;
+mod prepare;
 mod set;
 mod ssh;
 mod unused;

@@ -262,8 +262,7 @@ async fn create(State(shared): State<Arc<Shared>>, Json(request): Json<CreateVm>
         vm.workspace = Some(banger_proto::api::VmWorkspace {
             host_path: source.path.clone(),
             guest_path: "/root/repo".into(),
-            head: None,
-            branch: None,
+            ..Default::default()
         });
     }
     let (events, receiver) = mpsc::channel(16);

@@ -25,6 +25,8 @@ mod jobs;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod prepare;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod session;

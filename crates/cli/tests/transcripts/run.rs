@@ -164,7 +164,7 @@ fn a_command_runs_in_the_workspace() {
     let args = ["run", "repo", "--include-untracked", "-e", "A=b", "--user", "1000", "--", "say"];
     assert!(host.run(&args).ends_with("-- exit 0"));
     let log = fake.log();
-    assert!(log[0].contains(r#"/home/repo","include_untracked":true}"#), "{log:#?}");
+    assert!(log[0].contains(r#"/home/repo","include_untracked":true,"#), "{log:#?}");
     assert!(log[0].contains(r#""env":{"A":"b"}"#), "{log:#?}");
     // Where it runs is the daemon's to know: it has workspace and image.
     assert!(log[1].contains(r#""cwd":null,"user":"1000","terminal":null"#), "{log:#?}");

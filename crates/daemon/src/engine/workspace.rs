@@ -5,21 +5,35 @@ use banger_proto::api::{
 };
 use banger_proto::{Code, Problem, VmName};
 use tokio::io::AsyncReadExt;
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, OutPiece, START_DEADLINE, stopping};
 use crate::exec::Piped;
 use crate::guest::GuestClient;
 use crate::vm::files;
+use crate::vm::state::VmRecord;
 use crate::vm::uses::Use;
 use crate::workspace::GUEST_PATH;
-use crate::workspace::home::{Gone, GuestTree, HomeError, load_gone};
+use crate::workspace::home::{Gone, GuestTree, HomeError, ensure_settled, load_gone};
 
 /// Bytes that are passed on at once.
 const CHUNK: usize = 64 << 10;
 /// Bytes that a guest's changes may have beyond the size of its disk: what the image held already
 /// and was put in the workspace by a link or a copy.
 const MORE_THAN_DISK: u64 = 1 << 30;
+
+/// Most bytes that a VM's changed files may have.
+pub(super) fn limit(record: &VmRecord) -> u64 {
+    record.plan.disk_size.bytes().saturating_add(MORE_THAN_DISK)
+}
+
+/// While it is held, the VM runs for somebody and its workspace stays the same one.
+#[derive(Debug)]
+struct Held {
+    _in_use: Use,
+    _turn: OwnedRwLockReadGuard<()>,
+}
 
 /// A patch on its way to a client. Dropping it ends it.
 #[derive(Debug)]
@@ -29,7 +43,7 @@ pub struct Patch {
     tree: GuestTree,
     sent: u64,
     end: CancellationToken,
-    _in_use: Use,
+    _held: Held,
 }
 
 impl Patch {
@@ -70,7 +84,7 @@ struct Looked {
     guest: GuestClient,
     vm: VmName,
     limit: u64,
-    in_use: Use,
+    held: Held,
 }
 
 impl Engine {
@@ -79,7 +93,7 @@ impl Engine {
     /// # Errors
     /// When `reference` means none or several, the VM does not run or has no workspace.
     pub async fn workspace_status(&self, reference: &str) -> Result<WorkspaceStatus, Problem> {
-        let Looked { gone, guest, vm, in_use: _in_use, .. } = self.look(reference).await?;
+        let Looked { gone, guest, vm, held: _held, .. } = self.look(reference).await?;
         let explain = |error: HomeError| error.problem(vm.as_str());
         let looking = async { tokio::join!(gone.observe_host(), gone.count(&guest)) };
         let looked = self.inner.stopping.run_until_cancelled(looking).await;
@@ -110,7 +124,7 @@ impl Engine {
     /// # Errors
     /// As [`workspace_status`](Self::workspace_status), and when what the guest says makes no tree.
     pub async fn export(&self, reference: &str, form: PatchForm) -> Result<Patch, Problem> {
-        let (tree, _, vm, in_use) = self.bring_home(self.look(reference).await?).await?;
+        let (tree, _, vm, held) = self.bring_home(self.look(reference).await?).await?;
         let options: &[&str] = match form {
             PatchForm::Patch => &["--patch", "--binary", "--full-index", "--find-renames"],
             PatchForm::Stat => &["--stat", "--find-renames"],
@@ -120,7 +134,7 @@ impl Engine {
         let program = tree.diff(options).await.map_err(explain)?;
         let git = program.spawn_piped().map_err(HomeError::Git).map_err(explain)?;
         let end = self.inner.stopping.clone();
-        Ok(Patch { git: Some(git), tree, sent: 0, end, _in_use: in_use })
+        Ok(Patch { git: Some(git), tree, sent: 0, end, _held: held })
     }
 
     /// Makes the changes in a VM's workspace to the files of the repository on the host.
@@ -129,7 +143,7 @@ impl Engine {
     /// As [`export`](Self::export), and when one of them meets a change of the host's; then nothing
     /// was changed.
     pub async fn apply_workspace(&self, reference: &str) -> Result<Applied, Problem> {
-        let (tree, _, vm, _in_use) = self.bring_home(self.look(reference).await?).await?;
+        let (tree, _, vm, _held) = self.bring_home(self.look(reference).await?).await?;
         let path = tree.gone.git.top_level.display().to_string();
         let (files, notes) = tree.apply().await.map_err(|error| error.problem(vm.as_str()))?;
         Ok(Applied { path, files, notes })
@@ -145,7 +159,7 @@ impl Engine {
         let checked = looked.gone.require_new_branch(name).await;
         checked.map_err(|error| explain(error, &looked.vm))?;
         let limit = looked.limit;
-        let (tree, guest, vm, _in_use) = self.bring_home(looked).await?;
+        let (tree, guest, vm, _held) = self.bring_home(looked).await?;
         let path = tree.gone.git.top_level.display().to_string();
         let bringing = tree.bring_branch(&guest, name, limit);
         let brought = self.inner.stopping.run_until_cancelled(bringing).await;
@@ -157,22 +171,27 @@ impl Engine {
     async fn bring_home(
         &self,
         looked: Looked,
-    ) -> Result<(GuestTree, GuestClient, VmName, Use), Problem> {
-        let Looked { gone, guest, vm, limit, in_use } = looked;
+    ) -> Result<(GuestTree, GuestClient, VmName, Held), Problem> {
+        let Looked { gone, guest, vm, limit, held } = looked;
         let bringing = gone.bring_home(&guest, limit);
         let tree = self.inner.stopping.run_until_cancelled(bringing).await;
         let tree = tree.ok_or_else(stopping)?.map_err(|error| error.problem(vm.as_str()))?;
-        Ok((tree, guest, vm, in_use))
+        Ok((tree, guest, vm, held))
     }
 
     async fn look(&self, reference: &str) -> Result<Looked, Problem> {
+        let handle = self.inner.registry.find(reference)?;
         let (record, vmm, in_use) = self.use_running(reference)?;
-        let directory = files::workspace(&self.inner.host.paths, record.id());
+        let held = Held { _in_use: in_use, _turn: handle.workspace.clone().read_owned().await };
+        let shelf = files::workspace(&self.inner.host.paths, record.id());
         let vm = record.plan.name.clone();
-        let gone = load_gone(&self.inner.host.env, directory, vm.as_str()).await;
-        let gone = gone.map_err(|error| error.problem(vm.as_str()))?;
-        let limit = record.plan.disk_size.bytes().saturating_add(MORE_THAN_DISK);
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
-        Ok(Looked { gone, guest, vm, limit, in_use })
+        let load = async {
+            ensure_settled(&shelf, &guest, vm.as_str()).await?;
+            load_gone(&self.inner.host.env, shelf.clone(), vm.as_str()).await
+        };
+        let gone = load.await.map_err(|error| error.problem(vm.as_str()))?;
+        let limit = limit(&record);
+        Ok(Looked { gone, guest, vm, limit, held })
     }
 }

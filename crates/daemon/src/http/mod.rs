@@ -23,6 +23,7 @@ mod images;
 mod insight;
 mod jobs;
 mod kernels;
+mod prepare;
 mod reply;
 mod ssh;
 mod system;
@@ -142,6 +143,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(workspace::patch))
         .routes(routes!(workspace::apply))
         .routes(routes!(workspace::branch))
+        .routes(routes!(prepare::prepare))
         .routes(routes!(insight::ping))
         .routes(routes!(insight::health))
         .routes(routes!(insight::stats))

@@ -343,8 +343,9 @@ mod tests {
         web.workspace = Some(VmWorkspace {
             host_path: "/r".into(),
             guest_path: "/root/repo".into(),
-            head: None,
             branch: Some("main".into()),
+            include_untracked: true,
+            ..VmWorkspace::default()
         });
         web.started_at = Some(web.created_at);
         for state in [

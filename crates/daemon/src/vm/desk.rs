@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{ChangeCause, Event, SetVm, VmView};
+use banger_proto::api::{ChangeCause, Event, SetVm, VmView, VmWorkspace};
 use banger_proto::{Code, OpId, Period, Problem, VmName};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -69,6 +69,13 @@ pub(crate) enum Ask {
         /// Who wants to know.
         reply: Reply,
     },
+    /// Record the workspace that was brought in meanwhile.
+    NoteWorkspace {
+        /// The workspace.
+        workspace: Box<VmWorkspace>,
+        /// Who wants to know.
+        reply: Reply,
+    },
     /// Remove; answered with the VM as it was.
     Delete {
         /// Only if it is down and nothing else was asked.
@@ -84,7 +91,7 @@ impl Ask {
             Self::Start(_) => Request::Start,
             Self::Stop { .. } | Self::StopIdle(_) => Request::Stop,
             Self::Kill { .. } => Request::Kill,
-            Self::Set { .. } => Request::Set,
+            Self::Set { .. } | Self::NoteWorkspace { .. } => Request::Set,
             Self::Delete { only_down: true, .. } => Request::Prune,
             Self::Delete { only_down: false, .. } => Request::Delete,
         }
@@ -97,7 +104,7 @@ impl Ask {
             Self::Stop { .. } => ChangeCause::Stop,
             Self::StopIdle(_) => ChangeCause::Idle,
             Self::Kill { .. } => ChangeCause::Kill,
-            Self::Set { .. } => ChangeCause::Set,
+            Self::Set { .. } | Self::NoteWorkspace { .. } => ChangeCause::Set,
             Self::Delete { .. } => ChangeCause::Delete,
         }
     }
@@ -114,6 +121,7 @@ impl Ask {
             Self::Stop { reply, .. }
             | Self::Kill { reply }
             | Self::Set { reply, .. }
+            | Self::NoteWorkspace { reply, .. }
             | Self::Delete { reply, .. } => answer(reply, Err(problem)),
             Self::StopIdle(_) => {}
         }
@@ -126,6 +134,7 @@ impl Ask {
             Self::Stop { reply, .. }
             | Self::Kill { reply }
             | Self::Set { reply, .. }
+            | Self::NoteWorkspace { reply, .. }
             | Self::Delete { reply, .. } => answer(reply, Ok(view)),
             Self::StopIdle(_) => {}
         }
@@ -157,6 +166,8 @@ pub(crate) struct VmHandle {
     pub(crate) shown: watch::Receiver<Shown>,
     /// Who uses it.
     pub(crate) uses: Uses,
+    /// Held by who works with the VM's workspace; alone, by who brings one in.
+    pub(crate) workspace: Arc<RwLock<()>>,
 }
 
 impl VmHandle {
@@ -189,7 +200,8 @@ impl Desk {
     ) -> (Self, VmHandle) {
         let (sender, asks) = mpsc::channel(ASKS_AHEAD);
         let queue = rest.map_or_else(Queue::creating, Queue::resting);
-        let handle = VmHandle { asks: sender, shown: shown.clone(), uses };
+        let workspace = Arc::default();
+        let handle = VmHandle { asks: sender, shown: shown.clone(), uses, workspace };
         (Self { asks, queue, shown, host }, handle)
     }
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, Stage};
+use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, Stage, VmWorkspace};
 use banger_proto::guest::{Health, ShutdownRequest};
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
@@ -203,6 +203,9 @@ impl Driver {
             }
             Ask::Kill { reply } => self.kill(reply).await,
             Ask::Set { asked, image, reply } => self.set(&asked, image, reply).await,
+            Ask::NoteWorkspace { workspace, reply } => {
+                self.note_workspace(*workspace, reply).await;
+            }
             Ask::Delete { reply, .. } => self.delete(reply).await,
         }
     }
@@ -332,10 +335,22 @@ impl Driver {
                 tracing::info!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VM not changed");
             }
         }
-        let runs = self.vm.record.state.runs_commands();
-        self.desk.settle(if runs { Rest::Running } else { Rest::Down });
+        self.stay();
         self.vm.walk.enter(Step::Answer).await;
         answer(reply, done.map(|()| self.vm.view()));
+    }
+
+    async fn note_workspace(&mut self, workspace: VmWorkspace, reply: Reply) {
+        let record = VmRecord { workspace: Some(workspace), ..self.vm.record.clone() };
+        let noted = self.vm.amend(record).await;
+        self.stay();
+        answer(reply, noted.map(|()| self.vm.view()));
+    }
+
+    /// What was done changed nothing about whether the VM runs.
+    fn stay(&mut self) {
+        let runs = self.vm.record.state.runs_commands();
+        self.desk.settle(if runs { Rest::Running } else { Rest::Down });
     }
 
     async fn delete(&mut self, reply: Reply) {

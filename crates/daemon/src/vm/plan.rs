@@ -453,7 +453,10 @@ mod tests {
             CreateVm { env: BTreeMap::from([("A=B".into(), String::new())]), ..base() },
             CreateVm { env: BTreeMap::from([("A".into(), "\0".into())]), ..base() },
             CreateVm {
-                workspace: Some(WorkspaceSource { path: "repo".into(), include_untracked: false }),
+                workspace: Some(WorkspaceSource {
+                    path: "repo".into(),
+                    ..WorkspaceSource::default()
+                }),
                 ..base()
             },
         ];

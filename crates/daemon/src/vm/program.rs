@@ -145,8 +145,7 @@ mod tests {
         record.workspace = workspace.then(|| VmWorkspace {
             host_path: "/home/u/repo".into(),
             guest_path: "/root/repo".into(),
-            head: None,
-            branch: None,
+            ..VmWorkspace::default()
         });
         record
     }

@@ -17,13 +17,16 @@ use banger_proto::api::VmWorkspace;
 use banger_tree::{Node, Tree};
 use rustix::fs::Stat;
 use tar::{Builder, EntryType, Header};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::WorkspaceError;
 use super::git::Git;
-use super::home::{Base, Recorder};
+use super::home::Recorder;
 use super::metadata::{self, Metadata};
+use super::modules::Module;
 use super::source::{Options, Source, describe};
+use super::start::Start;
 
 /// zstd's own default: the fastest level that finds most of what there is to find.
 const LEVEL: i32 = 3;
@@ -40,10 +43,21 @@ const HEADER_NAME: usize = 100;
 /// Everything that is needed to write the stream.
 #[derive(Debug)]
 pub struct Archive {
-    git: Git,
-    metadata: Metadata,
+    /// The repository, then its submodules.
+    pub(super) parts: Vec<Part>,
+    workspace: VmWorkspace,
+    pub(super) top: PathBuf,
+}
+
+/// One repository.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) git: Git,
+    pub(super) metadata: Metadata,
+    /// Its path in the guest's tree; empty for the outermost.
+    pub(super) path: Vec<u8>,
     /// Notes what travels, so that it is known when it comes back.
-    recorder: Option<Recorder>,
+    pub(super) recorder: Option<Recorder>,
 }
 
 /// The stream, to be taken chunk by chunk.
@@ -64,9 +78,24 @@ impl Source {
     ///
     /// # Errors
     /// When git fails, submodules were added meanwhile, or `temp` cannot be written.
-    pub async fn archive(&self, options: Options, temp: &Path) -> Result<Archive, WorkspaceError> {
+    pub async fn archive(&self, temp: &Path) -> Result<Archive, WorkspaceError> {
+        let options = &self.options;
         let metadata = metadata::build(&self.git, options, temp).await?;
-        Ok(Archive { git: self.git.clone(), metadata, recorder: None })
+        let Start { head, host_head } = metadata.start.clone();
+        let workspace = describe(&self.git, &head, host_head, options);
+        let top = self.git.top_level.clone();
+        let part = |git: &Git, metadata, path: Vec<u8>| {
+            let git = git.clone();
+            Part { git, metadata, path, recorder: None }
+        };
+        let mut parts = vec![part(&self.git, metadata, Vec::new())];
+        // The branch that is made for the guest is the outermost repository's.
+        let inner = Options { branch: None, ..options.clone() };
+        for Module { path, git } in &self.modules {
+            let metadata = metadata::build(git, &inner, temp).await?;
+            parts.push(part(git, metadata, path.clone()));
+        }
+        Ok(Archive { parts, workspace, top })
     }
 }
 
@@ -74,34 +103,7 @@ impl Archive {
     /// The workspace as it is in this archive.
     #[must_use]
     pub fn workspace(&self) -> VmWorkspace {
-        describe(&self.git, &self.metadata.head)
-    }
-
-    /// The same archive, which writes down in the empty directory `directory` what travels, once
-    /// its stream has come to its end. `path` is what the repository is found by later.
-    ///
-    /// # Errors
-    /// When git fails or the directory cannot be written.
-    pub(crate) async fn recorded(
-        mut self,
-        directory: &Path,
-        path: &Path,
-    ) -> Result<Self, WorkspaceError> {
-        let metadata = self.metadata.directory.path();
-        let packs = list_packs(metadata).map_err(|source| WorkspaceError::Prepare {
-            path: self.git.top_level.clone(),
-            source,
-        })?;
-        let base = Base {
-            path: path.to_owned(),
-            commit: self.metadata.head.commit.clone(),
-            branch: self.metadata.head.branch(),
-            object_format: self.git.object_format.clone(),
-            packs,
-        };
-        let index = metadata.join("index");
-        self.recorder = Some(Recorder::begin(&self.git, &index, directory, base).await?);
-        Ok(self)
+        self.workspace.clone()
     }
 
     /// Starts writing.
@@ -110,13 +112,13 @@ impl Archive {
         let (sender, queue) = mpsc::channel(QUEUE);
         let done = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&done);
-        let top = self.git.top_level.clone();
-        let files = u64::try_from(self.metadata.paths.len()).unwrap_or(u64::MAX);
+        let top = self.top.clone();
+        let files = self.parts.iter().map(|part| part.metadata.paths.len()).sum::<usize>();
+        let files = u64::try_from(files).unwrap_or(u64::MAX);
         let (told, ended) = oneshot::channel();
         let write = move || {
             let out = Outlet { sender, chunk: Vec::with_capacity(CHUNK) };
-            let recorder = self.recorder.take();
-            let written = write_archive(&self, recorder, out, &counter);
+            let written = write_archive(&mut self, out, &counter);
             drop(self);
             // Whoever gave the stream up does not want to know.
             let _ = told.send(written);
@@ -174,49 +176,31 @@ enum Stop {
 }
 
 fn write_archive(
-    archive: &Archive,
-    recorder: Option<Recorder>,
+    archive: &mut Archive,
     out: Outlet,
     done: &AtomicU64,
 ) -> Result<(), WorkspaceError> {
-    match try_write_archive(archive, recorder, out, done) {
+    match try_write_archive(&mut archive.parts, out, done) {
         Ok(()) => Ok(()),
         // The error is for nobody: who would have read it dropped the stream.
-        Err(Stop::Closed) => Err(WorkspaceError::Interrupted(archive.git.top_level.clone())),
+        Err(Stop::Closed) => Err(WorkspaceError::Interrupted(archive.top.clone())),
         Err(Stop::Failed(error)) => Err(error),
     }
 }
 
-fn try_write_archive(
-    archive: &Archive,
-    recorder: Option<Recorder>,
-    out: Outlet,
-    done: &AtomicU64,
-) -> Result<(), Stop> {
+fn try_write_archive(parts: &mut [Part], out: Outlet, done: &AtomicU64) -> Result<(), Stop> {
     let mut encoder = zstd::Encoder::new(out, LEVEL).map_err(closed)?;
     encoder.include_checksum(true).map_err(closed)?;
     let mut writer = Writer {
         tar: Builder::new(encoder),
         directories: HashSet::new(),
-        prefix: b".git/",
+        prefix: Vec::new(),
+        is_metadata: false,
         now: seconds_now(),
         recorder: None,
     };
-    let metadata = archive.metadata.directory.path();
-    let names =
-        list_metadata(metadata).map_err(|source| read_error(metadata.to_owned(), source))?;
-    // Git takes a directory for a repository only if it has these, be they empty.
-    for below in [&b"refs/heads/"[..], b"objects/pack/"] {
-        writer.parents(below).map_err(closed)?;
-    }
-    writer.write_tree(metadata, &names, &AtomicU64::new(0))?;
-    writer.prefix = b"";
-    writer.recorder = recorder;
-    writer.write_tree(&archive.git.top_level, &archive.metadata.paths, done)?;
-    if let Some(recorder) = writer.recorder {
-        recorder.finish().map_err(|source| {
-            Stop::Failed(WorkspaceError::Record { path: archive.git.top_level.clone(), source })
-        })?;
+    for part in parts {
+        writer.write_part(part, done)?;
     }
     let encoder = writer.tar.into_inner().map_err(closed)?;
     encoder.finish().and_then(|mut out| out.flush()).map_err(closed)
@@ -244,13 +228,43 @@ struct Writer<W: Write> {
     tar: Builder<W>,
     directories: HashSet<Vec<u8>>,
     /// What is put before every path.
-    prefix: &'static [u8],
+    prefix: Vec<u8>,
+    /// Whether it is a `.git` that is written.
+    is_metadata: bool,
     /// Modification time of directories, in seconds since 1970: what a checkout would give them.
     now: i64,
     recorder: Option<Recorder>,
 }
 
 impl<W: Write> Writer<W> {
+    fn write_part(&mut self, part: &mut Part, done: &AtomicU64) -> Result<(), Stop> {
+        let Part { git, metadata, path, recorder } = part;
+        let prefix = if path.is_empty() { Vec::new() } else { [path.as_slice(), b"/"].concat() };
+        let (directory, no_file) = (metadata.directory.path(), AtomicU64::new(0));
+        let names =
+            list_metadata(directory).map_err(|source| read_error(directory.to_owned(), source))?;
+        (self.prefix, self.is_metadata) = ([prefix.as_slice(), b".git/"].concat(), true);
+        // Git takes a directory for a repository only if it has these, be they empty.
+        for below in [&b"refs/heads/"[..], b"objects/pack/"] {
+            self.parents(below).map_err(closed)?;
+        }
+        self.write_tree(directory, &names, &no_file)?;
+        (self.prefix, self.is_metadata) = (prefix, false);
+        // One that is not checked out is an empty directory.
+        for submodule in &metadata.submodules {
+            self.parents(&[submodule.as_slice(), b"/"].concat()).map_err(closed)?;
+        }
+        let top = metadata.tree.as_ref().map_or(git.top_level.as_path(), TempDir::path);
+        self.recorder = recorder.take();
+        self.write_tree(top, &metadata.paths, done)?;
+        match self.recorder.take().map(Recorder::finish) {
+            Some(Err(source)) => {
+                Err(Stop::Failed(WorkspaceError::Record { path: git.top_level.clone(), source }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write_tree(&mut self, top: &Path, paths: &[Vec<u8>], done: &AtomicU64) -> Result<(), Stop> {
         let mut tree = Tree::open(top).map_err(|source| read_error(top.to_owned(), source))?;
         for path in paths {
@@ -284,7 +298,7 @@ impl<W: Write> Writer<W> {
         self.parents(path).map_err(closed)?;
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         // The modes under `.git` are this process's umask; in the guest they are git's usual ones.
-        let mode = if self.prefix.is_empty() { stat.st_mode & 0o777 } else { 0o644 };
+        let mode = if self.is_metadata { 0o644 } else { stat.st_mode & 0o777 };
         let header = |size| header(EntryType::Regular, mode, size, stat.st_mtime);
         if size <= READ_WHOLE {
             let mut content = Vec::new();
@@ -321,7 +335,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes the directories that `path` is in, once each.
     fn parents(&mut self, path: &[u8]) -> io::Result<()> {
-        let full = [self.prefix, path].concat();
+        let full = [self.prefix.as_slice(), path].concat();
         let slashes = full.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         for (slash, _) in slashes {
             self.directory(&full[..=slash])?;
@@ -345,7 +359,7 @@ impl<W: Write> Writer<W> {
         header: &mut Header,
         content: impl Read,
     ) -> io::Result<()> {
-        let full = [self.prefix, path].concat();
+        let full = [self.prefix.as_slice(), path].concat();
         append_exact(&mut self.tar, &full, target, header, content)
     }
 }
@@ -441,18 +455,6 @@ impl Write for Outlet {
     }
 }
 
-/// Names of the packs in a `.git`.
-fn list_packs(git_dir: &Path) -> io::Result<Vec<String>> {
-    let mut packs = Vec::new();
-    for entry in fs_err::read_dir(git_dir.join("objects/pack"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".pack") {
-            packs.push(name);
-        }
-    }
-    Ok(packs)
-}
-
 fn unrecorded(path: &[u8], source: io::Error) -> Stop {
     Stop::Failed(WorkspaceError::Record { path: OsStr::from_bytes(path).into(), source })
 }
@@ -479,7 +481,8 @@ mod tests {
         Writer {
             tar: Builder::new(Vec::new()),
             directories: HashSet::new(),
-            prefix: b"",
+            prefix: Vec::new(),
+            is_metadata: false,
             now: 0,
             recorder: None,
         }

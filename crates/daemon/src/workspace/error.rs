@@ -45,6 +45,25 @@ pub enum WorkspaceError {
         /// Number of them.
         count: usize,
     },
+    /// No branch can be called so, or not there.
+    #[error("no branch of `{}` can be called `{name}`", path.display())]
+    BranchName {
+        /// Top of the repository.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// There is no such commit.
+    #[error("`{}` has no commit `{from}`", path.display())]
+    NoCommit {
+        /// Top of the repository.
+        path: PathBuf,
+        /// How it was asked for.
+        from: String,
+    },
+    /// Submodules inside of submodules, and no end.
+    #[error("the submodules of `{}` lie too deep in each other", .0.display())]
+    TooDeep(PathBuf),
     /// Git could not be asked.
     #[error("cannot ask git about `{}`", path.display())]
     Git {
@@ -115,7 +134,10 @@ impl WorkspaceError {
             | Self::NoRepository(_)
             | Self::Bare(_)
             | Self::Refused { .. }
-            | Self::Submodules { .. } => Code::BadRequest,
+            | Self::Submodules { .. }
+            | Self::BranchName { .. }
+            | Self::NoCommit { .. }
+            | Self::TooDeep(_) => Code::BadRequest,
             _ => Code::OperationFailed,
         };
         let problem = Problem::from_error(code, self);
@@ -127,13 +149,17 @@ impl WorkspaceError {
             Self::Bare(_) => problem.hint("Give the path of a clone or of a worktree."),
             Self::Submodules { path, first, .. } => problem
                 .hint(format!(
+                    "A full workspace has its submodules, too; make a VM without one, then: \
+                     banger vm workspace prepare --mode full VM {}",
+                    path.display()
+                ))
+                .hint(format!(
                     "A submodule is a repository of its own: `banger vm run {}` brings that one in.",
                     path.join(first).display()
-                ))
-                .hint(
-                    "To bring the rest in, give a clone whose index has no submodules \
-                     (`git rm --cached <submodule>` in a branch of its own).",
-                ),
+                )),
+            Self::BranchName { .. } => problem.hint("What can be: git check-ref-format --help"),
+            Self::NoCommit { path, .. } => problem
+                .hint(format!("What there is: git -C {} log --oneline --all", path.display())),
             Self::Git { source: ExecError::NotFound { .. }, .. } => {
                 problem.hint("Install git; workspaces are made with it.")
             }

@@ -57,28 +57,34 @@ pub(super) fn is_possible(path: &[u8]) -> bool {
     !path.split(|byte| *byte == b'/').any(impossible)
 }
 
+/// What an index has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Tracked {
+    /// Paths of files and links.
+    pub(super) files: Vec<Vec<u8>>,
+    /// Paths of submodules.
+    pub(super) submodules: Vec<Vec<u8>>,
+}
+
 /// Paths of the index at `index_file` (the repository's own when absent), without the further
 /// entries of one in conflict.
 ///
 /// # Errors
-/// When there are submodules or impossible names among them, or git fails.
+/// When there are impossible names among them, or git fails.
 pub(super) async fn load_tracked(
     git: &Git,
     index_file: Option<&Path>,
-) -> Result<Vec<Vec<u8>>, WorkspaceError> {
+) -> Result<Tracked, WorkspaceError> {
     let list = ls_files(git, index_file, &["--stage"]).await?;
     let mut entries = parse_stage_list(&list).ok_or_else(|| git.nonsense("ls-files"))?;
-    let mut submodules = entries.iter().filter(|entry| entry.is_submodule());
-    if let Some(first) = submodules.next() {
-        return Err(WorkspaceError::Submodules {
-            path: git.top_level.clone(),
-            first: String::from_utf8_lossy(&first.path).into_owned(),
-            count: 1 + submodules.count(),
-        });
-    }
     entries.retain(|entry| entry.mode != SPARSE_DIRECTORY);
     entries.dedup_by(|a, b| a.path == b.path);
-    entries.into_iter().map(|entry| possible(git, entry.path)).collect()
+    let mut tracked = Tracked::default();
+    for entry in entries {
+        let paths = if entry.is_submodule() { &mut tracked.submodules } else { &mut tracked.files };
+        paths.push(possible(git, entry.path)?);
+    }
+    Ok(tracked)
 }
 
 /// Files that are neither tracked nor ignored. Repositories inside this one are left out: git

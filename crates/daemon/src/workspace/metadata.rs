@@ -9,14 +9,17 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use banger_proto::api::WorkspaceMode;
 use fs_err::tokio as fs;
 use tempfile::TempDir;
 
 use super::error::WorkspaceError;
 use super::git::{Git, quiet_git};
-use super::index::load_is_filtered;
-use super::settings::{Settings, TRUST_TIMES, render_guest_config};
+use super::index::{Tracked, load_is_filtered, load_tracked};
+use super::references::History;
+use super::settings::{SUBMODULES, Settings, TRUST_TIMES, render_guest_config};
 use super::source::{Head, Options, load_paths};
+use super::start::{self, Start};
 
 /// Largest file of rules that is copied, in bytes.
 const RULES_LIMIT: u64 = 1 << 20;
@@ -26,37 +29,71 @@ const RULES_LIMIT: u64 = 1 << 20;
 pub(super) struct Metadata {
     /// Its contents; removed when dropped.
     pub(super) directory: TempDir,
-    /// What its `HEAD` says.
-    pub(super) head: Head,
+    /// The files that go with it, where those are not the host's; removed when dropped.
+    pub(super) tree: Option<TempDir>,
+    /// What its `HEAD` says, and the host's.
+    pub(super) start: Start,
     /// Paths that its index has and untracked ones, as asked for.
     pub(super) paths: Vec<Vec<u8>>,
+    /// Paths of submodules.
+    pub(super) submodules: Vec<Vec<u8>>,
 }
 
 /// Builds the guest's `.git` in a new directory under `temp`.
 pub(super) async fn build(
     git: &Git,
-    options: Options,
+    options: &Options,
     temp: &Path,
 ) -> Result<Metadata, WorkspaceError> {
     let prepare = |source| WorkspaceError::Prepare { path: git.top_level.clone(), source };
-    let directory =
-        tempfile::Builder::new().prefix("workspace-").tempdir_in(temp).map_err(prepare)?;
+    let make_directory =
+        || tempfile::Builder::new().prefix("workspace-").tempdir_in(temp).map_err(prepare);
+    let directory = make_directory()?;
     let build = Build { git, at: directory.path() };
     // The head is read again: between a look at the repository and the guest being up there may
     // be minutes, and head, index and files should be of one time.
-    let (head, settings, index) =
-        tokio::join!(Head::load(git), Settings::load(git), build.copy_index(),);
-    let (head, settings, index) = (head?, settings?, index?);
-    build.write_small_files(&head, &settings).await.map_err(prepare)?;
-    let paths = async {
-        let paths = load_paths(git, Some(&index), options).await?;
-        if settings.has_filters() && load_is_filtered(git, &paths).await? {
-            build.add_to_config(TRUST_TIMES).await.map_err(prepare)?;
-        }
-        Ok(paths)
+    let (start, settings, index) = tokio::join!(
+        start::load(git, options),
+        Settings::load(git),
+        build.copy_index(options.from().is_some()),
+    );
+    let (start, settings, index) = (start?, settings?, index?);
+    let head = &start.head;
+    let history = match options.mode {
+        WorkspaceMode::Shallow => History::shallow(head),
+        WorkspaceMode::Full => History::load_full(git, head).await?,
     };
-    let (paths, ()) = tokio::try_join!(paths, build.pack_objects(&head, &settings))?;
-    Ok(Metadata { directory, head, paths })
+    build.write_small_files(head, &history, &settings).await.map_err(prepare)?;
+    let packing = build.pack_objects(head, &history, &settings);
+    let (tree, tracked, untracked) =
+        match head.commit.as_deref().filter(|_| options.from().is_some()) {
+            Some(commit) => {
+                packing.await?;
+                let tree = make_directory()?;
+                start::check_out(git, directory.path(), tree.path(), commit).await?;
+                let tracked = load_tracked(git, Some(&index)).await?;
+                (Some(tree), tracked, Vec::new())
+            }
+            None => {
+                let paths = async {
+                    let (tracked, untracked) = load_paths(git, Some(&index), options).await?;
+                    let all: Vec<_> = tracked.files.iter().chain(&untracked).cloned().collect();
+                    if settings.has_filters() && load_is_filtered(git, &all).await? {
+                        build.add_to_config(TRUST_TIMES).await.map_err(prepare)?;
+                    }
+                    Ok((tracked, untracked))
+                };
+                let ((tracked, untracked), ()) = tokio::try_join!(paths, packing)?;
+                (None, tracked, untracked)
+            }
+        };
+    options.check(git, &tracked)?;
+    let Tracked { files: mut paths, submodules } = tracked;
+    if !submodules.is_empty() {
+        build.add_to_config(SUBMODULES).await.map_err(prepare)?;
+    }
+    paths.extend(untracked);
+    Ok(Metadata { directory, tree, start, paths, submodules })
 }
 
 struct Build<'a> {
@@ -70,8 +107,9 @@ impl Build<'_> {
     /// where it was sparse, without caches of the host's file system, in a format that old
     /// versions of git read. Staged contents, conflicts and flags stay exactly as they are.
     ///
-    /// Git replaces its index by renaming, so a copy is always of one state.
-    async fn copy_index(&self) -> Result<PathBuf, WorkspaceError> {
+    /// Git replaces its index by renaming, so a copy is always of one state. With `later`, git makes
+    /// one when it checks out.
+    async fn copy_index(&self, later: bool) -> Result<PathBuf, WorkspaceError> {
         let copy = self.at.join("index");
         let objects = self.at.join("objects");
         let source = self.git.git_dir.join("index");
@@ -79,12 +117,18 @@ impl Build<'_> {
         let copied = copy.clone();
         let copying = tokio::task::spawn_blocking(move || {
             fs_err::create_dir_all(objects)?;
+            if later {
+                return Ok(());
+            }
             copy_with_time(&source, &copied)
         });
         match copying.await.map_err(io::Error::other).flatten() {
             // No index yet: a new repository in which nothing was added.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(copy),
             result => result.map_err(prepare)?,
+        }
+        if later {
+            return Ok(copy);
         }
         let plain = [
             "core.splitIndex=false",
@@ -106,7 +150,12 @@ impl Build<'_> {
         Ok(copy)
     }
 
-    async fn write_small_files(&self, head: &Head, settings: &Settings) -> io::Result<()> {
+    async fn write_small_files(
+        &self,
+        head: &Head,
+        history: &History,
+        settings: &Settings,
+    ) -> io::Result<()> {
         for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
             fs::create_dir_all(self.at.join(directory)).await?;
         }
@@ -116,15 +165,12 @@ impl Build<'_> {
             None => format!("{commit}\n").into_bytes(),
         };
         fs::write(self.at.join("HEAD"), content).await?;
-        if !commit.is_empty() {
-            // Packed, because a branch may be called like a directory of another file system.
-            if let Some(reference) = &head.reference {
-                let line = [commit.as_bytes(), b" ", reference, b"\n"].concat();
-                let content = [b"# pack-refs with: sorted \n".as_slice(), &line].concat();
-                fs::write(self.at.join("packed-refs"), content).await?;
-            }
-            // The commit's parents stay on the host.
-            fs::write(self.at.join("shallow"), format!("{commit}\n")).await?;
+        if !history.references.is_empty() {
+            fs::write(self.at.join("packed-refs"), history.render_packed()).await?;
+        }
+        if !history.edge.is_empty() {
+            let edge: String = history.edge.iter().map(|commit| format!("{commit}\n")).collect();
+            fs::write(self.at.join("shallow"), edge).await?;
         }
         let config = render_guest_config(settings, &self.git.object_format);
         fs::write(self.at.join("config"), config).await?;
@@ -175,12 +221,14 @@ impl Build<'_> {
         }
     }
 
-    /// Writes one pack with the commit, all below it and all that is staged.
-    async fn pack_objects(&self, head: &Head, settings: &Settings) -> Result<(), WorkspaceError> {
-        let revisions = match &head.commit {
-            Some(commit) => format!("--shallow {commit}\n{commit}\n"),
-            None => String::new(),
-        };
+    /// Writes one pack with the history, all below it and all that is staged.
+    async fn pack_objects(
+        &self,
+        head: &Head,
+        history: &History,
+        settings: &Settings,
+    ) -> Result<(), WorkspaceError> {
+        let revisions = history.render_revisions(head);
         // The new repository's settings alone count here, so that the pack is the same whatever
         // the user has set up for packs.
         let pack = quiet_git(&self.git.env, "pack-objects")

@@ -14,12 +14,16 @@
 //! | on the host | in the archive |
 //! |---|---|
 //! | `HEAD`, its commit, trees and blobs | one pack; the commit is the edge of a shallow history |
+//! | branches, tags, their history | in a full one only |
+//! | submodules that are checked out | in a full one only, each a full one of its own |
 //! | the index, with staged blobs, conflicts and flags | the same index, rewritten in the oldest format |
 //! | files in the working tree | as they are on disk; a missing one is missing |
 //! | settings that change what git does with files | copied from a closed list |
 //! | identity, origin | copied; credentials in the origin's URL are cut out |
 //! | ignore rules outside the tree | copied to `info/exclude` |
-//! | hooks, credentials, other remotes, branches, history, reflogs, stashes | stay |
+//! | hooks, credentials, other remotes, reflogs, stashes | stay |
+//!
+//! A branch that begins at another commit than the host's comes with that commit's files instead.
 //!
 //! | module | responsible for |
 //! |---|---|
@@ -28,19 +32,29 @@
 //! | `index` | what git tells about its index |
 //! | `settings` | which settings travel |
 //! | `origin` | URLs without credentials |
+//! | `start` | what is checked out: the host's head, or a branch of the guest's own |
+//! | `references` | which branches and tags travel, and where their history ends |
+//! | `commits` | whether the host has commits that a guest names |
+//! | `modules` | the submodules that are checked out |
 //! | `metadata` | the guest's `.git`, built on the host |
 //! | `archive` | the stream |
+//! | `recorded` | writing down what travels |
 //! | `home` | what comes back |
 
 mod archive;
+mod commits;
 mod error;
 mod git;
 pub(crate) mod home;
 mod index;
 mod metadata;
+mod modules;
 mod origin;
+mod recorded;
+mod references;
 mod settings;
 mod source;
+mod start;
 
 #[cfg(test)]
 mod tests;

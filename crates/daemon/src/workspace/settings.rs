@@ -97,6 +97,9 @@ struct Setting {
 /// compares size and time first, which are those the index has from the host.
 pub(super) const TRUST_TIMES: &[u8] = b"[core]\n\tcheckstat = \"minimal\"\n";
 
+/// Added where there are submodules: those that are checked out are in use.
+pub(super) const SUBMODULES: &[u8] = b"[submodule]\n\tactive = .\n";
+
 /// The guest's `.git/config`.
 pub(super) fn render_guest_config(host: &Settings, object_format: &str) -> Vec<u8> {
     let mut out = Vec::new();

@@ -1,16 +1,18 @@
 //! What kind of repository a path is in, and what of it would travel.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use banger_proto::api::VmWorkspace;
+use banger_proto::api::{GuestBranch, VmWorkspace, WorkspaceMode, WorkspaceSource};
 use banger_tree::{Tree, file_type};
 use rustix::fs::FileType;
 
 use super::error::WorkspaceError;
 use super::git::Git;
-use super::{GUEST_PATH, index};
+use super::index::{self, Tracked};
+use super::modules::{self, Module};
+use super::{GUEST_PATH, start};
 use crate::exec::HostEnv;
 
 /// A repository that can be brought into a guest.
@@ -18,6 +20,11 @@ use crate::exec::HostEnv;
 pub struct Source {
     pub(super) git: Git,
     pub(super) head: Head,
+    pub(super) options: Options,
+    /// Submodules that travel, the outer ones first.
+    pub(super) modules: Vec<Module>,
+    /// The host's own head, where the guest gets another one.
+    host_head: Option<String>,
     untracked: Option<usize>,
 }
 
@@ -31,10 +38,42 @@ pub struct Head {
 }
 
 /// What to bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// Files that git neither tracks nor ignores, too.
     pub include_untracked: bool,
+    /// How much of it.
+    pub mode: WorkspaceMode,
+    /// The branch to make in the guest; none for the host's.
+    pub branch: Option<GuestBranch>,
+}
+
+impl From<&WorkspaceSource> for Options {
+    fn from(source: &WorkspaceSource) -> Self {
+        let WorkspaceSource { path: _, include_untracked, mode, branch } = source.clone();
+        Self { include_untracked, mode, branch }
+    }
+}
+
+impl Options {
+    /// The commit whose files travel, as it was asked for; none for those on the host's disk.
+    pub(super) fn from(&self) -> Option<&str> {
+        self.branch.as_ref()?.from.as_deref()
+    }
+
+    /// Refuses what cannot be taken along: submodules travel as they are on the host's disk, each
+    /// with all of its history, or not at all.
+    pub(super) fn check(&self, git: &Git, tracked: &Tracked) -> Result<(), WorkspaceError> {
+        let taken = self.mode == WorkspaceMode::Full && self.from().is_none();
+        match tracked.submodules.first() {
+            Some(first) if !taken => Err(WorkspaceError::Submodules {
+                path: git.top_level.clone(),
+                first: String::from_utf8_lossy(first).into_owned(),
+                count: tracked.submodules.len(),
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A file of the working tree that travels.
@@ -53,9 +92,14 @@ impl Source {
     /// Nothing on the host changes.
     ///
     /// # Errors
-    /// When there is none that can travel: no directory, no repository, a bare one, one with
-    /// submodules, one that git refuses; or when git cannot be asked.
-    pub async fn inspect(env: &HostEnv, path: &Path) -> Result<Self, WorkspaceError> {
+    /// When there is none that can travel so: no directory, no repository, a bare one, one that git
+    /// refuses, one with submodules that are not asked for, one without the commit that is; or when
+    /// git cannot be asked.
+    pub async fn inspect(
+        env: &HostEnv,
+        path: &Path,
+        options: Options,
+    ) -> Result<Self, WorkspaceError> {
         let metadata = fs_err::tokio::metadata(path)
             .await
             .and_then(|metadata| std::path::absolute(path).map(|path| (metadata, path)));
@@ -69,17 +113,20 @@ impl Source {
         }
         let git = Git::discover(env, &path).await?;
         let (head, tracked, untracked) = tokio::join!(
-            Head::load(&git),
+            start::load(&git, &options),
             index::load_tracked(&git, None),
             index::load_untracked(&git),
         );
-        tracked?;
+        let (start, tracked) = (head?, tracked?);
+        options.check(&git, &tracked)?;
+        let modules = modules::discover(&git, &tracked).await?;
         if let Err(error) = &untracked {
             // The count is for a notice only.
             tracing::warn!(%error, "cannot count untracked files");
         }
         let untracked = untracked.ok().map(|files| files.len());
-        Ok(Self { git, head: head?, untracked })
+        let start::Start { head, host_head } = start;
+        Ok(Self { git, head, options, modules, host_head, untracked })
     }
 
     /// Top of the repository's working tree.
@@ -103,8 +150,9 @@ impl Source {
 
     /// What to tell a user whose untracked files stay on the host, if there are any.
     #[must_use]
-    pub fn notice(&self, options: Options) -> Option<String> {
-        let count = self.untracked.filter(|count| *count > 0 && !options.include_untracked)?;
+    pub fn notice(&self) -> Option<String> {
+        let left_out = !self.options.include_untracked;
+        let count = self.untracked.filter(|count| *count > 0 && left_out)?;
         let (files, stay) = if count == 1 { ("file", "stays") } else { ("files", "stay") };
         Some(format!(
             "{count} untracked {files} {stay} on the host; `--include-untracked` brings {} in",
@@ -115,7 +163,7 @@ impl Source {
     /// The workspace as a VM's view shows it.
     #[must_use]
     pub fn workspace(&self) -> VmWorkspace {
-        describe(&self.git, &self.head)
+        describe(&self.git, &self.head, self.host_head.clone(), &self.options)
     }
 
     /// Exactly the files that would travel now, in git's order, the untracked ones last. A
@@ -123,11 +171,21 @@ impl Source {
     ///
     /// # Errors
     /// When git or the working tree cannot be read.
-    pub async fn files(&self, options: Options) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
-        let paths = load_paths(&self.git, None, options).await?;
-        let top = self.git.top_level.clone();
-        let observe = tokio::task::spawn_blocking(move || observe_files(&top, paths));
-        observe.await.map_err(|_| WorkspaceError::Interrupted(self.git.top_level.clone()))?
+    pub async fn files(&self) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
+        if self.options.from().is_some() {
+            return start::files(&self.git, &self.head).await;
+        }
+        let own = Module { path: Vec::new(), git: self.git.clone() };
+        let mut files = Vec::new();
+        for Module { path, git } in [own].iter().chain(&self.modules) {
+            let (tracked, untracked) = load_paths(git, None, &self.options).await?;
+            let paths = tracked.files.into_iter().chain(untracked).collect();
+            let (top, below) = (git.top_level.clone(), PathBuf::from(OsStr::from_bytes(path)));
+            let observe = tokio::task::spawn_blocking(move || observe_files(&top, &below, paths));
+            let found = observe.await;
+            files.extend(found.map_err(|_| WorkspaceError::Interrupted(git.top_level.clone()))??);
+        }
+        Ok(files)
     }
 }
 
@@ -157,12 +215,22 @@ impl Head {
     }
 }
 
-pub(super) fn describe(git: &Git, head: &Head) -> VmWorkspace {
+pub(super) fn describe(
+    git: &Git,
+    head: &Head,
+    host_head: Option<String>,
+    options: &Options,
+) -> VmWorkspace {
     VmWorkspace {
         host_path: git.top_level.display().to_string(),
         guest_path: GUEST_PATH.to_owned(),
         head: head.commit.clone(),
         branch: head.branch(),
+        host_head,
+        mode: options.mode,
+        guest_branch: options.branch.clone(),
+        include_untracked: options.include_untracked,
+        prepared_at: None,
     }
 }
 
@@ -171,17 +239,20 @@ pub(super) fn describe(git: &Git, head: &Head) -> VmWorkspace {
 pub(super) async fn load_paths(
     git: &Git,
     index_file: Option<&Path>,
-    options: Options,
-) -> Result<Vec<Vec<u8>>, WorkspaceError> {
+    options: &Options,
+) -> Result<(Tracked, Vec<Vec<u8>>), WorkspaceError> {
     let untracked = async {
         if options.include_untracked { index::load_untracked(git).await } else { Ok(Vec::new()) }
     };
-    let (mut paths, untracked) = tokio::try_join!(index::load_tracked(git, index_file), untracked)?;
-    paths.extend(untracked);
-    Ok(paths)
+    tokio::try_join!(index::load_tracked(git, index_file), untracked)
 }
 
-fn observe_files(top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
+/// The files at `paths` under `top`, which is at `below` in the guest's tree.
+fn observe_files(
+    top: &Path,
+    below: &Path,
+    paths: Vec<Vec<u8>>,
+) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
     let read_error = |path: PathBuf| move |source| WorkspaceError::Read { path, source };
     let mut tree = Tree::open(top).map_err(read_error(top.to_owned()))?;
     let mut files = Vec::new();
@@ -195,7 +266,7 @@ fn observe_files(top: &Path, paths: Vec<Vec<u8>>) -> Result<Vec<WorkspaceFile>, 
                 _ => 0o100_644,
             };
             let size = u64::try_from(stat.st_size).unwrap_or_default();
-            files.push(WorkspaceFile { path, mode, size });
+            files.push(WorkspaceFile { path: below.join(path), mode, size });
         }
     }
     Ok(files)

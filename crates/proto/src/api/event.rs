@@ -85,6 +85,11 @@ pub enum Event {
         /// The kernel.
         kernel: KernelView,
     },
+    /// End: the workspace is in the guest.
+    WorkspaceReady {
+        /// The VM as it is.
+        vm: Box<VmView>,
+    },
     /// End: the files are there.
     Copied {
         /// What was copied.

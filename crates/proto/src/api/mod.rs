@@ -24,6 +24,7 @@
 //! | `GET /v1/vms/{vm}/jobs/{job}` | – → [`JobView`] |
 //! | `POST /v1/vms/{vm}/jobs/{job}/attach` | [`AttachToJob`], `Upgrade: banger-frames` → 101, then frames as [`crate::guest::AttachJob`] tells |
 //! | `POST /v1/vms/{vm}/jobs/{job}/kill` | [`SignalJob`] → [`JobView`] |
+//! | `POST /v1/vms/{vm}/workspace/prepare` | [`PrepareWorkspace`] → [`Event`] lines, the last `workspace_ready` or `failed` |
 //! | `PUT /v1/vms/{vm}/files?path=P` | a tar stream → [`Event`] lines, the last `copied` or `failed` |
 //! | `GET /v1/vms/{vm}/files?path=P` | – → a tar stream, then the last [`Event`] in the trailer [`END_TRAILER`] |
 //! | `GET /v1/vms/{vm}/workspace` | – → [`WorkspaceStatus`] |
@@ -63,6 +64,7 @@ mod history;
 mod image;
 mod job;
 mod kernel;
+mod prepare;
 mod set;
 mod stats;
 mod system;
@@ -79,6 +81,7 @@ pub use image::{
 };
 pub use job::{AttachToJob, JobList, JobView, SignalJob};
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
+pub use prepare::{GuestBranch, PrepareWorkspace, WorkspaceMode};
 pub use set::{SetVm, Setting};
 pub use stats::{
     GroupStats, GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats,

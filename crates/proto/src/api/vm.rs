@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Setting, VmChange};
+use super::{GuestBranch, Setting, VmChange, WorkspaceMode};
 use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
 use crate::{ByteSize, Period, VmId, VmName};
 
@@ -118,7 +118,7 @@ pub struct ExecVm {
 }
 
 /// A git repository on the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkspaceSource {
@@ -127,6 +127,12 @@ pub struct WorkspaceSource {
     /// Bring files that git neither tracks nor ignores, too.
     #[serde(default)]
     pub include_untracked: bool,
+    /// How much of it.
+    #[serde(default)]
+    pub mode: WorkspaceMode,
+    /// The branch to make in the guest; absent for the host's.
+    #[serde(default)]
+    pub branch: Option<GuestBranch>,
 }
 
 /// Which readiness to wait for.
@@ -316,18 +322,33 @@ pub struct GuestView {
     pub agent_gone: bool,
 }
 
-/// The workspace of a VM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The workspace of a VM, as it was brought in last.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VmWorkspace {
     /// Top of the repository on the host.
     pub host_path: String,
     /// Where it is in the guest.
     pub guest_path: String,
-    /// Commit it was taken from; absent for a repository without commits.
+    /// Commit that was checked out in the guest; absent for a repository without commits.
     pub head: Option<String>,
     /// Branch that was checked out; absent when none was.
     pub branch: Option<String>,
+    /// Commit that was checked out on the host, where that was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_head: Option<String>,
+    /// How much of the repository was brought in.
+    #[serde(default)]
+    pub mode: WorkspaceMode,
+    /// The branch that was made for the guest, as it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_branch: Option<GuestBranch>,
+    /// Whether files came along that git neither tracks nor ignores.
+    #[serde(default)]
+    pub include_untracked: bool,
+    /// When it was brought in, RFC 3339; absent for what an older daemon brought in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_at: Option<String>,
 }
 
 /// A VM as it is shown.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use banger_proto::api::{CreateVm, WaitFor, WorkspaceSource};
+use banger_proto::api::{CreateVm, GuestBranch, WaitFor, WorkspaceMode, WorkspaceSource};
 use banger_proto::name::ParseNameError;
 use banger_proto::period::ParsePeriodError;
 use banger_proto::{ByteSize, Period, VmName};
@@ -50,7 +50,29 @@ pub(super) struct MachineArgs {
     #[arg(long, requires = "path")]
     include_untracked: bool,
     #[command(flatten)]
+    branch: BranchArgs,
+    #[command(flatten)]
     wait: WaitArg,
+}
+
+/// The flags for a branch of the guest's own.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct BranchArgs {
+    /// Branch to make and check out in the guest only [default: the one that is checked out here]
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// Commit that the branch begins at, with its files instead of yours [default: what is checked
+    /// out here, with your uncommitted edits]
+    #[arg(long, value_name = "REF", requires = "branch", conflicts_with = "include_untracked")]
+    from: Option<String>,
+}
+
+impl BranchArgs {
+    /// The branch, if one is asked for.
+    pub(super) fn into_branch(self) -> Option<GuestBranch> {
+        let Self { branch, from } = self;
+        branch.map(|name| GuestBranch { name, from })
+    }
 }
 
 /// The flag that says what ready means.
@@ -64,15 +86,19 @@ pub(super) struct WaitArg {
 impl MachineArgs {
     /// The request these flags make; the path is checked on the way.
     pub(super) fn into_request(self, context: &Context) -> Result<CreateVm, CliError> {
+        let branch = self.branch.into_branch();
         let workspace = match &self.path {
-            None => None,
-            Some(path) => {
-                let cwd = context.environment.cwd.as_ref().map_err(|error| {
-                    CliError::failure("cannot tell the working directory").because(error)
-                })?;
-                let path = repository::check(path, cwd)?;
-                Some(WorkspaceSource { path, include_untracked: self.include_untracked })
+            None if branch.is_some() => {
+                return Err(CliError::usage("a branch needs a repository to be made in")
+                    .hint("name it: banger vm run --branch NAME PATH"));
             }
+            None => None,
+            Some(path) => Some(WorkspaceSource {
+                path: repository::check(path, context.environment.require_cwd()?)?,
+                include_untracked: self.include_untracked,
+                mode: WorkspaceMode::Shallow,
+                branch,
+            }),
         };
         Ok(CreateVm {
             name: self.name.and_then(|name| name.0),

@@ -11,6 +11,7 @@ use super::machine::MachineArgs;
 use crate::client::Client;
 use crate::cmd::Context;
 use crate::errors::{CliError, Outcome};
+use crate::hooks::DryRun;
 use crate::progress::{Progress, ProgressArg};
 use crate::reference::vm_path;
 use crate::signals::Signals;
@@ -132,7 +133,12 @@ fn check_detached(args: &Args) -> Result<(), CliError> {
 }
 
 async fn dry_run(context: &Context, request: &CreateVm) -> Outcome {
-    let plan = (context.hooks.dry_run)(request).await?;
+    show_dry_run(context, (context.hooks.dry_run)(request).await?)?;
+    Ok(exit_code::OK)
+}
+
+/// Shows a plan, and the files that would travel.
+pub(super) fn show_dry_run(context: &Context, plan: DryRun) -> Result<(), CliError> {
     context.ui.print(&render_pairs(plan.plan))?;
     if let Some(files) = plan.files {
         context.ui.print(&format!("files: {}", files.len()))?;
@@ -140,7 +146,7 @@ async fn dry_run(context: &Context, request: &CreateVm) -> Outcome {
             context.ui.print(&format!("  {}", render_line(&file)))?;
         }
     }
-    Ok(exit_code::OK)
+    Ok(())
 }
 
 /// Deletes the VM of `--rm`. Signals are not looked at any more: nothing cuts this short. A

@@ -66,6 +66,9 @@ fn render_vm(vm: &VmView) -> String {
         pairs.push(("workspace", format!("{} at {}", workspace.host_path, workspace.guest_path)));
         pairs.push(("branch", workspace.branch.clone().unwrap_or_default()));
         pairs.push(("head", workspace.head.clone().unwrap_or_default()));
+        let untracked = if workspace.include_untracked { ", with untracked files" } else { "" };
+        pairs.push(("brought", format!("{}{untracked}", workspace.mode.as_str())));
+        pairs.push(("prepared", workspace.prepared_at.clone().unwrap_or_default()));
     }
     if let Some(guest) = &vm.guest {
         pairs.push(("guest", format!("{:?} under {:?}", guest.state, guest.init).to_lowercase()));

@@ -17,6 +17,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/vms/{vm}/kill", post(kill))
         .route("/v1/vms/{vm}/restart", post(restart))
         .route("/v1/vms/{vm}/wait", post(wait))
+        .route("/v1/vms/{vm}/workspace/prepare", post(prepare))
         .route("/v1/vms/{vm}", patch(set))
 }
 
@@ -39,6 +40,31 @@ async fn restart(
         Event::StageStarted { stage: Stage::Boot },
         Event::StageFinished { stage: Stage::Boot, millis: 700 },
         Event::VmReady { vm: Box::new(vm), millis: 1040 },
+    ])
+    .into_response()
+}
+
+/// `dirty` has work of its own.
+async fn prepare(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    body: String,
+) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("prepare {} {body}", vm.name));
+    let last = if vm.name.as_str() == "dirty" {
+        let problem =
+            Problem::new(Code::Conflict, "work in the workspace of VM `dirty` would be lost")
+                .cause("files that are only there: `a`")
+                .hint("to give it up: banger vm workspace prepare --force dirty");
+        Event::Failed { problem }
+    } else {
+        Event::WorkspaceReady { vm: Box::new(vm) }
+    };
+    lines(&[
+        Event::StageStarted { stage: Stage::Workspace },
+        Event::StageFinished { stage: Stage::Workspace, millis: 300 },
+        last,
     ])
     .into_response()
 }

@@ -18,6 +18,19 @@ pub(crate) enum HomeError {
     /// Nothing was brought in, or by a banger that did not keep what is needed now.
     #[error("VM `{0}` has no workspace whose changes are known")]
     NoRecord(String),
+    /// A bringing-in was broken off, and the guest's tree is neither the older nor the newer one.
+    #[error("what is in the workspace of VM `{0}` is not what was brought in")]
+    Unsettled(String),
+    /// Something would be lost.
+    #[error("{}", render_lost(.files, .commits, *.unclear))]
+    Lost {
+        /// Files, for people.
+        files: String,
+        /// Commits, for people.
+        commits: String,
+        /// Whether there may be more commits.
+        unclear: bool,
+    },
     /// The repository on the host.
     #[error(transparent)]
     Host(#[from] WorkspaceError),
@@ -118,6 +131,18 @@ impl HomeError {
             Self::NoRecord(_) => Problem::from_error(Code::Conflict, &self)
                 .hint("a repository is brought in when a VM is made: banger vm run PATH")
                 .hint(format!("files come out one by one all the same: banger vm cp {vm}:repo .")),
+            Self::Unsettled(_) => Problem::from_error(Code::Conflict, &self)
+                .hint(format!("files come out one by one all the same: banger vm cp {vm}:repo ."))
+                .hint(format!("to give it up: banger vm workspace prepare --force {vm}")),
+            Self::Lost { .. } => {
+                let message = format!("work in the workspace of VM `{vm}` would be lost");
+                let export = format!("banger vm workspace export {vm}");
+                Problem::new(Code::Conflict, message)
+                    .because(&self)
+                    .hint(format!("to bring edits home first: {export} --apply"))
+                    .hint(format!("to bring commits home first: {export} --branch NAME"))
+                    .hint(format!("to give it up: banger vm workspace prepare --force {vm}"))
+            }
             Self::NoBase { .. } => Problem::from_error(Code::Conflict, &self)
                 .hint("git removes commits that no branch has; a clone or a backup may have it"),
             Self::OtherRepository(_) => Problem::from_error(Code::Conflict, &self),
@@ -151,6 +176,13 @@ impl HomeError {
             error => Problem::from_error(Code::OperationFailed, &error),
         }
     }
+}
+
+fn render_lost(files: &str, commits: &str, unclear: bool) -> String {
+    let files = (!files.is_empty()).then(|| format!("files that are only there: {files}"));
+    let commits = (!commits.is_empty()).then(|| format!("commits that are only there: {commits}"));
+    let unclear = unclear.then(|| "which commits are only there cannot be told".to_owned());
+    files.into_iter().chain(commits).chain(unclear).collect::<Vec<_>>().join("; ")
 }
 
 fn render_names(files: &[String], count: usize) -> String {

@@ -8,10 +8,11 @@ use banger_proto::guest::{SurveyRequest, Surveyed};
 use banger_tree::changes::Known;
 use banger_tree::{Outlet, Piece, pipe};
 
+use super::HomeError;
 use super::receive::{Changes, count, receive};
 use super::record::{Conversion, Entry, Record, Version};
 use super::scratch::Scratch;
-use super::{CURRENT, HomeError};
+use super::shelf::CURRENT;
 use crate::exec::{HostEnv, Program};
 use crate::guest::{CopyPiece, CopySource, GuestClient};
 use crate::workspace::GUEST_PATH;
@@ -27,7 +28,7 @@ pub(crate) struct Gone {
     /// The repository, as it is now.
     pub(crate) git: Git,
     /// Where there is room for what is made for one request.
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 /// Looks up what was recorded in `directory` of the VM called `vm`, and the repository.
@@ -47,6 +48,17 @@ pub(crate) async fn load_gone(
     Ok(Gone { record, git, directory })
 }
 
+/// The files of a record, as the guest is told of them.
+pub(super) fn known_files(record: &Record) -> Vec<u8> {
+    let mut list = Vec::new();
+    for entry in &record.entries {
+        if let Some(Version { mode, id }) = entry.raw.clone() {
+            Known { path: entry.path.clone(), mode, id }.render(&mut list);
+        }
+    }
+    list
+}
+
 impl Gone {
     /// What the guest is asked.
     fn request(&self, contents: bool) -> (SurveyRequest, Vec<u8>) {
@@ -55,13 +67,7 @@ impl Gone {
             object_format: self.record.base.object_format.clone(),
             contents,
         };
-        let mut list = Vec::new();
-        for entry in &self.record.entries {
-            if let Some(Version { mode, id }) = entry.raw.clone() {
-                Known { path: entry.path.clone(), mode, id }.render(&mut list);
-            }
-        }
-        (request, list)
+        (request, known_files(&self.record))
     }
 
     /// How many paths the guest has changed, and what it has checked out.

@@ -21,23 +21,26 @@
 //! | `place` | writing those files, all or none |
 //! | `interrupted` | taking back what a process that was killed had begun to write |
 //! | `branch` | the guest's commits |
+//! | `shelf` | which record is that of the guest's tree |
+//! | `lost` | what is in the guest only |
 
 mod apply;
 mod branch;
 mod error;
 mod guest;
 mod interrupted;
+mod lost;
 mod objects;
 mod place;
 mod receive;
 pub(super) mod record;
 mod scratch;
+mod shelf;
 
 pub(crate) use error::HomeError;
 pub(crate) use guest::{Gone, GuestTree, load_gone};
 pub(crate) use record::{Base, Recorder};
+pub(crate) use shelf::{NewRecord, ensure_settled, record_of};
 
-/// Name of the record in a VM's directory of them; beside it lies what is made for one request.
-pub(crate) const CURRENT: &str = "current";
-/// How the names of such directories begin. After a kill they stay.
+/// How the names of directories begin that are made for one request. After a kill they stay.
 pub(crate) const SCRATCH: &str = "home-";

@@ -5,6 +5,7 @@
 //!  <VM's directory>/workspace/current/
 //!  ├── base.json   which repository, which commit
 //!  ├── entries     every path, once: what is in the guest's tree and what git makes of it
+//!  ├── modules/N/   the same for each submodule that came along
 //!  └── objects/    contents that the host's repository does not have: uncommitted edits, and
 //!                  files that are not on disk as git stores them
 //! ```
@@ -15,7 +16,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, Seek, Write as _};
 use std::path::{Path, PathBuf};
 
 use banger_tree::blob::{ObjectFormat, ObjectId, name_blob, name_blob_of};
@@ -30,10 +31,19 @@ use crate::workspace::index::records;
 const BASE: &str = "base.json";
 const ENTRIES: &str = "entries";
 const OBJECTS: &str = "objects";
+/// Git's mode of a submodule.
+const SUBMODULE: u32 = 0o160_000;
 
 /// Which repository was brought in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Base {
+    /// What the guest's tree is known by; absent for submodules, and for what an older daemon
+    /// brought in.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
+    /// Path of a submodule in the guest's tree; empty for the outermost repository.
+    #[serde(default)]
+    pub(crate) below: String,
     /// Path that it was found by.
     pub(crate) path: PathBuf,
     /// Commit, in hexadecimal; absent for a repository without commits.
@@ -71,7 +81,7 @@ pub(crate) enum Conversion {
 pub(crate) struct Entry {
     /// From the top.
     pub(crate) path: Vec<u8>,
-    /// In the guest; absent for what is outside a sparse checkout.
+    /// In the guest; absent for what is outside a sparse checkout, and for a submodule.
     pub(crate) raw: Option<Version>,
     /// As git stores it.
     pub(crate) clean: Version,
@@ -175,18 +185,21 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 struct Staged {
     version: Version,
-    /// Outside a sparse checkout, or said to be.
+    /// Not a file of this repository's working tree: outside a sparse checkout, or said to be, or
+    /// a submodule.
     skipped: bool,
 }
 
 impl Recorder {
-    /// Begins a record in `directory`, which is empty, of a repository with this index.
+    /// Begins a record in `directory`, which is empty, of a repository with this index. `on_disk`
+    /// says that its files are the host's own, which may differ from what is staged.
     ///
     /// # Errors
     /// When git fails or the directory cannot be written.
     pub(crate) async fn begin(
         git: &Git,
         index: &Path,
+        on_disk: bool,
         directory: &Path,
         base: Base,
     ) -> Result<Self, WorkspaceError> {
@@ -196,10 +209,14 @@ impl Recorder {
             let asked = git.command(verb).args(args).env("GIT_INDEX_FILE", index);
             asked.without_deadline().output(LIST_LIMIT).await.map_err(|source| git.failure(source))
         };
-        let (staged, dirty) = tokio::try_join!(
-            ask("ls-files", &["-z", "-t", "--stage"]),
-            ask("diff-files", &["-z", "--name-only"]),
-        )?;
+        let changed = async {
+            if !on_disk {
+                return Ok(Vec::new());
+            }
+            let args = ["-z", "--name-only", "--ignore-submodules=all"];
+            ask("diff-files", &args).await
+        };
+        let (staged, dirty) = tokio::try_join!(ask("ls-files", &["-z", "-t", "--stage"]), changed)?;
         let staged = parse_staged(format, &staged).ok_or_else(|| git.nonsense("ls-files"))?;
         let dirty = records(&dirty).map(<[u8]>::to_vec).collect();
         let objects = directory.join(OBJECTS);
@@ -274,9 +291,9 @@ impl Recorder {
                 Entry { path, raw: None, clean, conversion }.render(&mut self.entries);
             }
         }
-        fs_err::write(self.directory.join(ENTRIES), &self.entries)?;
+        write_durably(&self.directory.join(ENTRIES), &self.entries)?;
         let base = serde_json::to_vec(&self.base).map_err(io::Error::other)?;
-        fs_err::write(self.directory.join(BASE), base)
+        write_durably(&self.directory.join(BASE), &base)
     }
 
     fn take(&mut self, path: &[u8]) -> Option<Staged> {
@@ -307,6 +324,14 @@ impl Recorder {
     }
 }
 
+/// Writes a file that is whole after a crash, too, if it is there at all: half a record would make
+/// changes of what nobody changed.
+fn write_durably(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = fs_err::File::create(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
 /// Git's mode of a file with this one.
 fn mode_of(mode: u32) -> u32 {
     if mode & 0o100 == 0 { FILE } else { PROGRAM }
@@ -323,7 +348,7 @@ fn parse_staged(format: ObjectFormat, list: &[u8]) -> Option<HashMap<Vec<u8>, St
         if stage == "0" {
             let mode = u32::from_str_radix(mode, 8).ok()?;
             let version = Version { mode, id: ObjectId::parse(format, id.as_bytes())? };
-            let skipped = tag.eq_ignore_ascii_case("S");
+            let skipped = tag.eq_ignore_ascii_case("S") || mode == SUBMODULE;
             staged.insert(record[tab + 1..].to_vec(), Staged { version, skipped });
         }
     }

@@ -10,7 +10,7 @@ async fn clean_repository() {
     let host = Host::with_history().await;
     let source = host.inspect().await.unwrap();
     assert_eq!(source.head().branch().as_deref(), Some("main"));
-    assert_eq!(source.notice(TRACKED), None);
+    assert_eq!(source.notice(), None);
     let guest = host.send(TRACKED).await;
     assert_eq!(guest.git(&["status", "--porcelain"]).await, b"");
     assert_eq!(guest.git(&["rev-list", "--count", "HEAD"]).await, b"1\n");
@@ -146,10 +146,11 @@ async fn untracked_only_when_asked_and_ignored_never() {
     git_in(&host.env, &host.top.join("nested"), &["init", "-q"]).await;
     host.write("nested/inside", "i");
 
-    let source = Source::inspect(&host.env, &host.top.join("sub")).await.unwrap();
-    let notice = source.notice(TRACKED).unwrap();
+    let source = Source::inspect(&host.env, &host.top.join("sub"), TRACKED).await.unwrap();
+    let notice = source.notice().unwrap();
     assert_eq!(notice, "1 untracked file stays on the host; `--include-untracked` brings it in");
-    assert_eq!(source.notice(UNTRACKED), None);
+    let all = Source::inspect(&host.env, &host.top, UNTRACKED).await.unwrap();
+    assert_eq!(all.notice(), None);
     let guest = host.send_from(&host.top.join("sub"), TRACKED).await;
     assert!(!guest.has("sub/notes"));
     let guest = host.send(UNTRACKED).await;
@@ -315,7 +316,7 @@ async fn working_tree_elsewhere() {
     fs_err::write(elsewhere.join("a"), "changed\n").unwrap();
     let source = host.inspect().await.unwrap();
     assert_eq!(source.top_level(), elsewhere.canonicalize().unwrap());
-    let files = source.files(TRACKED).await.unwrap();
+    let files = source.files().await.unwrap();
     assert_eq!(files.iter().map(|file| &file.path).collect::<Vec<_>>(), [Path::new("a")]);
 }
 
@@ -372,7 +373,7 @@ async fn credentials_and_hooks_stay() {
     host.git(&["stash", "list"]).await;
     let _ = fs_err::remove_file(&marker);
     let source = host.inspect().await.unwrap();
-    let archive = source.archive(TRACKED, host.directory.path()).await.unwrap();
+    let archive = source.archive(host.directory.path()).await.unwrap();
     let mut chunks = archive.stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await.unwrap() {
@@ -458,7 +459,7 @@ fn guests_that_take_nothing_hold_no_thread_of_the_runtime() {
         let mut begun = Vec::new();
         for _ in 0..2 {
             let source = host.inspect().await.unwrap();
-            let archive = source.archive(TRACKED, temp.path());
+            let archive = source.archive(temp.path());
             let archive = tokio::time::timeout(Duration::from_secs(60), archive).await;
             let mut chunks = archive.expect("a thread to prepare with").unwrap().stream();
             assert!(chunks.next().await.unwrap().is_some());
@@ -478,7 +479,7 @@ async fn a_dropped_stream_leaves_nothing() {
     host.commit().await;
     let temp = tempfile::tempdir().unwrap();
     let source = host.inspect().await.unwrap();
-    let mut chunks = source.archive(TRACKED, temp.path()).await.unwrap().stream();
+    let mut chunks = source.archive(temp.path()).await.unwrap().stream();
     assert!(chunks.next().await.unwrap().is_some());
     chunks.abandon().await;
     assert_eq!(fs_err::read_dir(temp.path()).unwrap().count(), 0);

@@ -2,6 +2,7 @@
 //! guest, where real git is asked what it sees.
 
 mod cases;
+mod modes;
 mod random;
 mod refusals;
 
@@ -11,11 +12,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use banger_proto::api::{GuestBranch, WorkspaceMode};
+
 use super::{Options, Source, WorkspaceError};
 use crate::exec::{HostEnv, Program};
 
-const TRACKED: Options = Options { include_untracked: false };
-const UNTRACKED: Options = Options { include_untracked: true };
+const TRACKED: Options =
+    Options { include_untracked: false, mode: WorkspaceMode::Shallow, branch: None };
+const UNTRACKED: Options = Options { include_untracked: true, ..TRACKED };
 
 /// A host with a home of its own and one repository.
 struct Host {
@@ -105,7 +109,7 @@ impl Host {
     }
 
     async fn inspect(&self) -> Result<Source, WorkspaceError> {
-        Source::inspect(&self.env, &self.top).await
+        Source::inspect(&self.env, &self.top, TRACKED).await
     }
 
     /// Sends the repository and checks everything that holds for each of them.
@@ -114,12 +118,26 @@ impl Host {
     }
 
     async fn send_from(&self, path: &Path, options: Options) -> Guest {
+        let source = Source::inspect(&self.env, path, options).await.unwrap();
+        let files = source.files().await.unwrap();
+        let guest = self.unpack(&source).await;
+
+        let planned: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
+        assert_eq!(sorted(planned), guest.working_tree(), "the dry run's list is not exact");
+        for file in &files {
+            let metadata = fs_err::symlink_metadata(guest.top.join(&file.path)).unwrap();
+            assert_eq!(metadata.len(), file.size, "{}", file.path.display());
+        }
+        self.compare(&guest).await;
+        guest
+    }
+
+    /// Sends what `source` says; nothing on the host may change.
+    async fn unpack(&self, source: &Source) -> Guest {
         let before = self.fingerprint();
-        let source = Source::inspect(&self.env, path).await.unwrap();
-        let files = source.files(options).await.unwrap();
         let temp = self.directory.path().join("temp");
         fs_err::create_dir_all(&temp).unwrap();
-        let archive = source.archive(options, &temp).await.unwrap();
+        let archive = source.archive(&temp).await.unwrap();
         assert_eq!(archive.workspace(), source.workspace());
         let mut chunks = archive.stream();
         let mut bytes = Vec::new();
@@ -143,16 +161,7 @@ impl Host {
         let mut tar = tar::Archive::new(zstd::Decoder::new(bytes.as_slice()).unwrap());
         tar.set_preserve_permissions(true);
         tar.unpack(&top).unwrap();
-        let guest = Guest { env: environment(directory.path()), _directory: directory, top };
-
-        let planned: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
-        assert_eq!(sorted(planned), guest.working_tree(), "the dry run's list is not exact");
-        for file in &files {
-            let metadata = fs_err::symlink_metadata(guest.top.join(&file.path)).unwrap();
-            assert_eq!(metadata.len(), file.size, "{}", file.path.display());
-        }
-        self.compare(&guest).await;
-        guest
+        Guest { env: environment(directory.path()), _directory: directory, top }
     }
 
     /// What git says has to be the same on both sides.

@@ -90,7 +90,7 @@ proptest! {
             for operation in &operations {
                 apply(&host, operation).await;
             }
-            host.send(Options { include_untracked }).await;
+            host.send(Options { include_untracked, ..TRACKED }).await;
         });
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn refusal(host: &Host, path: &Path) -> String {
-    let error = Source::inspect(&host.env, path).await.unwrap_err();
+    let error = Source::inspect(&host.env, path, TRACKED).await.unwrap_err();
     error.to_string().replace(host.directory.path().to_str().unwrap(), "")
 }
 
@@ -36,7 +36,7 @@ async fn submodules() {
     let error = host.inspect().await.unwrap_err();
     let problem = error.problem();
     assert!(problem.message.contains("has submodules (`lib/module`)"), "{problem}");
-    assert!(problem.hints[0].contains("re po/lib/module"), "{problem:?}");
+    assert!(problem.hints[1].contains("re po/lib/module"), "{problem:?}");
     assert_eq!(problem.code, banger_proto::Code::BadRequest);
 }
 
@@ -45,7 +45,7 @@ async fn other_peoples_repository() {
     let host = Host::with_history().await;
     // Git's own way to pretend for tests that the owner is somebody else.
     let env = host.env.clone().with("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1");
-    let error = Source::inspect(&env, &host.top).await.unwrap_err().to_string();
+    let error = Source::inspect(&env, &host.top, TRACKED).await.unwrap_err().to_string();
     assert!(error.contains("detected dubious ownership"), "{error}");
     assert!(error.contains("safe.directory"), "{error}");
 }
@@ -54,7 +54,7 @@ async fn other_peoples_repository() {
 async fn no_git_at_all() {
     let host = Host::with_history().await;
     let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nowhere".into()));
-    let error = Source::inspect(&env, &host.top).await.unwrap_err();
+    let error = Source::inspect(&env, &host.top, TRACKED).await.unwrap_err();
     assert!(error.problem().hints[0].starts_with("Install git"), "{error:?}");
 }
 
@@ -63,10 +63,10 @@ async fn files_that_cannot_be_read() {
     let host = Host::with_history().await;
     let source = host.inspect().await.unwrap();
     let missing = host.directory.path().join("no temp");
-    let error = source.archive(TRACKED, &missing).await.unwrap_err();
+    let error = source.archive(&missing).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::Prepare { .. }), "{error:?}");
     fs_err::write(host.top.join(".git/index"), "broken").unwrap();
-    let error = source.archive(TRACKED, host.directory.path()).await.unwrap_err();
+    let error = source.archive(host.directory.path()).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::Git { .. }), "{error:?}");
 }
 

@@ -4,7 +4,9 @@ mod apply;
 mod branch;
 mod hostile;
 mod kinds;
+mod modules;
 mod patch;
+mod prepare;
 mod random;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use banger_proto::Problem;
-use banger_proto::api::{END_TRAILER, Event, WorkspaceStatus};
-use banger_testkit::{Boot, Hostile, TestDaemon, TestEnv};
+use banger_proto::api::{END_TRAILER, Event, VmView, WorkspaceStatus};
+use banger_testkit::{Boot, Events, Hostile, TestDaemon, TestEnv};
 use http_body_util::BodyExt;
 use hyper::{Method, StatusCode};
 use serde_json::json;
@@ -31,6 +33,18 @@ struct Rig {
     host: PathBuf,
     /// The one in the guest.
     guest: PathBuf,
+}
+
+const PREPARE: &str = "/v1/vms/web/workspace/prepare";
+
+/// How a preparation ended.
+async fn prepared(events: &mut Events) -> Result<VmView, Problem> {
+    let ended = |event: &Event| match event {
+        Event::WorkspaceReady { vm } => Some(Ok((**vm).clone())),
+        Event::Failed { problem } => Some(Err(problem.clone())),
+        _ => None,
+    };
+    in_time(events.find(ended)).await
 }
 
 /// Runs git as a person would, whose settings are in `home`.
@@ -187,6 +201,11 @@ impl Rig {
 
     async fn status(&self) -> WorkspaceStatus {
         self.daemon.client.get("/v1/vms/web/workspace").await
+    }
+
+    /// Prepares; what came of it.
+    async fn prepare(&self, asked: serde_json::Value) -> Result<VmView, Problem> {
+        prepared(&mut self.daemon.client.events(PREPARE, asked).await).await
     }
 
     async fn post<T: serde::de::DeserializeOwned>(
