@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
@@ -102,6 +103,8 @@ pub struct Context {
     ssh_keys: Mutex<Option<SshKeys>>,
     /// Held while configuring.
     configuring: tokio::sync::Mutex<()>,
+    /// Whether it was said that there is no mise.
+    told_missing_tools: AtomicBool,
 }
 
 impl std::fmt::Debug for Context {
@@ -114,6 +117,11 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// Whether it is to be said now that a workspace's tools are missing: once in a guest's life.
+    pub(crate) fn tell_missing_tools(&self) -> bool {
+        !self.told_missing_tools.swap(true, Ordering::Relaxed)
+    }
+
     /// An unconfigured guest whose commands will run in `root`.
     #[must_use]
     pub fn new(root: Root, machine: Box<dyn Machine>) -> Arc<Self> {
@@ -127,6 +135,7 @@ impl Context {
             env: Mutex::default(),
             ssh_keys: Mutex::default(),
             configuring: tokio::sync::Mutex::default(),
+            told_missing_tools: AtomicBool::new(false),
         })
     }
 

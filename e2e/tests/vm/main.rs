@@ -22,3 +22,4 @@ mod terminal;
 mod upgrade;
 mod workspace;
 mod workspace_home;
+mod workspace_prepare;

@@ -17,6 +17,7 @@
 
 mod child;
 mod input;
+mod mise;
 mod output;
 mod plan;
 mod session;
@@ -64,9 +65,13 @@ pub(crate) async fn run(
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
     let count = context.count_command();
+    let notice = plan.missing_tools.filter(|_| context.tell_missing_tools());
     let exit = match spawn(plan, request.terminal, request.stdin) {
         Ok(running) => {
             to_host.send_json(Kind::Accepted, &ExecStarted { pid: running.child.pid() }).await?;
+            if let Some(file) = notice {
+                to_host.send_bytes(Kind::Stderr, mise::render_missing(file).as_bytes()).await?;
+            }
             let Some(exit) = session::run(running, from_host, to_host).await? else {
                 return Ok(());
             };

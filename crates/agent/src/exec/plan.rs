@@ -7,6 +7,7 @@ use std::path::Path;
 use banger_proto::guest::ExecRequest;
 use banger_proto::{Code, Problem};
 
+use super::mise::{self, Tools};
 use super::shell::Shell;
 use super::user::{self, User};
 use crate::context::Context;
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(super) env: BTreeMap<String, String>,
     pub(super) root: RootDir,
     pub(super) setup: ChildSetup,
+    /// The file that names tools, where nothing provides them.
+    pub(super) missing_tools: Option<&'static str>,
     /// Owner of the command's terminal.
     pub(super) credentials: Credentials,
 }
@@ -60,8 +63,17 @@ impl Plan {
             terminal: request.terminal.is_some(),
         };
         let credentials = user.credentials.clone();
-        let env = environment(context.env(), request, &user);
-        Ok(Self { program, arg0, args, env, root, setup, credentials })
+        let mut env = environment(context.env(), request, &user);
+        let mut missing_tools = None;
+        let (program, arg0, args) = match find_tools(&root, request, &mut env) {
+            Tools::Through(mise) => (mise.clone(), mise, mise::through(program, args)),
+            Tools::NoMise(file) => {
+                missing_tools = Some(file);
+                (program, arg0, args)
+            }
+            Tools::None => (program, arg0, args),
+        };
+        Ok(Self { program, arg0, args, env, root, setup, missing_tools, credentials })
     }
 
     /// The shell of a plan that was made for no command, told to run the line `command` instead
@@ -113,6 +125,17 @@ fn refuse_malformed(request: &ExecRequest) -> Result<(), Problem> {
 
 /// Opens the asked-for directory. Without one it is the home, or the top where an image has no
 /// home, as a login does it.
+/// A shell sees to its tools itself, and elsewhere other tools count.
+fn find_tools(root: &RootDir, request: &ExecRequest, env: &mut BTreeMap<String, String>) -> Tools {
+    let ExecRequest { argv, cwd, tools_of, .. } = request;
+    let is_there =
+        |directory: &&str| cwd.as_ref().is_some_and(|cwd| Path::new(cwd).starts_with(directory));
+    match tools_of.as_deref().filter(is_there) {
+        Some(directory) if !argv.is_empty() => mise::find(root, directory, env),
+        _ => Tools::None,
+    }
+}
+
 fn open_cwd(root: &RootDir, asked: Option<&str>, home: &str) -> Result<OwnedFd, Problem> {
     let opened = match asked {
         Some(cwd) => root.directory(Path::new(cwd)),

@@ -58,7 +58,7 @@ fn last_part(path: &str) -> &str {
 }
 
 /// Whether `path` is a file that somebody may execute.
-fn is_program(root: &RootDir, path: &str) -> bool {
+pub(super) fn is_program(root: &RootDir, path: &str) -> bool {
     let stat = |file: OwnedFd| rustix::fs::fstat(file).map_err(std::io::Error::from);
     root.open(Path::new(path), OFlags::PATH).and_then(stat).is_ok_and(|stat| {
         let anybody = Mode::XUSR | Mode::XGRP | Mode::XOTH;

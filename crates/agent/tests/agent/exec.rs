@@ -285,3 +285,45 @@ async fn many_at_once_do_not_mix() {
         within(command).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn commands_of_a_directory_with_tools_go_through_mise() {
+    let context = configured().await;
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("repo");
+    std::fs::create_dir(&directory).unwrap();
+    let request = |cwd: &std::path::Path| {
+        let home = place.path().display().to_string();
+        let path = format!("{home}:/usr/bin:/bin");
+        ExecRequest {
+            cwd: Some(cwd.to_str().unwrap().to_owned()),
+            env: BTreeMap::from([("PATH".to_owned(), path), ("HOME".to_owned(), home)]),
+            tools_of: Some(directory.to_str().unwrap().to_owned()),
+            ..sh("echo \"$TOOL\"; exit 3")
+        }
+    };
+    let ran = async |cwd: &std::path::Path| {
+        let done = run(&context, request(cwd)).await;
+        assert_eq!(*done.exit(), code(3));
+        (done.text().to_owned(), String::from_utf8(done.stderr).unwrap())
+    };
+    let nothing = ("\n".to_owned(), String::new());
+    assert_eq!(ran(&directory).await, nothing, "no tools are named");
+    std::fs::write(directory.join("mise.toml"), "").unwrap();
+    let (said, notice) = ran(&directory).await;
+    assert_eq!(said, "\n");
+    assert!(notice.contains("`mise.toml` names tools"), "{notice}");
+    assert_eq!(ran(&directory).await, nothing, "it was said before");
+
+    let mise = place.path().join("mise");
+    std::fs::write(
+        &mise,
+        "#!/bin/sh\n[ \"$1 $2\" = 'exec --' ] && shift 2 && TOOL=yes exec \"$@\"\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&mise, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(ran(&directory).await.0, "yes\n");
+    assert_eq!(ran(place.path()).await, nothing, "elsewhere other tools count");
+    let shell = ExecRequest { argv: Vec::new(), stdin: false, ..request(&directory) };
+    assert_eq!(*run(&context, shell).await.exit(), code(0));
+}

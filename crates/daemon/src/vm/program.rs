@@ -7,6 +7,7 @@
 //! | directory | asked, workspace, image, home | asked, image, `/` |
 //! | user | asked, root with a workspace, image, root | asked, image, root |
 //! | environment | image, VM, asked | image, VM, asked |
+//! | tools | of the workspace, through mise | – |
 //!
 //! A workspace belongs to whoever works on it: it lies in root's home. The image's own program
 //! knows nothing of it and runs as the image says, as it would anywhere else.
@@ -46,15 +47,16 @@ pub(crate) fn plan_exec(asked: ExecVm, record: &VmRecord) -> Result<ExecRequest,
     let none = RunConfig::default();
     let run = record.base.as_ref().map_or(&none, |base| &base.run);
     let ExecVm { argv, entrypoint, env, cwd, user, terminal, stdin } = asked;
+    let workspace = record.workspace.as_ref().filter(|_| !entrypoint);
+    let tools_of = workspace.map(|workspace| workspace.guest_path.clone());
     let (argv, cwd, user) = if entrypoint {
         own_program(run, &record.plan.image, EntrypointOptions { args: argv, cwd, user })?
     } else {
-        let workspace = record.workspace.as_ref();
         let cwd = cwd.or_else(|| workspace.map(|workspace| workspace.guest_path.clone()));
         let user = user.or_else(|| image_user(run).filter(|_| workspace.is_none()));
         (argv, cwd.or_else(|| working_dir(run)), user)
     };
-    Ok(ExecRequest { argv, env, cwd, user, terminal, stdin })
+    Ok(ExecRequest { argv, env, cwd, user, terminal, stdin, tools_of })
 }
 
 /// The service of a VM over an image that says `run`; none when it was not asked for.

@@ -50,6 +50,10 @@ pub struct ExecRequest {
     /// Whether `Stdin` frames follow; else standard input is empty.
     #[serde(default)]
     pub stdin: bool,
+    /// Directory whose tools the command is to find, where it names any and the guest has mise;
+    /// absent for none. A shell sees to that itself.
+    #[serde(default)]
+    pub tools_of: Option<String>,
 }
 
 /// The command runs.

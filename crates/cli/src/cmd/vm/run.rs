@@ -1,6 +1,7 @@
 //! `banger vm run`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use banger_proto::api::{CreateVm, Entrypoint, EntrypointOptions, Event, VmView};
 use banger_proto::harmless::render_line;
@@ -8,6 +9,7 @@ use banger_proto::{Code, exit_code};
 
 use super::attach::{AttachArgs, Attachment, attach, remind};
 use super::machine::MachineArgs;
+use crate::bootstrap;
 use crate::client::Client;
 use crate::cmd::Context;
 use crate::errors::{CliError, Outcome};
@@ -47,6 +49,12 @@ pub(crate) struct Args {
     /// when the VM is stopped.
     #[arg(long)]
     entrypoint: bool,
+    /// Do not have mise install the tools that the workspace names
+    ///
+    /// A shell or a VM in the background gets the tools of mise.toml, .mise.toml or .tool-versions
+    /// first. That needs outbound network, which VMs do not have yet. One command never does it.
+    #[arg(long)]
+    no_bootstrap: bool,
     /// Show what would be done, and which files would travel; make nothing
     #[arg(long)]
     dry_run: bool,
@@ -68,8 +76,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
 async fn run_vm(context: &Context, args: Args) -> Outcome {
     check_detached(&args)?;
     let entrypoint = plan_entrypoint(&args);
+    let one_command = !args.command.is_empty() || (args.entrypoint && !args.detach);
     let request =
         CreateVm { ephemeral: args.rm, entrypoint, ..args.machine.into_request(context)? };
+    if let Some(source) = &request.workspace {
+        bootstrap::check(Path::new(&source.path), !args.no_bootstrap && !one_command)?;
+    }
     if args.dry_run {
         return dry_run(context, &request).await;
     }
