@@ -123,8 +123,6 @@ fn refuse_malformed(request: &ExecRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Opens the asked-for directory. Without one it is the home, or the top where an image has no
-/// home, as a login does it.
 /// A shell sees to its tools itself, and elsewhere other tools count.
 fn find_tools(root: &RootDir, request: &ExecRequest, env: &mut BTreeMap<String, String>) -> Tools {
     let ExecRequest { argv, cwd, tools_of, .. } = request;
@@ -136,6 +134,8 @@ fn find_tools(root: &RootDir, request: &ExecRequest, env: &mut BTreeMap<String, 
     }
 }
 
+/// Opens the asked-for directory. Without one it is the home, or the top where an image has no
+/// home, as a login does it.
 fn open_cwd(root: &RootDir, asked: Option<&str>, home: &str) -> Result<OwnedFd, Problem> {
     let opened = match asked {
         Some(cwd) => root.directory(Path::new(cwd)),
