@@ -65,6 +65,13 @@ impl From<Errno> for TreeError {
     }
 }
 
+impl TreeError {
+    /// Whether something has the name that was to be made.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::AlreadyExists)
+    }
+}
+
 /// Mode and time of an entry. Owner and group are those of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Meta {
@@ -152,7 +159,7 @@ impl Beneath {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))?;
             let file = File::from(fd);
-            if write_contents(contents, &file, &self.room)? != size {
+            if write_contents(contents, size, &file, &self.room)? != size {
                 return Err(TreeError::Short);
             }
             rustix::fs::fchmod(&file, self.mode(meta))?;
@@ -182,15 +189,21 @@ impl Beneath {
     }
 
     /// Has `make` make what `path` is to name, under that name or under one from which it is
-    /// moved there; with nothing but a directory in its way: the later entry wins.
+    /// moved there; with nothing but a directory in its way: the later entry wins. Where `make`
+    /// finds the name taken, it has done nothing else yet, and is called once more.
     fn put(
         &self,
         path: &Path,
-        make: impl FnOnce(&OwnedFd, &OsStr) -> Result<(), TreeError>,
+        mut make: impl FnMut(&OwnedFd, &OsStr) -> Result<(), TreeError>,
     ) -> Result<(), TreeError> {
         let (parent, name) = self.place(path)?.ok_or(TreeError::IsDirectory)?;
         self.room.take_entry(&self.top)?;
         if !self.rules.shared {
+            let made = make(&parent, &name);
+            // Few archives have a name twice: it is not looked for each time.
+            if !made.as_ref().is_err_and(TreeError::is_taken) {
+                return made;
+            }
             return match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => make(&parent, &name),
                 Err(errno) => Err(errno.into()),
@@ -281,9 +294,16 @@ fn random_name() -> Result<String, Errno> {
     Ok(format!("{:016x}", u64::from_ne_bytes(random)))
 }
 
-/// Writes all that `contents` gives, as long as there is room; returns how much that was.
-fn write_contents(contents: &mut impl Read, file: &File, room: &Room) -> io::Result<u64> {
-    let mut block = vec![0; BLOCK];
+/// Writes all that `contents` gives, `expected` bytes most likely, as long as there is room;
+/// returns how much that was.
+fn write_contents(
+    contents: &mut impl Read,
+    expected: u64,
+    file: &File,
+    room: &Room,
+) -> io::Result<u64> {
+    // Most files are small, and a block for each is not zeroed for nothing.
+    let mut block = vec![0; usize::try_from(expected).unwrap_or(BLOCK).clamp(1, BLOCK)];
     let (mut length, mut written) = (0, 0);
     loop {
         let filled = fill(contents, &mut block)?;
