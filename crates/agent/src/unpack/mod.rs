@@ -1,13 +1,14 @@
 //! The unpack service: a zstd-compressed tar stream becomes a directory, whole or not at all.
 //!
 //! ```text
-//!  host ── Data … End ──▶ bounded queue ──▶ worker thread: zstd ─▶ `banger_tree`
+//!  host ── Data … End ──▶ bounded queue ──▶ thread: zstd ──▶ thread: `banger_tree`
 //!                                              │ whole          │ anything wrong
 //!                                     rename into place     remove the partial tree
 //! ```
 //!
 //! A repository that takes the place of another is exchanged with it by one rename (`replace`).
 
+mod decode;
 mod replace;
 
 use std::io;
@@ -20,6 +21,7 @@ use banger_proto::guest::{UnpackRequest, Unpacked};
 use banger_proto::{Code, Problem};
 use banger_tree::{Fresh, Inlet, Piece, TreeError, pipe};
 
+use self::decode::Decoded;
 use crate::context::Context;
 use crate::root::Root;
 use crate::services::{FromHost, ServiceError, ToHost, require_configured};
@@ -96,9 +98,8 @@ pub(crate) async fn serve(
     let (inlet, outlet) = pipe();
     let request = request.clone();
     let mut worker = tokio::task::spawn_blocking(move || {
-        let decoder =
-            zstd::stream::read::Decoder::new(outlet).map_err(banger_tree::UnpackError::Archive)?;
-        let unpacked = banger_tree::unpack(decoder, partial.beneath())?;
+        let plain = Decoded::start(outlet).map_err(banger_tree::UnpackError::Archive)?;
+        let unpacked = banger_tree::unpack(plain, partial.beneath())?;
         let notes = put_in_place(&partial, &request)?;
         let banger_tree::Unpacked { entries, bytes } = unpacked;
         Ok::<_, UnpackError>(Unpacked { entries, bytes, notes })
