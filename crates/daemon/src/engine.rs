@@ -237,7 +237,7 @@ impl Engine {
         walk.enter(Step::Command).await;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
         let session = guest.exec(&request).await.map_err(|error| match error {
-            GuestError::Refused(problem) => program::explain_refusal(problem, &record),
+            GuestError::Refused(problem) => program::explain_refusal(problem, &request, &record),
             error => {
                 let message = format!("cannot run a command in VM `{}`", record.plan.name);
                 Problem::new(Code::OperationFailed, message)

@@ -34,11 +34,12 @@ impl Engine {
         let (record, vmm, _in_use) = self.use_running(reference)?;
         let command = program::plan_exec(asked, &record)?;
         let id = new_id()?;
+        let request = StartJob { id: id.clone(), command };
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
-        let job = guest.start_job(&StartJob { id: id.clone(), command }).await;
+        let job = guest.start_job(&request).await;
         let job = job.map_err(|error| match error {
             GuestError::Refused(problem) if problem.code != Code::UnknownMethod => {
-                program::explain_refusal(problem, &record)
+                program::explain_refusal(problem, &request.command, &record)
             }
             error => explain(&record.plan.name, error),
         })?;

@@ -90,12 +90,21 @@ pub(crate) fn working_dir(run: &RunConfig) -> Option<String> {
     Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
 }
 
-/// What is told when a shell was asked for and the guest has none.
-pub(crate) fn explain_refusal(problem: Problem, record: &VmRecord) -> Problem {
-    if problem.code.as_str() != NO_SHELL {
-        return problem;
-    }
+/// What is told when the guest did not start `asked`: a shell that it does not have, or something
+/// in a workspace that was removed there.
+pub(crate) fn explain_refusal(problem: Problem, asked: &ExecRequest, record: &VmRecord) -> Problem {
     let VmPlan { name, image, .. } = &record.plan;
+    if problem.code.as_str() != NO_SHELL {
+        let workspace = record.workspace.as_ref().map(|workspace| &workspace.guest_path);
+        return match workspace {
+            Some(path) if problem.code == Code::NotFound && asked.cwd.as_ref() == Some(path) => {
+                problem
+                    .hint(format!("to bring `{path}` in again: banger vm workspace prepare {name}"))
+                    .hint(format!("elsewhere: banger vm exec --workdir / {name} -- COMMAND"))
+            }
+            _ => problem,
+        };
+    }
     let with_command = if record.ephemeral {
         format!("banger vm run --rm --image {image} -- COMMAND")
     } else {
@@ -247,13 +256,30 @@ mod tests {
     #[test]
     fn without_a_shell_the_way_out_is_one_that_is_there() {
         let refused = || Problem::new(Code::Other(NO_SHELL.to_owned()), "no shell");
+        let asked = ExecRequest::default();
         let hint = |ephemeral: bool| {
             let record = VmRecord { ephemeral, ..vm(RunConfig::default(), false) };
-            explain_refusal(refused(), &record).hints.remove(0)
+            explain_refusal(refused(), &asked, &record).hints.remove(0)
         };
         assert!(hint(false).ends_with("banger vm exec web -- COMMAND"));
         assert!(hint(true).contains("banger vm run --rm --image"));
         let other = Problem::new(Code::Conflict, "busy");
-        assert_eq!(explain_refusal(other.clone(), &vm(RunConfig::default(), false)), other);
+        let record = vm(RunConfig::default(), false);
+        assert_eq!(explain_refusal(other.clone(), &asked, &record), other);
+    }
+
+    #[test]
+    fn a_workspace_that_was_removed_can_be_brought_in_again() {
+        let record = vm(RunConfig::default(), true);
+        let refused = || Problem::new(Code::NotFound, "cannot enter");
+        let hints = |asked| {
+            let asked = plan_exec(asked, &record).unwrap();
+            explain_refusal(refused(), &asked, &record).hints
+        };
+        let [again, elsewhere] = hints(ExecVm::default()).try_into().unwrap();
+        assert!(again.ends_with("banger vm workspace prepare web"), "{again}");
+        assert!(elsewhere.contains("--workdir /"), "{elsewhere}");
+        let elsewhere = ExecVm { cwd: Some("/none".into()), ..ExecVm::default() };
+        assert!(hints(elsewhere).is_empty());
     }
 }

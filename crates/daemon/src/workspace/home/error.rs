@@ -121,6 +121,10 @@ impl HomeError {
                 Problem::new(Code::Conflict, message)
                     .hint(format!("it gets a new one when it starts: banger vm restart {vm}"))
             }
+            Self::Guest(GuestError::Refused(problem)) if problem.code == Code::NotFound => {
+                let again = format!("banger vm workspace prepare {vm}");
+                problem.hint(format!("to bring the repository in again: {again}"))
+            }
             Self::Guest(GuestError::Refused(problem)) => problem,
             Self::Guest(error) => {
                 let message = format!("lost VM `{vm}` while its workspace was read");

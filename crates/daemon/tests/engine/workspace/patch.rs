@@ -1,5 +1,7 @@
 //! Patches, and how a workspace is on both sides.
 
+use banger_proto::Code;
+
 use super::*;
 
 #[tokio::test]
@@ -163,4 +165,14 @@ async fn a_vm_without_a_workspace_says_so() {
     assert_eq!(problem.message, "VM `web` has no workspace whose changes are known");
     assert!(problem.hints[0].contains("banger vm run PATH"), "{problem:?}");
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_workspace_that_was_removed_can_be_brought_in_again() {
+    let rig = Rig::new().await;
+    fs_err::remove_dir_all(&rig.guest).unwrap();
+    let problem = rig.answer("names").await.unwrap_err();
+    assert_eq!(problem.code, Code::NotFound);
+    assert!(problem.hints[0].contains("banger vm workspace prepare"), "{problem:?}");
+    rig.daemon.stop().await;
 }
