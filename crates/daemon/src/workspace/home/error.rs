@@ -88,6 +88,9 @@ pub(crate) enum HomeError {
         /// Where the files are that were replaced.
         kept: PathBuf,
     },
+    /// A directory with a list of moves that banger never makes.
+    #[error("`{}` is named like a directory of banger's, and is none", .0.display())]
+    ForeignHolding(PathBuf),
     /// No branch is called like that.
     #[error("`{0}` is no name for a branch")]
     BranchName(String),
@@ -158,6 +161,8 @@ impl HomeError {
             Self::HalfPlaced { ref kept, .. } => Problem::from_error(Code::Conflict, &self).hint(
                 format!("keep what you want of `{}`, then remove that directory", kept.display()),
             ),
+            Self::ForeignHolding(ref path) => Problem::from_error(Code::Conflict, &self)
+                .hint(format!("look at what it is, and remove or rename it: {}", path.display())),
             Self::Changes(_) | Self::Tree(_) | Self::Odd(_) => {
                 Problem::from_error(Code::OperationFailed, &self).hint(format!(
                     "files come out one by one all the same: banger vm cp {vm}:repo ."

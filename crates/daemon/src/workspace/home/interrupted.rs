@@ -11,6 +11,10 @@
 //!
 //! Then the moves are made backwards. A file that somebody changed since is not touched, and the
 //! holding directory with what was there before is kept.
+//!
+//! A working tree is not banger's alone: a directory of that name may have come with the repository,
+//! with a list of moves of somebody's making. So a list is good for paths of the working tree only,
+//! and no guest brings such a directory home ([`is_holding`]).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,7 +26,7 @@ use rustix::io::Errno;
 
 use super::HomeError;
 use super::place::{Action, Move, Placing};
-use crate::workspace::index::records;
+use crate::workspace::index::{is_possible, records};
 
 /// How the names of holding directories begin.
 pub(super) const HOLDING: &str = ".banger-apply-";
@@ -50,6 +54,11 @@ impl Lock {
             _ => Ok(Self(top)),
         }
     }
+}
+
+/// Whether `path` is in a holding directory at the top of a working tree, or one itself.
+pub(super) fn is_holding(path: &[u8]) -> bool {
+    path.starts_with(HOLDING.as_bytes())
 }
 
 /// By what a file that was moved into the tree is known again: a move leaves it as it is.
@@ -92,7 +101,8 @@ pub(super) fn old(number: usize) -> String {
 /// are again as they were.
 ///
 /// # Errors
-/// When a file is neither as it was before nor as it was written.
+/// When a file is neither as it was before nor as it was written, or there is a directory that only
+/// looks as if it were banger's.
 pub(super) fn take_back(top: &Path) -> Result<usize, HomeError> {
     let failed = |source| HomeError::Place { path: ".".to_owned(), source };
     let _lock = Lock::take(top).map_err(failed)?;
@@ -100,7 +110,7 @@ pub(super) fn take_back(top: &Path) -> Result<usize, HomeError> {
     for entry in fs_err::read_dir(top).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if !is_directory || !entry.file_name().as_bytes().starts_with(HOLDING.as_bytes()) {
+        if !is_directory || !is_holding(entry.file_name().as_bytes()) {
             continue;
         }
         let holding = entry.path();
@@ -112,6 +122,9 @@ pub(super) fn take_back(top: &Path) -> Result<usize, HomeError> {
         for record in records(&plan) {
             // What was not written to its end was written before the first move.
             let Some((number, written, path)) = parse(record) else { break };
+            if !is_possible(path) {
+                return Err(HomeError::ForeignHolding(holding));
+            }
             if let Err(source) = placing.remember(number, written, path) {
                 tracing::warn!(path = %holding.display(), %source, "a file changed since");
             }

@@ -393,6 +393,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_moves_that_came_with_the_repository_leads_nowhere() {
+        let outside = tempfile::tempdir().unwrap();
+        for path in ["../victim", ".git/hooks/pre-commit", "gone/../../victim", "/tmp/victim", ""] {
+            let top = outside.path().join("repo");
+            let holding = top.join(".banger-apply-evil");
+            fs_err::create_dir_all(top.join(".git/hooks")).unwrap();
+            fs_err::create_dir_all(&holding).unwrap();
+            fs_err::write(holding.join("old-0"), "evil").unwrap();
+            fs_err::write(holding.join("plan"), format!("0 -\t{path}\0")).unwrap();
+            let error = take_back(&top).unwrap_err();
+            assert!(matches!(&error, HomeError::ForeignHolding(it) if *it == holding), "{error:?}");
+            assert!(holding.join("old-0").exists(), "{path}");
+        }
+    }
+
+    #[test]
     fn the_disk_is_not_filled() {
         let mut rig = Rig::new();
         let size = 32 << 20;

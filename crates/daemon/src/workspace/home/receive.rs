@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use banger_tree::changes::{Change, GONE};
 
+use super::interrupted::is_holding;
 use super::objects::Objects;
 use super::record::{Conversion, Entry, Version, has_dos_line_ends, without_carriage_returns};
 use crate::workspace::index::is_possible;
@@ -44,7 +45,7 @@ pub(crate) fn receive(
     let (mut left, mut names) = (limit, 0);
     while let Some(change) = Change::read(stream)? {
         let named = || format!("`{}`", String::from_utf8_lossy(&change.path));
-        if !is_possible(&change.path) {
+        if !is_possible(&change.path) || is_holding(&change.path) {
             return Err(invalid(format!("{} is no path of a working tree", named())));
         }
         left = left
@@ -142,8 +143,15 @@ mod tests {
 
     #[test]
     fn hostile_streams_are_refused() {
-        for path in [&b"../x"[..], b"/etc/passwd", b"a/../b", b".git/config", b"a/.GIT/x", b"a//b"]
-        {
+        for path in [
+            &b"../x"[..],
+            b"/etc/passwd",
+            b"a/../b",
+            b".git/config",
+            b"a/.GIT/x",
+            b"a//b",
+            b".banger-apply-x/plan",
+        ] {
             let error = received(&[(path, FILE, 1, b"x")]).unwrap_err();
             assert!(error.ends_with("is no path of a working tree"), "{error}");
         }

@@ -44,6 +44,8 @@ async fn paths_that_lead_elsewhere() {
         b"a/../../x",
         b".git/hooks/post-checkout",
         b"x/.GIT/config",
+        // What the next `--apply` would take for its own.
+        b".banger-apply-x/plan",
     ] {
         let problem = refused(telling(&[(path, FILE, b"x")])).await;
         assert_eq!(problem.message, "cannot take what the guest says of its files");
