@@ -6,6 +6,7 @@ TRIPLE := x86_64-unknown-linux-gnu
 BIN := target/bin/banger
 AGENT := target/lib/banger/banger-agent
 SUPERVISOR := target/lib/banger/banger-supervisor
+HELPER := target/lib/banger/banger-helper
 # Linked statically, a program runs on any distribution, and the agent without one.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPLE)
 PREFIX ?= /usr/local
@@ -26,9 +27,10 @@ run: setup build ## Boot a VM on this repository and run a command inside
 	$(BIN) vm run --rm . -- sh -c 'uname -srm; git log --oneline -1; ls; wc -l < ARCHITECTURE.md'
 
 build: agent ## Build the programs
-	$(STATIC) --release -p banger-cli -p banger-daemon --bins
+	$(STATIC) --release -p banger-cli -p banger-daemon -p banger-helper --bins
 	install -D -m 0755 target/$(TRIPLE)/release/banger $(BIN)
 	install -D -m 0755 target/$(TRIPLE)/release/banger-supervisor $(SUPERVISOR)
+	install -D -m 0755 target/$(TRIPLE)/release/banger-helper $(HELPER)
 
 agent:
 	$(STATIC) --profile agent -p banger-agent
@@ -49,8 +51,8 @@ unit: ## Run unit, integration and documentation tests (no VMs)
 e2e: setup-tests build ## Run the tests with real VMs, two at a time
 	cargo test -p banger-e2e -- --test-threads=2
 
-fuzz: ## Fuzz each parser of hostile input for a minute
-	scripts/fuzz.sh 60
+fuzz: ## Fuzz each parser of hostile input for half a minute
+	scripts/fuzz.sh 30
 
 crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
 	BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
@@ -63,6 +65,7 @@ install: build ## Install to PREFIX (default /usr/local), under DESTDIR if set
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/banger
 	install -D -m 0755 $(AGENT) $(DESTDIR)$(PREFIX)/lib/banger/banger-agent
 	install -D -m 0755 $(SUPERVISOR) $(DESTDIR)$(PREFIX)/lib/banger/banger-supervisor
+	install -D -m 0755 $(HELPER) $(DESTDIR)$(PREFIX)/lib/banger/banger-helper
 
 clean: ## Remove everything that was built here
 	cargo clean

@@ -9,6 +9,8 @@ needed=(
     "git:git"
     "mmdebstrap:mmdebstrap"
     "newuidmap:uidmap"
+    "nft:nftables"
+    "pasta:passt"
     "qemu-system-x86_64:qemu-system-x86"
 )
 if [ "${1:-}" = tests ]; then
@@ -18,6 +20,7 @@ if [ "${1:-}" = tests ]; then
         "docker-registry:docker-registry"
         "skopeo:skopeo"
         "umoci:umoci"
+        "ip:iproute2"
         "python3:python3"
         "ssh:openssh-client"
         "sshd:openssh-server"

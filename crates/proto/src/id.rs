@@ -41,6 +41,15 @@ macro_rules! id_type {
                 Self(hex_id(random))
             }
 
+            /// The bits that it was made from.
+            #[must_use]
+            pub fn bytes(&self) -> [u8; ID_LEN / 2] {
+                let digits = self.0.as_bytes();
+                // An id has digits only, two for each byte.
+                let value = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
+                std::array::from_fn(|at| value(digits[2 * at]) << 4 | value(digits[2 * at + 1]))
+            }
+
             /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -102,6 +111,7 @@ mod tests {
         let id = VmId::from_random([0, 1, 0xab, 0xcd, 0xef, 0xff]);
         assert_eq!(id.as_str(), "0001abcdefff");
         assert_eq!(id.as_str().parse::<VmId>().unwrap(), id);
+        assert_eq!(id.bytes(), [0, 1, 0xab, 0xcd, 0xef, 0xff]);
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`api`] | CLI and other clients ↔ daemon (HTTP over a unix socket) |
 //! | [`guest`] | daemon ↔ agent (frames on streams of the guest link) |
+//! | [`helper`] | daemon ↔ network helper (packets on a unix socket, with descriptors) |
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
+//! | [`subnet`], [`mac`] | addresses of guests |
 //! | [`id`], [`name`], [`image_name`], [`size`], [`period`] | the words all of them share |
 //! | [`signal`] | numbers of signals by their names |
 //! | [`harmless`] | the words of guests and images on their way to a terminal |
@@ -21,8 +23,10 @@ pub mod env;
 pub mod exit_code;
 pub mod guest;
 pub mod harmless;
+pub mod helper;
 pub mod id;
 pub mod image_name;
+pub mod mac;
 pub mod name;
 pub mod oci;
 pub mod paths;
@@ -30,16 +34,19 @@ pub mod period;
 pub mod problem;
 pub mod signal;
 pub mod size;
+pub mod subnet;
 pub mod supervisor;
 
 pub use id::{JobId, OpId, VmId};
 pub use image_name::ImageName;
+pub use mac::MacAddress;
 pub use name::VmName;
 pub use oci::{Digest, Reference};
 pub use paths::Paths;
 pub use period::Period;
 pub use problem::{Code, Problem};
 pub use size::ByteSize;
+pub use subnet::Subnet;
 
 /// Version of the HTTP interface. A client and a daemon must agree on it; it grows when a
 /// request or a response changes its meaning.

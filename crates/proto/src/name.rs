@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Longest name: one DNS label (RFC 1035 §2.3.4).
 pub const MAX_NAME_LEN: usize = 63;
 
+/// What VMs call the host, as `host.vm`. No new VM gets the name.
+pub const HOST_NAME: &str = "host";
+
 /// Name of a VM: 1–63 characters of `[a-z0-9-]` without a hyphen at either end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -31,6 +34,9 @@ pub enum ParseNameError {
         /// Its first character that is not allowed.
         character: char,
     },
+    /// The host's own name, asked for a new VM.
+    #[error("`{HOST_NAME}` cannot be the name of a VM: VMs call the host so, as `{HOST_NAME}.vm`")]
+    Host,
     /// A hyphen at an end.
     #[error("`{0}` is not a VM name: it may not begin or end with `-`")]
     Hyphen(String),
@@ -41,6 +47,15 @@ impl VmName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name, if a new VM may have it. VMs of earlier versions may be called otherwise, so that
+    /// parsing does not ask.
+    ///
+    /// # Errors
+    /// [`ParseNameError::Host`].
+    pub fn for_new_vm(self) -> Result<Self, ParseNameError> {
+        if self.0 == HOST_NAME { Err(ParseNameError::Host) } else { Ok(self) }
     }
 }
 
@@ -103,5 +118,16 @@ mod tests {
         assert_eq!(message("Web"), "`Web` is not a VM name: `W` is not one of a-z, 0-9 and `-`");
         assert_eq!(message("-a"), "`-a` is not a VM name: it may not begin or end with `-`");
         assert!(message(&"x".repeat(64)).contains("64 characters, at most 63"));
+    }
+
+    #[test]
+    fn the_hosts_name_is_no_new_vms() {
+        let name = |text: &str| text.parse::<VmName>().unwrap();
+        assert_eq!(name("host").for_new_vm(), Err(ParseNameError::Host));
+        assert_eq!(name("host-1").for_new_vm(), Ok(name("host-1")));
+        assert_eq!(
+            ParseNameError::Host.to_string(),
+            "`host` cannot be the name of a VM: VMs call the host so, as `host.vm`"
+        );
     }
 }

@@ -1,0 +1,218 @@
+//! The command line: which role, and where.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::namespace::{Door, Entrance};
+use crate::place::{BridgeName, ParseBridgeNameError};
+
+/// What the program is started for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To keep namespaces: new ones, or those that there are.
+    Hold(Option<Entrance>),
+    /// To serve requests in namespaces that there are.
+    Serve {
+        /// Which.
+        entrance: Entrance,
+        /// What the bridge is called.
+        bridge: BridgeName,
+    },
+    /// To become another program in namespaces that there are.
+    Run {
+        /// Which.
+        entrance: Entrance,
+        /// The program.
+        program: OsString,
+        /// Its arguments.
+        arguments: Vec<OsString>,
+    },
+    /// To tell what this machine lets its users do.
+    Probe,
+}
+
+/// How it is called.
+pub const USAGE: &str = "\
+usage: banger-helper hold [NAMESPACES]
+       banger-helper serve NAMESPACES [--bridge NAME]
+       banger-helper run NAMESPACES -- PROGRAM [ARGUMENT]...
+       banger-helper probe
+NAMESPACES: --userns PATH --userns-inode NUMBER --netns PATH --netns-inode NUMBER
+banger starts this program itself.";
+
+/// Why a command line is none.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentsError {
+    /// No role, or an unknown one.
+    #[error("the first argument is none of hold, serve, run and probe")]
+    Role,
+    /// An option that the role does not have, or that has no value.
+    #[error("option `{0}` is unknown, twice there or without a value")]
+    Option(String),
+    /// A number that is none.
+    #[error("`{0}` is not the number of a namespace")]
+    Number(String),
+    /// An option that must be there.
+    #[error("option `{0}` is missing")]
+    Missing(&'static str),
+    /// The bridge's name.
+    #[error(transparent)]
+    Bridge(#[from] ParseBridgeNameError),
+    /// `run` has nothing to become.
+    #[error("there is no program after `--`")]
+    Program,
+}
+
+/// What comes after the program's own name.
+///
+/// # Errors
+///
+/// It is not as [`USAGE`] says.
+pub fn parse_arguments(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Role, ArgumentsError> {
+    let mut arguments = arguments.into_iter();
+    let role =
+        arguments.next().and_then(|role| role.into_string().ok()).ok_or(ArgumentsError::Role)?;
+    let options = Options::parse(&mut arguments)?;
+    if role != "serve" && options.bridge.is_some() {
+        return Err(ArgumentsError::Option("--bridge".to_owned()));
+    }
+    match role.as_str() {
+        "hold" if options.none() => Ok(Role::Hold(None)),
+        "hold" => Ok(Role::Hold(Some(options.entrance()?))),
+        "serve" => {
+            let bridge = options.bridge.as_deref().map_or(Ok(BridgeName::default()), str::parse)?;
+            Ok(Role::Serve { entrance: options.entrance()?, bridge })
+        }
+        "run" => {
+            let entrance = options.entrance()?;
+            let program = arguments.next().ok_or(ArgumentsError::Program)?;
+            Ok(Role::Run { entrance, program, arguments: arguments.collect() })
+        }
+        "probe" if options.none() => Ok(Role::Probe),
+        "probe" => Err(ArgumentsError::Option("--userns".to_owned())),
+        _ => Err(ArgumentsError::Role),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    user: Option<OsString>,
+    user_inode: Option<OsString>,
+    network: Option<OsString>,
+    network_inode: Option<OsString>,
+    bridge: Option<String>,
+}
+
+impl Options {
+    /// Up to `--`, or the end.
+    fn parse(arguments: &mut impl Iterator<Item = OsString>) -> Result<Self, ArgumentsError> {
+        let mut options = Self::default();
+        while let Some(name) = arguments.next() {
+            let name = name.to_string_lossy().into_owned();
+            if name == "--" {
+                break;
+            }
+            let wrong = || ArgumentsError::Option(name.clone());
+            let mut text = None;
+            let place = match name.as_str() {
+                "--userns" => &mut options.user,
+                "--userns-inode" => &mut options.user_inode,
+                "--netns" => &mut options.network,
+                "--netns-inode" => &mut options.network_inode,
+                "--bridge" if options.bridge.is_none() => &mut text,
+                _ => return Err(wrong()),
+            };
+            let value = arguments.next().ok_or_else(wrong)?;
+            if place.replace(value).is_some() {
+                return Err(wrong());
+            }
+            if let Some(bridge) = text {
+                options.bridge = Some(bridge.into_string().map_err(|_| wrong())?);
+            }
+        }
+        Ok(options)
+    }
+
+    fn none(&self) -> bool {
+        [&self.user, &self.user_inode, &self.network, &self.network_inode]
+            .iter()
+            .all(|option| option.is_none())
+    }
+
+    fn entrance(self) -> Result<Entrance, ArgumentsError> {
+        let door = |path: Option<OsString>, inode: Option<OsString>, names: [&'static str; 2]| {
+            let path = PathBuf::from(path.ok_or(ArgumentsError::Missing(names[0]))?);
+            let number = inode.ok_or(ArgumentsError::Missing(names[1]))?;
+            let number = number.to_string_lossy();
+            let inode =
+                number.parse().map_err(|_| ArgumentsError::Number(number.clone().into_owned()))?;
+            Ok::<_, ArgumentsError>(Door { path, inode })
+        };
+        Ok(Entrance {
+            user: door(self.user, self.user_inode, ["--userns", "--userns-inode"])?,
+            network: door(self.network, self.network_inode, ["--netns", "--netns-inode"])?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMESPACES: &str =
+        "--userns /proc/7/ns/user --userns-inode 11 --netns /n --netns-inode 12";
+
+    fn parse(line: &str) -> Result<Role, ArgumentsError> {
+        parse_arguments(line.split_whitespace().map(OsString::from))
+    }
+
+    fn entrance() -> Entrance {
+        let door = |path: &str, inode| Door { path: path.into(), inode };
+        Entrance { user: door("/proc/7/ns/user", 11), network: door("/n", 12) }
+    }
+
+    #[test]
+    fn roles() {
+        assert_eq!(parse("hold").unwrap(), Role::Hold(None));
+        assert_eq!(parse(&format!("hold {NAMESPACES}")).unwrap(), Role::Hold(Some(entrance())));
+        assert_eq!(parse("probe").unwrap(), Role::Probe);
+        let bridge: BridgeName = "br-x".parse().unwrap();
+        assert_eq!(
+            parse(&format!("serve --bridge br-x {NAMESPACES}")).unwrap(),
+            Role::Serve { entrance: entrance(), bridge }
+        );
+        assert_eq!(
+            parse(&format!("run {NAMESPACES} -- qemu --userns x -- y")).unwrap(),
+            Role::Run {
+                entrance: entrance(),
+                program: "qemu".into(),
+                arguments: ["--userns", "x", "--", "y"].map(OsString::from).to_vec(),
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let seen: Vec<String> = [
+            "".to_owned(),
+            "operate".to_owned(),
+            "serve".to_owned(),
+            "serve --userns".to_owned(),
+            "serve --userns a --userns b".to_owned(),
+            "serve --userns a --userns-inode 1 --netns b".to_owned(),
+            "serve --userns a --userns-inode x --netns b --netns-inode 2".to_owned(),
+            format!("serve {NAMESPACES} --bridge eth.0"),
+            format!("serve {NAMESPACES} --bridge a --bridge b"),
+            format!("hold {NAMESPACES} --bridge a"),
+            format!("run {NAMESPACES}"),
+            format!("run {NAMESPACES} --"),
+            format!("probe {NAMESPACES}"),
+        ]
+        .iter()
+        .map(|line| parse(line).unwrap_err().to_string())
+        .collect();
+        insta::assert_snapshot!(seen.join("\n"));
+    }
+}

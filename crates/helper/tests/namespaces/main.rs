@@ -1,0 +1,6 @@
+//! The helper in throw-away namespaces: what it makes is judged by `ip` and `nft`, and by packets.
+
+mod operations;
+mod reach;
+mod rig;
+mod roles;
