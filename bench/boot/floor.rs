@@ -34,6 +34,7 @@ async fn main() -> Result<()> {
         service: None,
         extra_hosts: Vec::new(),
         ssh: None,
+        network: None,
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),

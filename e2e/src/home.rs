@@ -243,13 +243,21 @@ impl Home {
         leftovers::processes(self.path()).into_iter().map(|process| process.line).collect()
     }
 
+    /// Those of them that belong to VMs: all but the daemon and its network, which goes with it.
+    #[must_use]
+    pub fn vm_processes(&self) -> Vec<String> {
+        let others = ["bangerd", "banger-helper hold", "banger-helper serve", "/pasta "];
+        let mut lines = self.processes();
+        lines.retain(|line| !others.iter().any(|name| line.contains(name)));
+        lines
+    }
+
     /// Asserts that no VM left anything: processes, sockets, files.
     ///
     /// # Panics
     /// When something is left.
     pub fn expect_nothing_left(&self) {
-        let mut left: Vec<String> =
-            self.processes().into_iter().filter(|line| !line.contains("bangerd")).collect();
+        let mut left = self.vm_processes();
         for dir in [self.state_dir(), self.runtime_dir()] {
             left.extend(leftovers::files(&dir.join("vms")));
         }

@@ -16,6 +16,7 @@ mod gate;
 mod home;
 mod image;
 mod image_store;
+pub mod lan;
 mod leftovers;
 pub mod oci;
 pub mod registry;

@@ -25,6 +25,7 @@ mod image_program;
 mod jobs;
 mod pid1;
 mod port;
+mod ports;
 mod resident;
 pub mod role;
 mod root;

@@ -1,5 +1,5 @@
 //! The agent's only unsafe code: what a child does between fork and exec, waiting for files,
-//! and three ioctls.
+//! and two ioctls.
 #![expect(
     unsafe_code,
     reason = "code between fork and exec, registering files, ioctls without a safe wrapper"
@@ -150,29 +150,6 @@ pub(crate) fn add_entropy(random: impl AsFd, seed: [u8; SEED_LEN]) -> io::Result
     // SAFETY: the kernel reads the two numbers and `buf_size` bytes behind them, all of which
     // `info` has, and writes nothing.
     unsafe { ioctl(random, Setter::<ADD_ENTROPY, RandPoolInfo>::new(info)) }?;
-    Ok(())
-}
-
-/// `struct ifreq` of linux/if.h, as the flags requests use it: 40 bytes.
-#[repr(C)]
-struct InterfaceFlags {
-    name: [u8; 16],
-    flags: i16,
-    unused: [u8; 22],
-}
-
-/// Brings the loopback interface up. `socket` is any socket.
-pub(crate) fn raise_loopback(socket: impl AsFd) -> io::Result<()> {
-    /// `SIOCSIFFLAGS` of linux/sockios.h.
-    const SET_FLAGS: Opcode = 0x8914;
-    /// `IFF_UP | IFF_RUNNING` of linux/if.h.
-    const UP_RUNNING: i16 = 0x41;
-    let mut name = [0; 16];
-    name[..2].copy_from_slice(b"lo");
-    let request = InterfaceFlags { name, flags: UP_RUNNING, unused: [0; 22] };
-    // SAFETY: the kernel copies a whole `struct ifreq` from the pointer, which `request` is as
-    // large as, and writes nothing for this request.
-    unsafe { ioctl(socket, Setter::<SET_FLAGS, InterfaceFlags>::new(request)) }?;
     Ok(())
 }
 

@@ -17,7 +17,6 @@
 //! | `repository` | what a path must be before a VM is made for it |
 //! | `complete` | shell completion with names from the daemon |
 
-mod bootstrap;
 mod client;
 mod cmd;
 mod complete;

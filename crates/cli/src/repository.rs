@@ -45,11 +45,6 @@ pub(crate) fn check(given: &Path, cwd: &Path) -> Result<String, CliError> {
     })
 }
 
-/// The top of the work tree that `path` is in.
-pub(crate) fn find_top(path: &Path) -> Option<&Path> {
-    path.ancestors().find(|directory| directory.join(".git").exists())
-}
-
 /// The commit that is checked out in the repository at `top`; none when that cannot be told
 /// (gitrepository-layout(5)).
 pub(crate) fn load_head(top: &Path) -> Option<String> {

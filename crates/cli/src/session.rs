@@ -57,6 +57,8 @@ pub(crate) struct Wiring {
     pub(crate) detachable: bool,
     /// Control sequences are taken out of what the command says.
     pub(crate) filtered: bool,
+    /// All that the command says goes to standard error: standard output is for something else.
+    pub(crate) aside: bool,
 }
 
 /// How a session ended.
@@ -126,14 +128,16 @@ async fn receive<R: AsyncRead + Unpin>(
             }
         };
         match frame.kind {
-            Kind::Stdout => {
+            Kind::Stdout if !wiring.aside => {
                 let shown = filters.as_mut().map(|filters| filters.0.take(&frame.payload));
                 let bytes = shown.as_deref().map_or(&frame.payload[..], str::as_bytes);
                 write(&mut stdout, bytes).await.map_err(|e| CliError::stdout(&e))?;
             }
-            Kind::Stderr => {
+            Kind::Stdout | Kind::Stderr => {
                 // As with our own messages: nobody is left to tell, the command goes on.
-                let shown = filters.as_mut().map(|filters| filters.1.take(&frame.payload));
+                let shown = filters.as_mut().map(|(out, err)| {
+                    if frame.kind == Kind::Stdout { out } else { err }.take(&frame.payload)
+                });
                 let bytes = shown.as_deref().map_or(&frame.payload[..], str::as_bytes);
                 let _ = write(&mut stderr, bytes).await;
             }

@@ -12,6 +12,7 @@ use crate::hypervisor::{ConfiguredHypervisor, Hypervisor};
 use crate::image::Images;
 use crate::kernel::Kernels;
 use crate::lifecycle::Options;
+use crate::vm::bootstrap;
 use crate::vm::plan::{Inventory, VmPlan, image_name, plan_vm};
 use crate::workspace::{GUEST_PATH, Options as WorkspaceOptions, Source, WorkspaceError};
 
@@ -49,7 +50,11 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
     }
     let files = match &asked.workspace {
         None => None,
-        Some(source) => Some(inspect(&options.env, source).await?.1),
+        Some(source) => {
+            let (inspected, files) = inspect(&options.env, source).await?;
+            bootstrap::check(asked, &inspected, plan.nat)?;
+            Some(files)
+        }
     };
     Ok(DryRun { plan, files })
 }

@@ -17,7 +17,10 @@ mod insight;
 mod jobs;
 mod kernels;
 mod life;
+mod network;
+mod ports;
 mod prepare;
+mod repair;
 mod set;
 mod ssh;
 mod unused;
@@ -129,6 +132,7 @@ impl Engine {
         let recovered = recover(&host, &store).await?;
         host.images.remove_leftovers().await;
         ssh::settle(&host, recovered.iter().map(|vm| &vm.record)).await;
+        network::settle(&host, recovered.iter().map(|vm| &vm.record)).await;
         let engine = Self {
             inner: Arc::new(Inner {
                 host,
@@ -274,6 +278,7 @@ impl Engine {
         if tokio::time::timeout(SHUTDOWN_GRACE, self.inner.drivers.wait()).await.is_err() {
             tracing::warn!("some work did not end in time; the next start finishes it");
         }
+        self.inner.host.network.close().await;
     }
 
     /// The running VM that `reference` means, in use until the last of what is returned goes.
@@ -286,7 +291,7 @@ impl Engine {
     }
 
     fn view(&self, handle: &VmHandle) -> VmView {
-        render_view(&self.inner.host.paths, &handle.shown.borrow().record)
+        render_view(&self.inner.host, &handle.shown.borrow().record)
     }
 
     /// An order that is taken back when its work is dropped.

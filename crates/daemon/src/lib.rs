@@ -8,10 +8,13 @@
 //! | [`hypervisor`] | starting and stopping VMMs behind one trait |
 //! | [`guest`] | speaking the guest protocol to an agent |
 //! | [`disk`] | a VM's writable disk |
+//! | [`dns`] | the name server of VMs |
 //! | [`artifact`] | what images and kernels share |
 //! | [`image`], [`kernel`] | local indexes, recipes, obtaining what is missing |
 //! | [`workspace`] | a git repository on its way into a guest |
 //! | [`ssh`] | keys for SSH into VMs, and the client's configuration |
+//! | [`net`] | the network that VMs share, and what of it leads elsewhere |
+//! | [`forward`] | ports of guests, from the host over the guest link |
 //! | [`store`] | the database; the only SQL |
 //! | [`config`] | the configuration file, defaults and where each value came from |
 //! | [`doctor`] | checks of the host |
@@ -27,17 +30,20 @@ pub mod artifact;
 pub mod catalog;
 pub mod config;
 pub mod disk;
+pub mod dns;
 pub mod doctor;
 pub mod dry_run;
 pub mod engine;
 pub mod exec;
 pub mod fetcher;
+pub mod forward;
 pub mod guest;
 pub mod http;
 pub mod hypervisor;
 pub mod image;
 pub mod kernel;
 pub mod lifecycle;
+pub mod net;
 mod operation;
 mod private;
 pub mod progress;

@@ -90,6 +90,8 @@ pub enum Step {
     Kernel,
     /// The writable disk is made.
     Disk,
+    /// The VM gets its place on the network.
+    Network,
     /// The VMM is recorded as something that will have to be removed, and started.
     Launch,
     /// The supervisor runs and has not reported yet.
@@ -116,6 +118,8 @@ pub enum Step {
     EndVmm,
     /// What the VMM left in the runtime directory is removed.
     CleanUp,
+    /// The VM's place on the network is taken away.
+    Unplug,
     /// Disk and console log are removed.
     RemoveDisk,
     /// The record is removed, which frees the name.
@@ -135,6 +139,7 @@ impl Step {
             Self::Image => "image",
             Self::Kernel => "kernel",
             Self::Disk => "disk",
+            Self::Network => "network",
             Self::Launch => "launch",
             Self::Report => "report",
             Self::Keep => "keep",
@@ -148,6 +153,7 @@ impl Step {
             Self::PowerOff => "power-off",
             Self::EndVmm => "end-vmm",
             Self::CleanUp => "clean-up",
+            Self::Unplug => "unplug",
             Self::RemoveDisk => "remove-disk",
             Self::Forget => "forget",
             Self::Settle => "settle",

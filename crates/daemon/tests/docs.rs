@@ -78,6 +78,8 @@ const NOTES: &str = "
 - `[[file_sync]]` is a list of tables with `host`, `guest` and `mode`: [files that every VM gets](file-sync.md).
 - `vmm = \"firecracker\"` is known and refused when a VM starts: this build drives QEMU only.
 - `accel = \"kvm\"` makes VMs fail where KVM is not usable, rather than be slow.
+- `dns_listen` has to be an address of this host's loopback; a port that is taken is told by `banger
+  daemon status`, and everything but names works without: [how programs come to ask there](dns-routing.md).
 - The environment variable `BANGER_LOG`, if set where the daemon starts, comes before `log_level`.
 ";
 

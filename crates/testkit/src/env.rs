@@ -1,20 +1,25 @@
 //! Private directories for one test.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 use banger_daemon::config::{Config, ConfigFile, HostFacts, resolve};
+use banger_daemon::dns::Names;
 use banger_daemon::engine::Host;
 use banger_daemon::exec::HostEnv;
 use banger_daemon::fetcher::{CredentialHelpers, Fetcher};
+use banger_daemon::forward::Budget;
 use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
+use banger_daemon::net::{NetworkOptions, VmNetwork};
 use banger_daemon::ssh::Ssh;
 use banger_fetch::{AuthFiles, Network, Retry};
 use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
 use tempfile::TempDir;
 
-use crate::World;
+use crate::{FakeNetwork, World};
 
 /// A home of its own with an image and a kernel in it, and the world its VMs run in. Everything
 /// goes when it is dropped.
@@ -25,6 +30,8 @@ pub struct TestEnv {
     pub paths: Paths,
     /// The VMMs.
     pub world: World,
+    /// The network that they share.
+    pub network: Arc<FakeNetwork>,
     /// The configuration of daemons started from now on.
     pub config: Config,
 }
@@ -50,8 +57,10 @@ impl TestEnv {
             fs_err::create_dir_all(dir).expect("a directory");
         }
         let host = HostFacts { cpus: Some(8), memory: Some(ByteSize::from_mib(16 << 10)) };
-        let config = resolve(ConfigFile::default(), host);
-        let env = Self { home, paths, world: World::default(), config };
+        let mut config = resolve(ConfigFile::default(), host);
+        // Any port: daemons of several tests run at once.
+        config.dns_listen.value = Some((Ipv4Addr::LOCALHOST, 0).into());
+        let env = Self { home, paths, world: World::default(), network: Arc::default(), config };
         env.add_image();
         env
     }
@@ -73,15 +82,24 @@ impl TestEnv {
         });
         let fetcher = unreachable(&env, &self.paths.cache_dir);
         let catalog_url = self.config.catalog_url.value.clone();
+        let names = Arc::new(Names::default());
         Host {
             images: Images::new(&self.paths, &env, &fetcher, catalog_url.clone()),
             kernels: Kernels::new(&self.paths, &env, &fetcher, catalog_url),
             ssh: Ssh::new(&self.paths, self.config.ssh_key_path.value.clone(), None),
+            network: VmNetwork::new(
+                self.network.clone(),
+                NetworkOptions { subnet: None, required: false, uid: 1000 },
+                Arc::clone(&names),
+            ),
+            forwards: Budget::new(4096),
+            helper: self.home.path().join("banger-helper"),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
             followers: Default::default(),
+            names,
             env,
-            hypervisor: std::sync::Arc::new(self.world.clone()),
+            hypervisor: Arc::new(self.world.clone()),
             paths: self.paths.clone(),
             config: self.config.clone(),
         }

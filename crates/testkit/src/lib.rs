@@ -8,6 +8,8 @@ mod client;
 mod daemon;
 mod env;
 mod hostile;
+mod network;
+mod ports;
 mod trusted;
 mod world;
 
@@ -15,5 +17,6 @@ pub use client::{Answer, Client, Events, ExecStream, Lines};
 pub use daemon::TestDaemon;
 pub use env::TestEnv;
 pub use hostile::{Hostile, Then, frame};
+pub use network::FakeNetwork;
 pub use trusted::trusted_dir;
 pub use world::{Boot, World};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use banger_agent::{Context, Hosted, Machine, Root, SshPlaces, serve_stream};
+use banger_agent::{Context, Hosted, Machine, Root, SshPlaces};
 use banger_daemon::hypervisor::{
     Features, Found, GuestMachine, GuestStream, Hypervisor, HypervisorError, RunningVm,
     VmProcesses, VmmSpec,
@@ -24,6 +24,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::hostile::Hostile;
+use crate::ports::GuestPorts;
 
 /// Bytes on their way in one stream to an agent.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -125,6 +126,15 @@ impl World {
         let _ = vm.grown.subscribe().wait_for(|grown| !grown.is_empty()).await;
     }
 
+    /// Has programs of a guest listen at these ports from now on, and at no other.
+    ///
+    /// # Panics
+    /// When there is no such VM.
+    pub fn listen(&self, vm: &VmId, ports: impl IntoIterator<Item = u16>) {
+        let vm = self.state().vms.get(vm).cloned().expect("a VM");
+        vm.ports.set(ports.into_iter().collect());
+    }
+
     /// Ends a VMM from the outside.
     pub fn end(&self, vm: &VmId, exit: VmmExit) {
         if let Some(vm) = self.state().vms.get(vm) {
@@ -223,6 +233,7 @@ impl World {
             silent,
             falls_silent,
             hostile,
+            ports: GuestPorts::default(),
             context,
         });
         let earlier = self.state().vms.insert(spec.vm.clone(), Arc::clone(&vm));
@@ -307,6 +318,7 @@ struct FakeVm {
     silent: bool,
     falls_silent: bool,
     hostile: Option<Hostile>,
+    ports: GuestPorts,
     context: Arc<Context>,
 }
 
@@ -337,14 +349,14 @@ impl RunningVm for FakeVm {
             }
             let (host, guest) = tokio::io::duplex(STREAM_BUFFER);
             let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
-            let hostile = self.hostile.clone();
+            let (hostile, ports) = (self.hostile.clone(), self.ports.clone());
             let heard = !(self.falls_silent && self.guest.hosted.configured().is_some());
             guests().spawn(async move {
                 let serve = async {
                     if let Some(hostile) = hostile {
                         hostile.serve(context, guest).await;
                     } else if heard {
-                        serve_stream(context, guest).await;
+                        ports.serve(context, guest).await;
                     } else {
                         // Kept open all the same.
                         let _guest = guest;

@@ -211,11 +211,11 @@ fn an_image_of_one_program_and_nothing_else() {
     let refused = image.run(&["--name", "bare"], &[]).expect_code(1);
     let _ = refused.expect_stderr(&["has no shell", "-- COMMAND", "--entrypoint", &image.name]);
     let script = "stat -c '%a %n' /tmp /var/tmp /root /proc /sys /dev/pts /dev/shm /run /etc; \
-                  cat /etc/hostname /etc/resolv.conf; grep -c bare /etc/hosts; \
+                  cat /etc/hostname; grep -c ^nameserver /etc/resolv.conf; grep -c bare /etc/hosts; \
                   echo $PWD $HOME $USER; id -u; ls /proc/self/fd >/dev/null && echo to >/dev/stdout";
     let ran = home.exec("bare", &["/busybox", "sh", "-c", script]).expect_code(0);
     let expected = "1777 /tmp\n1777 /var/tmp\n700 /root\n555 /proc\n555 /sys\n755 /dev/pts\n\
-                    1777 /dev/shm\n755 /run\n755 /etc\nbare\n1\n/data /root root\n0\nto\n";
+                    1777 /dev/shm\n755 /run\n755 /etc\nbare\n1\n1\n/data /root root\n0\nto\n";
     assert_eq!(ran.stdout, expected);
     home.banger(["vm", "stop", "bare"]).expect_code(0);
     assert_eq!(home.show("bare")["ended"], "powered_off");

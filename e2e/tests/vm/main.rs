@@ -1,6 +1,7 @@
 //! Real VMs, driven through the real command line.
 
 mod agent;
+mod bootstrap;
 mod builtin_ssh;
 mod cp;
 mod create;
@@ -13,6 +14,7 @@ mod image_config;
 mod insight;
 mod jobs;
 mod lifecycle;
+mod network;
 mod open_files;
 mod recovery;
 mod set;

@@ -56,6 +56,9 @@ fn render_hosts(config: &GuestConfig) -> String {
          ff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n",
         config.hostname
     );
+    if let Some(network) = &config.network {
+        text.push_str(&format!("{} host.{}\n", network.gateway, network.search));
+    }
     for line in &config.extra_hosts {
         // One entry is one line, whatever it has in it.
         text.extend(line.lines().take(1).flat_map(|line| [line, "\n"]));
@@ -90,6 +93,9 @@ fn parse_seed(hex: &str) -> Option<[u8; SEED_LEN]> {
 
 #[cfg(test)]
 mod tests {
+    use banger_proto::guest::GuestNetwork;
+    use banger_proto::{MacAddress, VmId};
+
     use super::*;
 
     #[test]
@@ -111,6 +117,15 @@ mod tests {
             working_dir: None,
             service: None,
             ssh: None,
+            network: Some(GuestNetwork {
+                mac: MacAddress::of_vm(&VmId::from_random([2; 6])),
+                address: [172, 30, 0, 11].into(),
+                prefix: 24,
+                gateway: [172, 30, 0, 1].into(),
+                resolver: [172, 30, 0, 1].into(),
+                search: "vm".into(),
+                mtu: 1500,
+            }),
             extra_hosts: vec!["10.0.0.2 db".into(), "10.0.0.3 a\n0.0.0.0 evil".into()],
             init: banger_proto::guest::InitChoice::Auto,
             base_serial: String::new(),
@@ -121,6 +136,6 @@ mod tests {
         };
         let hosts = render_hosts(&config);
         assert!(hosts.starts_with("127.0.0.1 localhost\n127.0.1.1 vm\n"));
-        assert!(hosts.ends_with("10.0.0.2 db\n10.0.0.3 a\n"));
+        assert!(hosts.ends_with("172.30.0.1 host.vm\n10.0.0.2 db\n10.0.0.3 a\n"));
     }
 }

@@ -13,8 +13,8 @@ use rustix::process::Pid;
 use super::overlay::open_new_root;
 use super::systemd::Notify;
 use super::{
-    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, grow, identity, newroot, overlay,
-    systemd,
+    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, grow, identity, network, newroot,
+    overlay, systemd,
 };
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
@@ -83,11 +83,16 @@ impl GuestMachine {
     fn boot(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Configured, BootError> {
         let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
         let mut warnings = identity::apply_to_kernel(config);
+        let network = config.network.as_ref();
+        warnings.extend(network::set_up(network));
         warnings.extend(overlay::mount(config)?);
         let root = open_new_root()?;
         warnings.extend(device_files::make(&root));
         newroot::mount_interfaces(&root)?;
         identity::write_files(&root, config)?;
+        warnings.extend(
+            network.map(|network| network::write_resolver(&root, network)).unwrap_or_default(),
+        );
         let working_dir = config.working_dir.as_deref();
         warnings.extend(working_dir.and_then(|path| newroot::ensure_working_dir(&root, path)));
         if let Some(keys) = &config.ssh {
@@ -99,7 +104,10 @@ impl GuestMachine {
         };
         let init = match found {
             Some(init) => {
-                systemd::prepare(&root)?;
+                systemd::prepare(&root, network.is_some())?;
+                if let Some(network) = network {
+                    warnings.extend(network::keep_managers_away(&root, network));
+                }
                 // Nothing of the new root is held open when systemd gets it.
                 drop(root);
                 let notify =
@@ -111,7 +119,7 @@ impl GuestMachine {
                 InitKind::Systemd
             }
             None => {
-                warnings.extend(newroot::complete_without_init(&root)?);
+                warnings.extend(newroot::complete_without_init(&root));
                 drop(root);
                 door.enter(&Order::Stay)?;
                 context.set_progress(InitKind::Agent, InitState::Running);

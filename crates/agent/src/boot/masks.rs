@@ -63,6 +63,18 @@ pub(super) const UNITS: &[&str] = &[
     "systemd-udev-trigger.service",
 ];
 
+/// Units that would take the network card for their own and cannot be told otherwise in `/run`;
+/// masked where the agent has set it up.
+pub(super) const CARD_UNITS: &[&str] = &[
+    "connman.service",
+    "dhclient@eth0.service",
+    "dhcpcd.service",
+    "dhcpcd@eth0.service",
+    "network.service",
+    "wicked.service",
+    "wickedd.service",
+];
+
 /// Generators.
 pub(super) const GENERATORS: &[&str] = &[
     "systemd-bless-boot-generator",

@@ -4,6 +4,7 @@
 //!   process 1: early (kernel file systems) ── starts the agent
 //!   agent:     modules ─ port ─ link ─ … Configure:
 //!              identity of the kernel (clock, seed, host name)
+//!              network card
 //!              disks ─ overlay at /newroot ─ device files ─ interfaces of the kernel in it ─ files in /etc
 //!                ├─ systemd in the image: masks, READY socket ─▶ process 1 becomes it
 //!                └─ else:                                     ─▶ process 1 enters and stays
@@ -21,6 +22,7 @@ mod machine;
 mod masks;
 mod modules;
 mod mounts;
+mod network;
 mod newroot;
 mod overlay;
 mod rebuild;

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::BootError;
 use super::mounts::{Mount, bind};
@@ -52,23 +51,12 @@ pub(super) fn ensure_working_dir(root: &RootDir, path: &str) -> Option<String> {
     Some(format!("cannot make the image's working directory `{path}`: {error}"))
 }
 
-/// What a root without systemd gets from the agent beyond that: control groups and a network
-/// interface to itself. Its `/run` stays the image's, with what its packages put there. Returns
-/// what did not work.
-pub(super) fn complete_without_init(root: &RootDir) -> Result<Vec<String>, BootError> {
-    let mut warnings = Vec::new();
+/// What a root without systemd gets from the agent beyond that: control groups. Its `/run` stays
+/// the image's, with what its packages put there. Returns what did not work.
+pub(super) fn complete_without_init(root: &RootDir) -> Vec<String> {
     let options = "nsdelegate,memory_recursiveprot";
-    if let Err(error) = mount_at(root, "cgroup2", "/sys/fs/cgroup", NOTHING, options) {
-        warnings.push(error.to_string());
-    }
-    let flags = SocketFlags::CLOEXEC;
-    let raised = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)
-        .map_err(std::io::Error::from)
-        .and_then(crate::sys::raise_loopback);
-    if let Err(error) = raised {
-        warnings.push(format!("cannot bring up the loopback interface: {error}"));
-    }
-    Ok(warnings)
+    let mounted = mount_at(root, "cgroup2", "/sys/fs/cgroup", NOTHING, options);
+    mounted.err().map(|error| error.to_string()).into_iter().collect()
 }
 
 /// Mounts a file system without a device at `path` of the new root.

@@ -58,8 +58,9 @@ pub(super) fn find(root: &RootDir) -> Option<&'static str> {
     })
 }
 
-/// Prepares `/run` and `/tmp` of the new root for systemd.
-pub(super) fn prepare(root: &RootDir) -> Result<(), BootError> {
+/// Prepares `/run` and `/tmp` of the new root for systemd. `has_card` says whether the agent has set
+/// up a network card, which others are to leave alone then.
+pub(super) fn prepare(root: &RootDir, has_card: bool) -> Result<(), BootError> {
     let run_flags = MountFlags::NOSUID | MountFlags::NODEV;
     newroot::mount_at(root, "tmpfs", "/run", run_flags, "mode=755,size=20%,nr_inodes=800k")?;
     let mask = |directory: &str, names: &[&str]| -> Result<(), BootError> {
@@ -71,6 +72,9 @@ pub(super) fn prepare(root: &RootDir) -> Result<(), BootError> {
             .map_err(failed())
     };
     mask("/run/systemd/system", masks::UNITS)?;
+    if has_card {
+        mask("/run/systemd/system", masks::CARD_UNITS)?;
+    }
     mask("/run/systemd/system-generators", masks::GENERATORS)?;
     prepare_tmp(root)?;
     show_exit(root)

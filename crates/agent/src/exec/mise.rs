@@ -1,13 +1,13 @@
-//! Running a command through `mise exec --`, so that it finds the tools that its repository names.
+//! Running a command through `mise exec --`, so that it finds the tools that its repository names. mise
+//! itself is run as it is: it knows where it is, and may be about to install them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use banger_proto::guest::{MISE, TOOL_FILES};
+
 use super::shell::is_program;
 use crate::root::RootDir;
-
-/// Files by which mise knows tools.
-const TOOL_FILES: [&str; 3] = ["mise.toml", ".mise.toml", ".tool-versions"];
 
 /// Where mise installs itself, under a home, when nobody says otherwise.
 const OWN_PLACE: &str = ".local/bin/mise";
@@ -34,7 +34,7 @@ pub(super) fn find(root: &RootDir, directory: &str, env: &mut BTreeMap<String, S
     let file = TOOL_FILES.iter().find(|name| root.has(&Path::new(directory).join(name)));
     let Some(file) = file else { return Tools::None };
     let text = |name: &str| env.get(name).map(String::as_str).unwrap_or_default();
-    let listed = text("PATH").split(':').map(|directory| format!("{directory}/mise"));
+    let listed = text("PATH").split(':').map(|directory| format!("{directory}/{MISE}"));
     let own = format!("{}/{OWN_PLACE}", text("HOME"));
     let is_mise = |path: &String| path.starts_with('/') && is_program(root, path);
     let Some(mise) = listed.chain([own]).find(is_mise) else { return Tools::NoMise(file) };
@@ -53,6 +53,9 @@ pub(super) fn render_missing(file: &str) -> String {
 
 /// The arguments of mise that run `program` with `args`.
 pub(super) fn through(program: String, args: Vec<String>) -> Vec<String> {
+    if program == MISE {
+        return args;
+    }
     ["exec".to_owned(), "--".to_owned(), program].into_iter().chain(args).collect()
 }
 
@@ -90,5 +93,6 @@ mod tests {
         assert_eq!((&*env[TRUSTED], &*env[NO_INSTALLING.0]), ("/root/repo", "true"));
         let words = through("make".into(), vec!["test".into()]);
         assert_eq!(words, ["exec", "--", "make", "test"]);
+        assert_eq!(through(MISE.into(), vec!["install".into()]), ["install"]);
     }
 }

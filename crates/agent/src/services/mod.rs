@@ -19,7 +19,7 @@ use banger_proto::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::context::Context;
-use crate::{copy, exec, jobs, survey, unpack};
+use crate::{copy, exec, jobs, ports, survey, unpack};
 
 /// What comes from the host on one stream. Boxed, so that the services exist once in the
 /// program, whatever the stream is.
@@ -52,10 +52,15 @@ where
         Ok(None) => Ok(()),
         Err(error) => Err(error.into()),
     };
-    if let Err(ServiceError::Refused(problem)) = served
-        && to_host.send_json(Kind::Refused, &problem).await.is_err()
-    {
-        return;
+    match served {
+        Ok(()) => {}
+        Err(ServiceError::Refused(problem)) => {
+            if to_host.send_json(Kind::Refused, &problem).await.is_err() {
+                return;
+            }
+        }
+        // No proper end: it would say that all had been said.
+        Err(ServiceError::Stream(_)) => return,
     }
     // The host may still be sending; the link hears it out after a proper end.
     let _ = to_host.shutdown().await;
@@ -89,6 +94,8 @@ async fn dispatch(
         Service::CopyIn(request) => copy::receive(&context, &request, from_host, to_host).await,
         Service::CopyOut(request) => copy::send(&context, &request, to_host).await,
         Service::Ssh => ssh::serve(&context, from_host, to_host).await,
+        Service::Ports => ports::watch(&context, from_host, to_host).await,
+        Service::Forward(request) => ports::forward(&context, request, from_host, to_host).await,
         Service::Survey(request) => survey::serve(&context, &request, from_host, to_host).await,
         Service::GitObjects(request) => survey::send_objects(&context, &request, to_host).await,
         Service::GrowDisk(request) => {
@@ -102,7 +109,7 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 21] = [
         "hello",
         "configure",
         "health",
@@ -118,6 +125,8 @@ fn parse_service(open: &Frame) -> Result<Service, Problem> {
         "copy_in",
         "copy_out",
         "ssh",
+        "ports",
+        "forward",
         "survey",
         "git_objects",
         "grow_disk",

@@ -324,6 +324,18 @@ async fn commands_of_a_directory_with_tools_go_through_mise() {
     std::fs::set_permissions(&mise, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(ran(&directory).await.0, "yes\n");
     assert_eq!(ran(place.path()).await, nothing, "elsewhere other tools count");
+    let own = ["mise", "exec", "--", "sh", "-c", "echo $TOOL"].map(str::to_owned).to_vec();
+    let own = ExecRequest { argv: own, ..request(&directory) };
+    // Not in PATH, where mise installs itself.
+    let (local, path) = (place.path().join(".local/bin"), "/usr/bin:/bin".to_owned());
+    std::fs::create_dir_all(&local).unwrap();
+    std::fs::rename(&mise, local.join("mise")).unwrap();
+    let own = ExecRequest {
+        env: BTreeMap::from([("PATH".into(), path), ("HOME".into(), own.env["HOME"].clone())]),
+        ..own
+    };
+    assert_eq!(run(&context, own).await.text(), "yes\n", "it is found, and not run through itself");
+    std::fs::rename(local.join("mise"), &mise).unwrap();
     let shell = ExecRequest { argv: Vec::new(), stdin: false, ..request(&directory) };
     assert_eq!(*run(&context, shell).await.exit(), code(0));
 }

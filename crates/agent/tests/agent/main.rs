@@ -9,6 +9,7 @@ mod host;
 mod image_program;
 mod input;
 mod jobs;
+mod ports;
 mod ssh;
 /// The test kit needs the agent, so the agent's tests cannot have all of it.
 #[expect(unreachable_pub, reason = "it is the test kit's, too")]

@@ -269,6 +269,8 @@ mod tests {
             vms: 0,
             vms_running: 0,
             busy,
+            dns: Default::default(),
+            network: Default::default(),
         }
     }
 

@@ -21,8 +21,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::api::{
-    CreateVm, DaemonStatus, Event, ExecVm, ImageView, OP_ID_HEADER, Stage, StateName, VmList,
-    VmView,
+    CreateVm, DaemonStatus, DnsStatus, Event, ExecVm, ImageView, OP_ID_HEADER, Stage, StateName,
+    VmList, VmView,
 };
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, STDIN_WINDOW, StdinTaken, TerminalSize};
@@ -161,6 +161,8 @@ async fn status() -> Json<DaemonStatus> {
         vms_running: 1,
         // An idle daemon of another build would be replaced.
         busy: 1,
+        dns: DnsStatus { listen: Some("127.0.0.1:42069".into()), problem: None },
+        network: Default::default(),
     })
 }
 
@@ -262,6 +264,7 @@ async fn create(State(shared): State<Arc<Shared>>, Json(request): Json<CreateVm>
         vm.workspace = Some(banger_proto::api::VmWorkspace {
             host_path: source.path.clone(),
             guest_path: "/root/repo".into(),
+            tools: jobs::bootstrap(&name).map(|_| "mise.toml".into()),
             ..Default::default()
         });
     }

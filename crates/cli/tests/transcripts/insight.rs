@@ -81,6 +81,38 @@ fn health_is_told_and_decides_the_exit_code() {
 }
 
 #[test]
+fn ports_are_told_with_where_they_are_reached() {
+    let host = Host::new();
+    let _fake = with_vms(&host).with("dd0000000000", "slow", StateName::Running);
+    assert_snapshot!(host.run(&["vm", "ports", "web"]), @r"
+    PROTO  PORT  PROCESS   ENDPOINT                                  URL
+    tcp    80    nginx     127.77.0.5:8080, 127.0.0.1:8000           http://127.77.0.5:8080
+    tcp    5432  postgres  (`127.77.0.5:5432` is taken on the host)  -
+    udp    53    resolver  (UDP is not forwarded)                    -
+    -- exit 0
+    ");
+    assert_snapshot!(host.run(&["vm", "ports", "web", "slow", "nobody"]), @r"
+    VM   PROTO  PORT  PROCESS   ENDPOINT                                  URL
+    web  tcp    80    nginx     127.77.0.5:8080, 127.0.0.1:8000           http://127.77.0.5:8080
+    web  tcp    5432  postgres  (`127.77.0.5:5432` is taken on the host)  -
+    web  udp    53    resolver  (UDP is not forwarded)                    -
+    -- stderr
+    banger: the agent does not tell who listens
+      (op 0000000000aa)
+    banger: not found: no VM `nobody`
+      caused by: the list is all there is
+      hint: `banger ls` shows all VMs
+      (op 0000000000aa)
+    -- exit 1
+    ");
+    let json = host.run(&["vm", "ports", "--json", "web"]);
+    let told: serde_json::Value =
+        serde_json::from_str(json.strip_suffix("-- exit 0").unwrap()).unwrap();
+    assert_eq!(told[0]["ports"][0]["endpoint"], "127.77.0.5:8080");
+    assert_eq!(told[0]["name"], "web");
+}
+
+#[test]
 fn stats_are_json_where_no_person_looks() {
     let host = Host::new();
     let fake = with_vms(&host);

@@ -2,6 +2,8 @@
 //! A transcript is what a user would see: output, errors, exit code.
 
 #[cfg(test)]
+mod bootstrap;
+#[cfg(test)]
 mod copying;
 #[cfg(test)]
 mod daemon;

@@ -92,20 +92,3 @@ fn a_command_may_bring_it_in_first() {
     assert!(log[0].starts_with("prepare web ") && log[1].starts_with("exec "), "{log:#?}");
     assert!(log[0].contains(r#""include_untracked":true"#), "{log:#?}");
 }
-
-#[test]
-fn tools_that_cannot_be_installed_are_told_before_a_vm_is_made() {
-    let host = Host::new();
-    let fake = Fake::start(&host);
-    std::fs::write(host.repository("repo").join("mise.toml"), "").unwrap();
-    assert_snapshot!(host.run(&["run", "-d", "repo"]), @r"
-    -- stderr
-    banger: mise cannot install the tools of `mise.toml`: VMs have no outbound network yet
-      hint: to make the VM without them: banger vm run --no-bootstrap ...
-      hint: one command needs none of this: banger vm run PATH -- COMMAND
-    -- exit 1
-    ");
-    assert!(fake.log().is_empty());
-    assert!(host.run(&["run", "-d", "--no-bootstrap", "repo"]).ends_with("-- exit 0"));
-    assert!(host.run(&["run", "repo", "--", "exit", "0"]).ends_with("-- exit 0"));
-}

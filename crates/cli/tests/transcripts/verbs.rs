@@ -164,9 +164,9 @@ fn a_person_is_asked_before_a_prune() {
     };
     let (asked, code) = answer(b"\n", "nothing was deleted");
     assert_snapshot!(asked, @r"
-    NAME    STATE    IMAGE            VCPU  MEM    DISK           WORKSPACE  AGE
-    db      stopped  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
-    broken  error    debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
+    NAME    STATE    IMAGE            VCPU  MEM    DISK           ADDRESS  WORKSPACE  AGE
+    db      stopped  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -        -          0s
+    broken  error    debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -        -          0s
     Delete these 2 VMs with their disks (2.4 GiB)? [y/N]
     ");
     assert_eq!(code, Some(1));

@@ -17,11 +17,12 @@ fn with_vms(host: &Host) -> Fake {
 #[test]
 fn lists() {
     let host = Host::new();
-    let _fake = with_vms(&host);
+    let fake = with_vms(&host);
+    fake.change("web", |vm| vm.address = Some([172, 30, 0, 2].into()));
     assert_snapshot!(host.run(&["ls"]), @r"
-    NAME  STATE    IMAGE            VCPU  MEM    DISK           WORKSPACE  AGE
-    web   running  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
-    db    stopped  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -          0s
+    NAME  STATE    IMAGE            VCPU  MEM    DISK           ADDRESS     WORKSPACE  AGE
+    web   running  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  172.30.0.2  -          0s
+    db    stopped  debian-bookworm  2     2 GiB  1.2 GiB/8 GiB  -           -          0s
     -- exit 0
     ");
     assert!(!host.run(&["ps"]).contains("db"));
@@ -49,8 +50,32 @@ fn shows() {
     created:  2999-01-01T00:00:00Z
     started:  -
     console:  /state/console.log
+    network:  reaches other VMs only
     -- exit 0
     ");
+}
+
+#[test]
+fn shows_what_it_reaches() {
+    let host = Host::new();
+    let fake = with_vms(&host);
+    fake.change("web", |vm| {
+        vm.address = Some([172, 30, 0, 2].into());
+        vm.nat = true;
+        vm.host_ports = [8080, 5432].into();
+    });
+    let published = ["8080:80", "0.0.0.0:8443:443"].map(|text| text.parse().unwrap());
+    fake.change("web", |vm| {
+        vm.loopback = Some([127, 77, 0, 5].into());
+        vm.published = published.into();
+    });
+    let text = host.run(&["vm", "show", "web"]);
+    assert!(text.contains("reached at:  127.77.0.5 (web.vm)\n"), "{text}");
+    assert!(text.contains("published:   0.0.0.0:8443 to port 443\n"), "{text}");
+    assert!(text.contains("published:   127.0.0.1:8080 to port 80\n"), "{text}");
+    assert!(host.run(&["ls"]).contains("  127.77.0.5  "), "where the host reaches it");
+    assert!(text.contains("network:     172.30.0.2, reaches beyond the host\n"), "{text}");
+    assert!(text.contains("host ports:  host.vm:5432, host.vm:8080\n"), "{text}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! The file `config.toml`: its keys, its parser and what it says about mistakes.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use banger_proto::{ByteSize, Period};
+use banger_proto::{ByteSize, Period, Subnet};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AccelChoice, FileSyncEntry, LogLevel, VmmChoice};
+use super::{AccelChoice, FileSyncEntry, LogLevel, NetworkChoice, VmmChoice};
 
 /// The file as it is written; an absent key is left to host or program.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -36,6 +37,12 @@ pub struct ConfigFile {
     pub ready_timeout: Option<NonZeroU32>,
     /// See [`super::Config::idle_stop_after`].
     pub idle_stop_after: Option<IdleSetting>,
+    /// See [`super::Config::network`].
+    pub network: Option<NetworkChoice>,
+    /// See [`super::Config::subnet`].
+    pub subnet: Option<SubnetSetting>,
+    /// See [`super::Config::dns_listen`].
+    pub dns_listen: Option<ListenSetting>,
     /// See [`super::Config::vm_defaults`].
     pub vm_defaults: VmDefaultsFile,
     /// See [`super::Config::file_sync`].
@@ -52,6 +59,8 @@ pub struct VmDefaultsFile {
     pub memory: Option<SizeSetting>,
     /// Writable disk.
     pub disk_size: Option<SizeSetting>,
+    /// Whether it may go out.
+    pub nat: Option<bool>,
 }
 
 /// The path of a key: absolute, or beginning with `~/`.
@@ -136,6 +145,63 @@ impl Serialize for IdleSetting {
     }
 }
 
+/// The network of VMs in the file: a text like `"172.30.0.0/24"`, or `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SubnetSetting(pub Option<Subnet>);
+
+impl TryFrom<String> for SubnetSetting {
+    type Error = banger_proto::subnet::ParseSubnetError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "auto" => Ok(Self(None)),
+            text => text.parse().map(|subnet| Self(Some(subnet))),
+        }
+    }
+}
+
+impl From<SubnetSetting> for String {
+    fn from(setting: SubnetSetting) -> Self {
+        setting.0.map_or_else(|| "auto".to_owned(), |subnet| subnet.to_string())
+    }
+}
+
+/// Where names are answered in the file: a loopback address and a port like `"127.0.0.1:42069"`, or
+/// `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ListenSetting(pub Option<SocketAddr>);
+
+impl TryFrom<String> for ListenSetting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        match text.parse::<SocketAddr>() {
+            // Names and addresses of VMs are this host's business.
+            Ok(address) if !address.ip().is_loopback() => Err(format!(
+                "`{text}` is not an address of this host's loopback: take one like 127.0.0.1:42069"
+            )),
+            Ok(address) if address.port() == 0 => {
+                Err(format!("`{text}` has no port: nobody could find what listens on any"))
+            }
+            Ok(address) => Ok(Self(Some(address))),
+            Err(_) => Err(format!(
+                "`{text}` is not an address and a port: write one like 127.0.0.1:42069, or off"
+            )),
+        }
+    }
+}
+
+impl From<ListenSetting> for String {
+    fn from(setting: ListenSetting) -> Self {
+        setting.0.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
 /// One key of the file, for documentation and suggestions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
@@ -180,9 +246,25 @@ pub const KEYS: &[Key] = &[
         "off",
         "how long a VM may be idle before it is stopped, like 90s, 30m or 2h, or off",
     ),
+    key(
+        "network",
+        "auto",
+        "how VMs get a network: auto, user (without root) or system (`banger system install`)",
+    ),
+    key(
+        "subnet",
+        "auto",
+        "network of VMs, a private one like 172.30.0.0/24; auto takes a free /24",
+    ),
+    key(
+        "dns_listen",
+        "127.0.0.1:42069",
+        "where names of VMs are answered on this host, a loopback address and a port, or off; see dns-routing.md",
+    ),
     key("vm_defaults.vcpu", "a quarter of the host's, 1 to 4", "virtual processors"),
     key("vm_defaults.memory", "an eighth of the host's, 512M to 8G", "memory"),
     key("vm_defaults.disk_size", "8G", "size of the writable disk"),
+    key("vm_defaults.nat", "false", "whether VMs may reach the outside: true or false"),
     key("file_sync", "none", "files that every VM gets a copy of at each start; see file-sync.md"),
 ];
 
@@ -348,6 +430,53 @@ mod tests {
         for wrong in ["id", "~", "~other/id", ""] {
             let message = parse(&format!("ssh_key_path = \"{wrong}\"\n")).unwrap_err();
             assert!(message.contains("line 1, key `ssh_key_path`"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_private_or_worked_out() {
+        let (file, warnings) = parse("network = \"user\"\nsubnet = \"10.9.8.0/24\"\n").unwrap();
+        assert!(warnings.is_empty());
+        assert_eq!(file.network, Some(NetworkChoice::User));
+        assert_eq!(file.subnet, Some(SubnetSetting(Some("10.9.8.0/24".parse().unwrap()))));
+        let (file, _) = parse("subnet = \"auto\"\n").unwrap();
+        assert_eq!(file.subnet, Some(SubnetSetting(None)));
+        for (text, says) in [
+            (
+                "subnet = \"8.8.8.0/24\"\n",
+                "line 1, key `subnet`: network `8.8.8.0/24` is not private",
+            ),
+            (
+                "subnet = 24\n",
+                "line 1, key `subnet`: invalid type: integer `24`, expected a string",
+            ),
+            ("network = \"none\"\n", "line 1, key `network`: unknown variant `none`"),
+            ("[vm_defaults]\nnat = \"yes\"\n", "line 2, key `vm_defaults.nat`: invalid type"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[test]
+    fn names_are_answered_on_the_loopback_or_nowhere() {
+        let listen = |value: &str| {
+            let parsed = parse(&format!("dns_listen = {value}\n"));
+            parsed.map(|(file, _)| file.dns_listen.unwrap().0.map(|address| address.to_string()))
+        };
+        assert_eq!(listen("\"127.0.0.53:5353\""), Ok(Some("127.0.0.53:5353".to_owned())));
+        assert_eq!(listen("\"[::1]:53\""), Ok(Some("[::1]:53".to_owned())));
+        assert_eq!(listen("\"off\""), Ok(None));
+        for (wrong, says) in [
+            ("\"0.0.0.0:53\"", "is not an address of this host's loopback"),
+            ("\"192.168.1.1:53\"", "is not an address of this host's loopback"),
+            ("\"127.0.0.1:0\"", "has no port"),
+            ("\"127.0.0.1\"", "is not an address and a port"),
+            ("42069", "invalid type"),
+        ] {
+            let message = listen(wrong).unwrap_err();
+            assert!(message.contains("line 1, key `dns_listen`"), "{message}");
+            assert!(message.contains(says), "{message}");
         }
     }
 

@@ -14,15 +14,16 @@ mod host;
 mod resolve;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::{ByteSize, Period};
+use banger_proto::{ByteSize, Period, Subnet};
 use serde::{Deserialize, Serialize};
 
 pub use file::{
-    ConfigError, ConfigFile, IdleSetting, KEYS, Key, KeyPath, SizeSetting, VmDefaultsFile,
-    parse_config,
+    ConfigError, ConfigFile, IdleSetting, KEYS, Key, KeyPath, ListenSetting, SizeSetting,
+    SubnetSetting, VmDefaultsFile, parse_config,
 };
 pub use file_sync::{FileSync, FileSyncEntry, plan_file_sync};
 pub use host::{HostFacts, observe_host};
@@ -85,6 +86,27 @@ pub enum AccelChoice {
     Tcg,
 }
 
+/// How VMs get a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkChoice {
+    /// As the system's service does where it is installed, else as the user can.
+    #[default]
+    Auto,
+    /// In a namespace of the user's own, without root.
+    User,
+    /// In the host's network, by the system's service.
+    System,
+}
+
+impl NetworkChoice {
+    /// Whether a VM must have a network, also where it asks for nothing of it.
+    #[must_use]
+    pub fn is_required(self) -> bool {
+        self != Self::Auto
+    }
+}
+
 /// How much the daemon logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,13 +151,19 @@ pub struct Config {
     /// How long a VM may be idle before it is stopped, where it does not say itself; absent for
     /// ever.
     pub idle_stop_after: Setting<Option<Period>>,
-    /// Sizes of VMs that ask for none.
+    /// How VMs get a network.
+    pub network: Setting<NetworkChoice>,
+    /// The network of VMs; absent for a free one.
+    pub subnet: Setting<Option<Subnet>>,
+    /// Where names of VMs are answered on this host; absent for nowhere.
+    pub dns_listen: Setting<Option<SocketAddr>>,
+    /// What VMs are like that do not say themselves.
     pub vm_defaults: VmDefaults,
     /// What every VM gets a copy of at each start.
     pub file_sync: Vec<FileSync>,
 }
 
-/// Sizes of VMs that ask for none.
+/// What VMs are like that do not say themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct VmDefaults {
     /// Virtual processors.
@@ -144,6 +172,8 @@ pub struct VmDefaults {
     pub memory: Setting<ByteSize>,
     /// Size of the writable disk.
     pub disk_size: Setting<ByteSize>,
+    /// Whether it may reach the outside.
+    pub nat: Setting<bool>,
 }
 
 /// The configuration file's values and what is odd about it. A file that does not exist is an

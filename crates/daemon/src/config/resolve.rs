@@ -1,5 +1,6 @@
 //! From the three layers (file, host, program) to one value each.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use banger_proto::ByteSize;
@@ -11,6 +12,8 @@ const DEFAULT_KERNEL: &str = "debian-bookworm-cloud";
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 const BUILTIN_VCPU: u32 = 2;
 const BUILTIN_MEMORY: ByteSize = ByteSize::from_mib(2048);
+/// A port that no known service has, and that needs no privilege; 5353 is that of multicast names.
+const DNS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 42_069);
 const BUILTIN_DISK: ByteSize = ByteSize::from_mib(8 << 10);
 
 /// Resolves every value: what the file says, else what the host suggests, else the built-in.
@@ -42,10 +45,14 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
             READY_TIMEOUT,
         ),
         idle_stop_after: layered(file.idle_stop_after.map(|idle| idle.0), None, None),
+        network: layered(file.network, None, Default::default()),
+        subnet: layered(file.subnet.map(|subnet| subnet.0), None, None),
+        dns_listen: layered(file.dns_listen.map(|listen| listen.0), None, Some(DNS_LISTEN)),
         vm_defaults: VmDefaults {
             vcpu: layered(sizes.vcpu, vcpu, BUILTIN_VCPU),
             memory: layered(sizes.memory.map(|size| size.0), memory, BUILTIN_MEMORY),
             disk_size: layered(sizes.disk_size.map(|size| size.0), None, BUILTIN_DISK),
+            nat: layered(sizes.nat, None, false),
         },
         file_sync: Vec::new(),
     }
@@ -79,6 +86,22 @@ mod tests {
         assert_eq!(nothing.vm_defaults.vcpu, Setting { value: 2, origin: Origin::Builtin });
         assert_eq!(nothing.vm_defaults.memory.value, ByteSize::from_mib(2048));
         assert_eq!(nothing.vm_defaults.disk_size.value, ByteSize::from_mib(8192));
+    }
+
+    #[test]
+    fn networks_are_as_the_file_says_else_closed_and_worked_out() {
+        let nothing = resolve(ConfigFile::default(), HostFacts::default());
+        let listen = "127.0.0.1:42069".parse().ok();
+        assert_eq!(nothing.dns_listen, Setting { value: listen, origin: Origin::Builtin });
+        assert_eq!(nothing.subnet, Setting { value: None, origin: Origin::Builtin });
+        assert_eq!(nothing.vm_defaults.nat, Setting { value: false, origin: Origin::Builtin });
+        let text = "subnet = \"10.9.8.0/24\"\ndns_listen = \"off\"\n[vm_defaults]\nnat = true\n";
+        let (file, _) = parse_config(text, "c".as_ref()).unwrap();
+        let config = resolve(file, HostFacts::default());
+        assert_eq!(config.dns_listen, Setting { value: None, origin: Origin::Config });
+        let subnet = "10.9.8.0/24".parse().ok();
+        assert_eq!(config.subnet, Setting { value: subnet, origin: Origin::Config });
+        assert_eq!(config.vm_defaults.nat, Setting { value: true, origin: Origin::Config });
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use banger_proto::api::Garbage;
+use banger_proto::api::{DnsStatus, Garbage, NetworkStatus};
+use banger_proto::helper::ProbeReport;
 use banger_proto::{Paths, Problem};
 
-use crate::config::AccelChoice;
+use crate::config::{AccelChoice, NetworkChoice, VmmChoice};
 use crate::exec::HostEnv;
 
 /// What the checks look at, handed in by whoever runs them.
@@ -31,6 +32,27 @@ pub struct Inputs {
     pub garbage: Result<Garbage, Problem>,
     /// What VMs are made with when nobody says otherwise.
     pub defaults: Vec<DefaultValue>,
+    /// Whether names of VMs are answered.
+    pub dns: DnsStatus,
+    /// Which VMM is to run VMs.
+    pub vmm: VmmChoice,
+    /// The network of VMs.
+    pub network: NetworkFacts,
+}
+
+/// The network of VMs.
+#[derive(Debug, Clone)]
+pub struct NetworkFacts {
+    /// As configured.
+    pub choice: NetworkChoice,
+    /// Whether VMs reach what lies beyond the host when nobody says otherwise.
+    pub nat_by_default: bool,
+    /// The program that changes networks.
+    pub helper: PathBuf,
+    /// What that found when it tried everything, or why it did not.
+    pub probe: Result<ProbeReport, String>,
+    /// How it is now.
+    pub status: NetworkStatus,
 }
 
 /// The host: who asks, and where the system keeps what the checks read.
@@ -44,6 +66,8 @@ pub struct HostFacts {
     pub user: Option<String>,
     /// `/dev/kvm`.
     pub kvm: PathBuf,
+    /// `/dev/net/tun`.
+    pub tun: PathBuf,
     /// `/proc/cpuinfo`.
     pub cpuinfo: PathBuf,
     /// `/proc/sys`.
@@ -96,6 +120,7 @@ impl HostFacts {
             uid: rustix::process::getuid().as_raw(),
             user: None,
             kvm: "/dev/kvm".into(),
+            tun: "/dev/net/tun".into(),
             cpuinfo: "/proc/cpuinfo".into(),
             sysctl: "/proc/sys".into(),
             etc: "/etc".into(),
@@ -139,6 +164,7 @@ pub(super) mod tests {
                     uid: rustix::process::getuid().as_raw(),
                     user: Some("user".into()),
                     kvm: at("kvm"),
+                    tun: at("tun"),
                     cpuinfo: at("cpuinfo"),
                     sysctl: at("sys"),
                     etc: at("etc"),
@@ -150,6 +176,15 @@ pub(super) mod tests {
                 kernel: DefaultItem { name: "krn".into(), availability: Availability::Local },
                 garbage: Ok(Garbage::default()),
                 defaults: Vec::new(),
+                dns: DnsStatus { listen: Some("127.0.0.1:42069".into()), problem: None },
+                vmm: VmmChoice::Auto,
+                network: NetworkFacts {
+                    choice: NetworkChoice::Auto,
+                    nat_by_default: false,
+                    helper: at("banger-helper"),
+                    probe: Ok(ProbeReport::default()),
+                    status: NetworkStatus::default(),
+                },
             };
             let host = Self { directory, inputs };
             host.write("kvm", "");
@@ -159,6 +194,8 @@ pub(super) mod tests {
             host.write("etc/subuid", "user:100000:65536\n");
             host.write("etc/subgid", "user:100000:65536\n");
             host.program("qemu-system-x86_64", "echo 'QEMU emulator version 8.2.0 (x)'");
+            host.write("banger-helper", b"\x7fELF...");
+            host.program("pasta", "echo 'pasta 2026_05_01'");
             host.program("ssh", "");
             host.program("git", "echo git version 2.47.3");
             host.program("mmdebstrap", "echo mmdebstrap 1.3.5");

@@ -8,19 +8,22 @@
 //! |---|---|
 //! | `inputs` | what checks look at, handed in so that tests can vary it |
 //! | `checks` | the checks, one file per subject |
+//! | `namespaces` | settings that forbid namespaces, and how they are lifted |
 //! | `packages` | what a program's package is called on this distribution |
 
 mod checks;
 mod inputs;
+mod namespaces;
 mod packages;
 
 use std::error::Error;
 use std::time::Duration;
 
-use banger_proto::api::{CheckResult, CheckStatus, DoctorReport};
+use banger_proto::api::{CheckResult, CheckStatus};
 use futures_util::future::{BoxFuture, join_all};
 
-pub use inputs::{Availability, DefaultItem, DefaultValue, HostFacts, Inputs};
+pub(crate) use checks::network::observe_probe;
+pub use inputs::{Availability, DefaultItem, DefaultValue, HostFacts, Inputs, NetworkFacts};
 
 /// How long one check may take; those that start a program need a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,6 +72,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "architecture", run: |inputs| Box::pin(checks::machine::architecture(inputs)) },
     Check { name: "kvm", run: |inputs| Box::pin(checks::machine::kvm(inputs)) },
     Check { name: "qemu", run: |inputs| Box::pin(checks::programs::qemu(inputs)) },
+    Check { name: "firecracker", run: |inputs| Box::pin(checks::machine::firecracker(inputs)) },
     Check { name: "agent", run: |inputs| Box::pin(checks::content::agent(inputs)) },
     Check { name: "kernel", run: |inputs| Box::pin(checks::content::kernel(inputs)) },
     Check { name: "image", run: |inputs| Box::pin(checks::content::image(inputs)) },
@@ -80,6 +84,14 @@ pub const CHECKS: &[Check] = &[
     Check { name: "git", run: |inputs| Box::pin(checks::programs::git(inputs)) },
     Check { name: "ssh", run: |inputs| Box::pin(checks::ssh::client(inputs)) },
     Check { name: "ssh-include", run: |inputs| Box::pin(checks::ssh::included(inputs)) },
+    Check { name: "network-helper", run: |inputs| Box::pin(checks::network::helper(inputs)) },
+    Check { name: "network-namespace", run: |inputs| Box::pin(checks::network::namespace(inputs)) },
+    Check { name: "network-bridge", run: |inputs| Box::pin(checks::network::bridge(inputs)) },
+    Check { name: "network-tap", run: |inputs| Box::pin(checks::network::tap(inputs)) },
+    Check { name: "network-rules", run: |inputs| Box::pin(checks::network::rules(inputs)) },
+    Check { name: "network-way-out", run: |inputs| Box::pin(checks::network::way_out(inputs)) },
+    Check { name: "network", run: |inputs| Box::pin(checks::network::mode(inputs)) },
+    Check { name: "names", run: |inputs| Box::pin(checks::names::answered(inputs)) },
     Check {
         name: "runtime-directory",
         run: |inputs| Box::pin(checks::places::runtime_directory(inputs)),
@@ -91,10 +103,8 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Runs all checks, side by side, and reports them in their order.
-pub async fn run(inputs: &Inputs) -> DoctorReport {
-    DoctorReport {
-        checks: join_all(CHECKS.iter().map(|check| run_one(check, inputs, PATIENCE))).await,
-    }
+pub async fn run(inputs: &Inputs) -> Vec<CheckResult> {
+    join_all(CHECKS.iter().map(|check| run_one(check, inputs, PATIENCE))).await
 }
 
 async fn run_one(check: &Check, inputs: &Inputs, patience: Duration) -> CheckResult {
@@ -122,11 +132,11 @@ mod tests {
     #[tokio::test]
     async fn reports_every_check_in_order() {
         let host = inputs::tests::Host::new();
-        let report = run(&host.inputs).await;
-        let names: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
+        let results = run(&host.inputs).await;
+        let names: Vec<_> = results.iter().map(|check| check.name.as_str()).collect();
         let expected: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
         assert_eq!(names, expected);
-        for check in &report.checks {
+        for check in &results {
             let passed = check.status == CheckStatus::Pass;
             assert_eq!(check.remedy.is_none(), passed, "{check:?}");
         }

@@ -46,6 +46,22 @@ pub(super) const UIDMAP: Package = Package {
     home: "https://github.com/shadow-maint/shadow",
 };
 
+/// Pasta.
+pub(super) const PASST: Package = Package {
+    debian: "passt",
+    arch: "passt",
+    fedora: "passt",
+    nix: "passt",
+    home: "https://passt.top",
+};
+/// `nft`.
+pub(super) const NFTABLES: Package = Package {
+    debian: "nftables",
+    arch: "nftables",
+    fedora: "nftables",
+    nix: "nftables",
+    home: "https://nftables.org",
+};
 /// OpenSSH's client.
 pub(super) const SSH: Package = Package {
     debian: "openssh-client",

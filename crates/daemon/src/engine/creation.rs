@@ -6,13 +6,15 @@ use banger_proto::api::{ChangeCause, CreateVm, Event};
 use jiff::Timestamp;
 
 use super::Engine;
+use crate::forward::Published;
+use crate::net::Wishes;
 use crate::step::{Operation, Step};
 use crate::vm::boot::Order;
-use crate::vm::bring_in;
 use crate::vm::driver::Driver;
 use crate::vm::plan::{Entropy, Inventory, image_name, plan_vm};
 use crate::vm::state::{Cause, VmRecord, VmState};
 use crate::vm::view::render_view;
+use crate::vm::{bootstrap, bring_in};
 
 impl Engine {
     /// Plans a VM, records it and so takes its name. Nothing is recorded of a request that is
@@ -26,8 +28,19 @@ impl Engine {
         host.hypervisor
             .check()
             .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+        let nat = asked.nat.unwrap_or(host.config.vm_defaults.nat.value);
+        let wishes = Wishes { nat, host_ports: asked.host_ports.clone() };
+        if !asked.no_start && !wishes.is_none() {
+            // Before anything is made or fetched for a VM that cannot have what it needs.
+            host.network.check(&wishes).await?;
+        }
+        if !asked.no_start {
+            // Given back at once: the making may take long, and its boot has them for good.
+            Published::open(&asked.publish, &host.forwards)?;
+        }
         if let Some(source) = &asked.workspace {
-            bring_in::inspect(host, source).await?;
+            let inspected = bring_in::inspect(host, source).await?;
+            bootstrap::check(&asked, &inspected, nat)?;
         }
         let image_kernel = host.images.kernel_of(image_name(&asked, &host.config)).await?;
         let entropy = gather_entropy()?;
@@ -58,7 +71,7 @@ impl Engine {
         drop(naming);
         tracing::info!(vm = %record.plan.name, id = %record.plan.id, "VM planned");
         order.progress.send(Event::Planned {
-            vm: Box::new(render_view(&host.paths, &record)),
+            vm: Box::new(render_view(host, &record)),
             spec: record.plan.render_spec(),
         });
         Ok((driver, order))

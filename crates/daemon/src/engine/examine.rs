@@ -3,15 +3,27 @@
 use banger_proto::Problem;
 use banger_proto::api::{DoctorReport, Garbage};
 
+use super::repair::render_repairs;
 use super::{Engine, Host};
 use crate::config::Config;
-use crate::doctor::{self, Availability, DefaultItem, DefaultValue, HostFacts, Inputs};
+use crate::doctor::{
+    self, Availability, DefaultItem, DefaultValue, HostFacts, Inputs, NetworkFacts,
+};
 
 impl Engine {
     /// Checks the host.
     pub async fn examine(&self) -> DoctorReport {
         let garbage = self.observe_garbage().await;
-        doctor::run(&gather(&self.inner.host, garbage).await).await
+        let host = &self.inner.host;
+        let repairs = render_repairs(&host.paths, garbage.clone().unwrap_or_default());
+        let checks = doctor::run(&gather(host, garbage).await).await;
+        DoctorReport { checks, repairs }
+    }
+
+    /// Repairs what needs no judgement, then checks the host.
+    pub async fn repair_and_examine(&self) -> DoctorReport {
+        let repairs = self.repair().await;
+        DoctorReport { repairs, ..self.examine().await }
     }
 }
 
@@ -41,6 +53,15 @@ async fn gather(host: &Host, garbage: Result<Garbage, Problem>) -> Inputs {
         kernel,
         garbage,
         defaults: render_defaults(&host.config),
+        dns: host.names.status(),
+        vmm: host.config.vmm.value,
+        network: NetworkFacts {
+            choice: host.config.network.value,
+            nat_by_default: host.config.vm_defaults.nat.value,
+            helper: host.helper.clone(),
+            probe: doctor::observe_probe(&host.env, &host.helper).await,
+            status: host.network.status(),
+        },
     }
 }
 
@@ -72,5 +93,6 @@ fn render_defaults(config: &Config) -> Vec<DefaultValue> {
         value("vcpu", sizes.vcpu.value.to_string(), sizes.vcpu.origin),
         value("memory", sizes.memory.value.to_string(), sizes.memory.origin),
         value("disk_size", sizes.disk_size.value.to_string(), sizes.disk_size.origin),
+        value("nat", sizes.nat.value.to_string(), sizes.nat.origin),
     ]
 }

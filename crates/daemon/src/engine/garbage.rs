@@ -1,11 +1,12 @@
-//! What belongs to no VM: found, and removed when that is asked for.
+//! What belongs to no VM, and to no network that a VM is on: found, and removed when that is asked for.
 
 use std::collections::BTreeSet;
 
-use banger_proto::api::{CollectGarbage, Garbage};
-use banger_proto::{Code, Problem, VmId};
+use banger_proto::api::{CollectGarbage, Garbage, Leftover, LeftoverKind};
+use banger_proto::{ByteSize, Code, Problem, VmId};
 
-use super::Engine;
+use super::{Engine, Host};
+use crate::net::NetworkLeftover;
 use crate::vm::orphans;
 use crate::vm::state::VmState;
 
@@ -17,10 +18,16 @@ impl Engine {
     pub async fn collect_garbage(&self, asked: CollectGarbage) -> Result<Garbage, Problem> {
         let mut garbage = self.observe_garbage().await?;
         if !asked.dry_run {
-            let (known, _) = self.known_vms();
-            orphans::remove_orphans(&self.inner.host, &mut garbage, &known).await;
+            self.remove_garbage(&mut garbage).await;
         }
         Ok(garbage)
+    }
+
+    /// Removes what was found, going on past what cannot be.
+    pub(super) async fn remove_garbage(&self, garbage: &mut Garbage) {
+        let (known, _) = self.known_vms();
+        orphans::remove_orphans(&self.inner.host, garbage, &known).await;
+        remove_network_leftovers(&self.inner.host, garbage).await;
     }
 
     /// What belongs to no VM.
@@ -33,7 +40,15 @@ impl Engine {
             Problem::new(Code::OperationFailed, "cannot look for leftovers").because(&error)
         })?;
         let (known, busy) = self.known_vms();
-        Ok(orphans::observe_orphans(host, seen, &known, &busy).await)
+        let mut garbage = orphans::observe_orphans(host, seen, &known, &busy).await;
+        match host.network.observe_leftovers().await {
+            Ok(left) => garbage.leftovers.extend(left.iter().map(render_leftover)),
+            Err(error) => {
+                let problem = Problem::from_error(Code::OperationFailed, &error);
+                garbage.notices.push(format!("what is left of networks is not known: {problem}"));
+            }
+        }
+        Ok(garbage)
     }
 
     /// All VMs there are, and those of them that are not at rest.
@@ -47,5 +62,34 @@ impl Engine {
             }
         }
         (known, busy)
+    }
+}
+
+fn render_leftover(left: &NetworkLeftover) -> Leftover {
+    Leftover {
+        vm: None,
+        kind: LeftoverKind::Network,
+        path: left.path.display().to_string(),
+        size: crate::disk::observe_used(&left.path).unwrap_or(ByteSize::from_bytes(0)),
+        removed: false,
+        problem: None,
+    }
+}
+
+/// Takes away what is left of networks, going on past what cannot be.
+async fn remove_network_leftovers(host: &Host, garbage: &mut Garbage) {
+    // Looked for again: what was told holds no handle on what it tells.
+    let left = host.network.observe_leftovers().await.unwrap_or_default();
+    for leftover in garbage.leftovers.iter_mut().filter(|left| left.kind == LeftoverKind::Network) {
+        let found = left.iter().find(|left| left.path.as_os_str() == leftover.path.as_str());
+        let removed = match found {
+            Some(found) => host.network.remove_leftover(found).await,
+            // It has gone by itself.
+            None => Ok(()),
+        };
+        match removed {
+            Ok(()) => leftover.removed = true,
+            Err(error) => leftover.problem = Some(error.into()),
+        }
     }
 }

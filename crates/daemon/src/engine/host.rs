@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use banger_proto::{Code, Paths, Problem};
 
 use crate::config::Config;
+use crate::dns::Names;
 use crate::exec::HostEnv;
+use crate::forward::Budget;
 use crate::hypervisor::Hypervisor;
 use crate::image::Images;
 use crate::kernel::{Kernel, Kernels, ensure_initramfs};
+use crate::net::VmNetwork;
 use crate::ssh::Ssh;
 use crate::step::Followers;
 
@@ -28,14 +31,22 @@ pub struct Host {
     pub images: Images,
     /// Kernels.
     pub kernels: Kernels,
+    /// The network that VMs share.
+    pub network: VmNetwork,
+    /// How many files the forwarding of VMs' ports may have open.
+    pub forwards: Budget,
     /// Keys for SSH into VMs.
     pub ssh: Ssh,
+    /// The program that changes networks.
+    pub helper: PathBuf,
     /// The agent that VMs boot with.
     pub agent: PathBuf,
     /// Held while an initramfs is written: VMs that are made at once want the same file.
     pub initramfs: Arc<Mutex<()>>,
     /// Who follows the steps of what is done to VMs.
     pub followers: Followers,
+    /// What VMs are called, for who asks the name server.
+    pub names: Arc<Names>,
 }
 
 impl Host {

@@ -42,7 +42,7 @@ impl Engine {
                 Err(Problem { causes, ..Problem::new(Code::OperationFailed, message) }
                     .hint(format!("banger vm show {name}")))
             }
-            _ => Ok(render_view(&self.inner.host.paths, &record)),
+            _ => Ok(render_view(&self.inner.host, &record)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use banger_link::framed::{FrameReader, FrameWriter, FramedError, framed};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
-    AgentHello, AttachJob, Configured, Copied, CopyRequest, DiskGrown, ExecRequest,
+    AgentHello, AttachJob, Configured, Copied, CopyRequest, DiskGrown, ExecRequest, ForwardRequest,
     GitObjectsRequest, GrowDiskRequest, GuestConfig, GuestStats, Health, Hello, Job, KillJob,
     Service, ShutdownRequest, StartJob, SurveyRequest, Surveyed, SystemReport, UnpackRequest,
     Unpacked,
@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::GuestError;
 use super::hostile::Bounded;
 use super::jobs::{JobSession, collect_jobs};
+use super::ports::PortWatch;
 use super::streams::{CopySource, ExecSession, HealthWatch, UnpackSink};
 use crate::hypervisor::{GuestStream, RunningVm};
 
@@ -243,6 +244,26 @@ impl GuestClient {
     /// [`GuestError`]; `Refused` when there is none, or by an agent that cannot do it yet.
     pub async fn ssh(&self) -> Result<GuestStream, GuestError> {
         let (IgnoredAny, reader, writer) = self.open(&Service::Ssh).await?;
+        Ok(reader.into_inner().unsplit(writer.into_inner()))
+    }
+
+    /// The ports that programs listen at, now and at every change.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` also by an agent that cannot do it yet.
+    pub async fn ports(&self) -> Result<PortWatch, GuestError> {
+        let (IgnoredAny, reader, writer) = self.open(&Service::Ports).await?;
+        Ok(PortWatch::new(reader, writer))
+    }
+
+    /// Connects to a TCP port of the guest. Each direction of the stream has an end of its own.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` with `not_found` when nobody listens there, and by an agent that
+    /// cannot do it yet.
+    pub async fn forward(&self, port: u16) -> Result<GuestStream, GuestError> {
+        let service = Service::Forward(ForwardRequest { port });
+        let (IgnoredAny, reader, writer) = self.open(&service).await?;
         Ok(reader.into_inner().unsplit(writer.into_inner()))
     }
 

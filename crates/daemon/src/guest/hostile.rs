@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use banger_proto::guest::{
-    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, MAX_COMMITS, ServiceState,
-    Surveyed, SystemReport, Unpacked,
+    AgentHello, Configured, Copied, DiskGrown, GuestStats, Health, Job, MAX_COMMITS, PortChange,
+    ServiceState, Surveyed, SystemReport, Unpacked,
 };
 use banger_proto::harmless::render_text;
 use banger_proto::{Code, Problem};
@@ -57,6 +57,16 @@ impl Bounded for Copied {
 impl Bounded for Job {
     fn bound(&mut self) {
         bound_list(&mut self.argv);
+    }
+}
+
+impl Bounded for PortChange {
+    fn bound(&mut self) {
+        if let Self::Opened(listener) | Self::Closed(listener) = self
+            && let Some(process) = &mut listener.process
+        {
+            bound_text(&mut process.name, WORD_LIMIT);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `client` | opening services and reading their replies |
 //! | `streams` | services that go on after their reply: watch, exec, unpack, copies |
 //! | `jobs` | what comes of jobs |
+//! | `ports` | what comes of watching listeners |
 //! | `hostile` | making replies fit to be shown and stored |
 //!
 //! The agent is the guest's, and the guest is not to be trusted: frames are bounded by the link
@@ -15,10 +16,12 @@
 mod client;
 mod hostile;
 mod jobs;
+mod ports;
 mod streams;
 
 pub use client::GuestClient;
 pub use jobs::JobSession;
+pub use ports::PortWatch;
 pub use streams::{CopyPiece, CopySource, ExecSession, HealthWatch, UnpackSink};
 
 use std::time::Duration;

@@ -24,6 +24,8 @@ pub(super) async fn status(State(api): State<Api>) -> Json<DaemonStatus> {
         vms: counts.values().sum(),
         vms_running: counts.get(StateName::Running.as_str()).copied().unwrap_or_default(),
         busy: api.requests.in_flight().saturating_sub(1),
+        dns: api.engine.host().names.status(),
+        network: api.engine.host().network.status(),
     })
 }
 
@@ -39,6 +41,12 @@ pub(super) async fn stop(State(api): State<Api>) -> Json<serde_json::Value> {
 #[utoipa::path(get, path = "/v1/doctor", responses((status = OK, body = DoctorReport)))]
 pub(super) async fn doctor(State(api): State<Api>) -> Json<DoctorReport> {
     Json(api.engine.examine().await)
+}
+
+/// Repairs what needs no judgement, then checks the host.
+#[utoipa::path(post, path = "/v1/doctor", responses((status = OK, body = DoctorReport)))]
+pub(super) async fn repair(State(api): State<Api>) -> Json<DoctorReport> {
+    Json(api.engine.repair_and_examine().await)
 }
 
 /// This description.

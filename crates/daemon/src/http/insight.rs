@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use banger_proto::Problem;
-use banger_proto::api::{Pong, StatsReport, VmEvent, VmHealth};
+use banger_proto::api::{Pong, StatsReport, VmEvent, VmHealth, VmPorts};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
@@ -54,6 +54,17 @@ pub(super) async fn health(
     Query(patience): Query<Patience>,
 ) -> Result<Json<VmHealth>, Failed> {
     Ok(Json(api.engine.health(&vm, patience.deadline()).await?))
+}
+
+/// What listens in a VM's guest, and where the host reaches it.
+#[utoipa::path(get, path = "/v1/vms/{vm}/ports", params(("vm", description = "name, id or its beginning")),
+    responses((status = OK, body = VmPorts), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem)))]
+pub(super) async fn ports(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+) -> Result<Json<VmPorts>, Failed> {
+    Ok(Json(api.engine.ports(&vm).await?))
 }
 
 /// What of the numbers is wanted.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{ByteSize, VmId};
+use banger_proto::{ByteSize, MacAddress, VmId};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,6 +31,17 @@ pub struct DiskSpec {
     pub serial: String,
     /// Whether the guest may only read it.
     pub read_only: bool,
+}
+
+/// A network card, and where it is plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardSpec {
+    /// Name of the tap, which is there.
+    pub tap: String,
+    /// Address of the card.
+    pub mac: MacAddress,
+    /// Words in front of the VMM's command line that start it where the tap is.
+    pub entrance: Vec<String>,
 }
 
 /// Everything a VMM is started with.
@@ -54,6 +65,8 @@ pub struct VmmSpec {
     pub link_magic: banger_link::Magic,
     /// Console log.
     pub console_log: PathBuf,
+    /// Its network card; absent for none.
+    pub card: Option<CardSpec>,
 }
 
 /// What a backend is and can do on this host.

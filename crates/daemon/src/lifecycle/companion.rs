@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 const AGENT: &str = "banger-agent";
 const SUPERVISOR: &str = "banger-supervisor";
+const HELPER: &str = "banger-helper";
 
 /// The agent to boot with: `asked`, else the one installed beside the executable
 /// (`<prefix>/lib/banger/`, which a checkout's build output has, too). When none is there, the
@@ -20,6 +21,12 @@ pub fn find_agent(executable: &Path, asked: Option<PathBuf>) -> PathBuf {
 pub fn find_supervisor(executable: &Path) -> PathBuf {
     let small = companion(executable, SUPERVISOR);
     if small.is_file() { small } else { executable.to_owned() }
+}
+
+/// The program that changes networks. When it is not there, the place where it should be.
+#[must_use]
+pub fn find_helper(executable: &Path) -> PathBuf {
+    companion(executable, HELPER)
 }
 
 /// Where a program that belongs to `<prefix>/bin/banger` is.

@@ -17,7 +17,37 @@ pub(super) fn raise_open_files() {
     }
 }
 
-/// How many files this process may have open.
-pub(super) fn observe_open_files() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+/// How the files that this process may have open are shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// For the daemon's own socket, and all that belongs to its requests.
+    pub(super) requests: u64,
+    /// For forwarding ports of guests.
+    pub(super) forwards: u64,
+}
+
+/// How many files this process may have open, and for what.
+pub(super) fn observe_open_files() -> Shares {
+    share_out(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
+/// A quarter for ports: a page of a web server in a guest may open as many connections as it likes,
+/// and commands have to run all the same.
+fn share_out(limit: u64) -> Shares {
+    let forwards = limit / 4;
+    Shares { requests: limit - forwards, forwards }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_given_twice() {
+        for limit in [0, 3, 1024, ENOUGH, u64::MAX] {
+            let Shares { requests, forwards } = share_out(limit);
+            assert_eq!(requests + forwards, limit);
+            assert!(requests >= forwards);
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! The program `bangerd`: from its start to its end.
 //!
 //! ```text
-//! directories ─▶ log ─▶ lock ─▶ configuration ─▶ store ─▶ recovery ─▶ socket ─▶ serving
-//!      ▲                                                                │
-//!      └───────────── undone in reverse by SIGTERM, SIGINT, or a call ◀─┘
+//! directories ─▶ log ─▶ lock ─▶ configuration ─▶ store ─▶ recovery ─▶ names ─▶ socket ─▶ serving
+//!      ▲                                                                          │
+//!      └────────────────── undone in reverse by SIGTERM, SIGINT, or a call ◀──────┘
 //! ```
 //!
 //! VMs belong to their supervisors: they neither notice that a daemon ends nor that one starts.
@@ -31,19 +31,23 @@ use banger_proto::{Code, Paths, Problem, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use companion::{build_identity, find_agent, find_supervisor};
+pub use companion::{build_identity, find_agent, find_helper, find_supervisor};
 pub use directories::{DirectoryError, ensure_runtime_dir};
 pub use listen::{ListenError, Listener};
 pub use lock::{Lock, LockError};
 
 use crate::config::{Config, ConfigError, load_config, observe_host, plan_file_sync, resolve};
+use crate::dns::{DnsServer, Names};
 use crate::engine::{Engine, Host};
 use crate::exec::HostEnv;
 use crate::fetcher::{CredentialHelpers, Fetcher};
+use crate::forward::Budget;
 use crate::http::{Api, Requests, serve};
 use crate::hypervisor::ConfiguredHypervisor;
 use crate::image::Images;
 use crate::kernel::Kernels;
+use crate::net::user::{UserNamespace, UserOptions};
+use crate::net::{NetworkOptions, VmNetwork};
 use crate::ssh::Ssh;
 use crate::step::Followers;
 use crate::store::{Store, StoreError};
@@ -239,13 +243,30 @@ fn build_host(options: &Options, config: Config) -> Host {
         ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
     let fetcher = options.fetcher(&config);
     let catalog_url = config.catalog_url.value.clone();
+    let names = Arc::new(Names::default());
     Host {
         images: Images::new(paths, env, &fetcher, catalog_url.clone()),
         kernels: Kernels::new(paths, env, &fetcher, catalog_url),
         ssh: options.ssh(&config),
+        network: VmNetwork::new(
+            Arc::new(UserNamespace::new(UserOptions {
+                helper: find_helper(executable),
+                runtime_dir: paths.runtime_dir.clone(),
+                env: env.clone(),
+            })),
+            NetworkOptions {
+                subnet: config.subnet.value,
+                required: config.network.value.is_required(),
+                uid: options.uid,
+            },
+            Arc::clone(&names),
+        ),
+        forwards: Budget::new(limits::observe_open_files().forwards),
+        helper: find_helper(executable),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
         followers: Followers::at(options.steps.clone()),
+        names,
         env: env.clone(),
         paths: paths.clone(),
         config,
@@ -257,6 +278,7 @@ fn build_host(options: &Options, config: Config) -> Host {
 #[derive(Debug)]
 pub struct Daemon {
     engine: Engine,
+    names: Option<DnsServer>,
     listener: Listener,
     owner: u32,
     build: String,
@@ -273,8 +295,10 @@ impl Daemon {
         let socket = host.paths.daemon_socket();
         host.images.remove_leftovers().await;
         let engine = Engine::open(host, store).await?;
+        let host = engine.host();
+        let names = host.names.serve_host(host.config.dns_listen.value);
         match Listener::bind(&socket) {
-            Ok(listener) => Ok(Self { engine, listener, owner, build }),
+            Ok(listener) => Ok(Self { engine, names, listener, owner, build }),
             Err(error) => {
                 engine.close().await;
                 Err(error.into())
@@ -288,11 +312,12 @@ impl Daemon {
     /// # Errors
     /// When the socket fails.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), LifecycleError> {
-        let Self { engine, listener, owner, build } = self;
+        let Self { engine, names, listener, owner, build } = self;
         let requests = Requests::default();
         let api = Api { engine: engine.clone(), owner, requests, stop: stop.clone(), build };
         let (incoming, bound) = listener.into_parts();
-        let mut serving = std::pin::pin!(serve(incoming, limits::observe_open_files(), api));
+        let mut serving =
+            std::pin::pin!(serve(incoming, limits::observe_open_files().requests, api));
         let served = tokio::select! {
             served = &mut serving => served,
             () = stop.cancelled() => {
@@ -303,6 +328,7 @@ impl Daemon {
             }
         };
         engine.close().await;
+        drop(names);
         drop(bound);
         served.map_err(LifecycleError::Serve)
     }

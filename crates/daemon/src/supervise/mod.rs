@@ -34,6 +34,8 @@ mod state;
 mod sys;
 mod vmm;
 
+pub(crate) use sys::wait_on;
+
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;

@@ -69,7 +69,7 @@ pub(super) fn bind_child(command: &mut Command, passed: Vec<OwnedFd>) {
 ///
 /// # Errors
 /// When the kernel cannot wait on it, or has no room.
-pub(super) fn wait_on(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn wait_on(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives, and it is
     // never taken out of what is returned here while registered.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)

@@ -10,30 +10,34 @@
 //! [`Vm::vmm`] what a failure leads to: as long as no VMM was launched, everything is undone.
 //!
 //! From the launch on, every wait is raced against the VMM's death, the request's cancellation
-//! and, until the VM is ready, a deadline.
+//! and, until the VM is ready, a deadline: see [`watch`].
+
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use banger_link::Magic;
-use banger_proto::api::{EndReason, Event, GuestView, Stage, VmView, WaitFor};
+use banger_proto::api::{Event, GuestView, Stage, VmView, WaitFor};
 use banger_proto::guest::{
     Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState, SshKeys,
 };
-use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, OpId, Problem};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::owned::Vm;
 use super::plan::{InForce, VmPlan};
-use super::state::{Base, Intent, VmState, ended_by};
-use super::{bring_in, console, file_sync, files, program, set};
+use super::state::{Base, Intent, VmState};
+use super::{bring_in, file_sync, files, program, set};
+use crate::forward::{Published, render_exposures};
 use crate::guest::{GuestClient, GuestError};
-use crate::hypervisor::{DiskSpec, RunningVm, VmmSpec};
+use crate::hypervisor::{CardSpec, DiskSpec, RunningVm, VmmSpec};
+use crate::net::Card;
 use crate::progress::Progress;
 use crate::step::Step;
+use watch::{Deadline, Watch};
 
 /// Serial of the image's disk, as the agent looks for it.
 const BASE_SERIAL: &str = "base";
@@ -45,11 +49,6 @@ pub(super) const WRITABLE_PLACE: u32 = 1;
 const MODULES_SERIAL: &str = "modules";
 /// Serial of the disk of the image before.
 const PREVIOUS_SERIAL: &str = "previous";
-/// Lines of the console in an error.
-const CONSOLE_TAIL: usize = 12;
-/// How long a step's failure waits for the VMM's death to explain it: a link breaks a moment
-/// before its VMM's end is known.
-const EXPLANATION: Duration = Duration::from_secs(1);
 
 /// What a request wants of a boot.
 #[derive(Debug)]
@@ -217,13 +216,15 @@ async fn power_on(
     if vm.record.intents.contains(&Intent::Vmm) {
         vm.bring_down().await?;
     }
+    publish(vm, order)?;
     let ssh = introduce(vm, order).await?;
     vm.record.plan.in_force = Some(InForce::of(&vm.record.plan));
     vm.intend(Intent::Vmm, VmState::Booting).await?;
+    let card = plug_in(vm, order).await?;
     vm.walk.enter(Step::Launch).await;
     let stage = order.progress.stage(Stage::Boot);
     let deadline = Deadline::for_ready(vm);
-    let spec = render_vmm_spec(vm, parts)?;
+    let spec = render_vmm_spec(vm, parts, card.as_ref())?;
     let host = Arc::clone(&vm.host);
     let running = tokio::select! {
         launched = host.hypervisor.launch(&spec, &vm.walk) => launched.map_err(|error| {
@@ -240,7 +241,8 @@ async fn power_on(
     stage.finish();
     let stage = order.progress.stage(Stage::Configure);
     vm.walk.enter(Step::Configure).await;
-    let config = GuestConfig { ssh: Some(ssh), ..render_guest_config(vm, parts)? };
+    let network = card.map(|card| card.guest);
+    let config = GuestConfig { ssh: Some(ssh), network, ..render_guest_config(vm, parts)? };
     let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
     for warning in &configured.warnings {
         order.progress.notice(warning.clone());
@@ -255,6 +257,42 @@ async fn power_on(
     };
     let Configured { init, service, .. } = configured;
     Ok((running, GuestView { init, state, boot_id: hello.boot_id, service, agent_gone: false }))
+}
+
+/// Takes the ports of the host that lead to the VM: one that cannot be had is worth no boot.
+fn publish(vm: &mut Vm, order: &Order) -> Result<(), Problem> {
+    let asked = &vm.record.plan.publish;
+    vm.published = Some(Published::open(asked, &vm.host.forwards)?);
+    render_exposures(asked).into_iter().for_each(|notice| order.progress.notice(notice));
+    Ok(())
+}
+
+/// Step `network`: the VM's place on it. A VM that asks for nothing there runs without one where there
+/// can be none.
+async fn plug_in(vm: &mut Vm, order: &Order) -> Result<Option<Card>, Failure> {
+    vm.walk.enter(Step::Network).await;
+    let host = Arc::clone(&vm.host);
+    let (plan, id) = (&vm.record.plan, vm.record.id());
+    let place = host.network.attach(id, &plan.name, plan.lease, &plan.wishes()).await;
+    let place = place.map_err(Problem::from)?;
+    vm.record.plan.lease = Some(place.lease);
+    let card = match place.card {
+        Ok(card) => Some(card),
+        Err(error) => {
+            let problem = Problem::from(error);
+            let why = std::iter::once(problem.message).chain(problem.causes);
+            let why = why.collect::<Vec<_>>().join(": ");
+            tracing::warn!(vm = %vm.name(), why, "VM without a network");
+            order.progress.notice(format!("the VM has no network: {why}"));
+            None
+        }
+    };
+    if let Some(in_force) = &mut vm.record.plan.in_force {
+        in_force.address = card.as_ref().map(|card| card.guest.address);
+    }
+    // Recorded before there is a guest: who finds the VM knows its address.
+    vm.intend(Intent::Vmm, VmState::Booting).await?;
+    Ok(card)
 }
 
 /// Makes sure that the VM and this user have keys for SSH, and that the VM's is known before it
@@ -337,109 +375,13 @@ async fn await_system(
     Ok(GuestView { state: InitState::Running, ..guest_view })
 }
 
-/// The bound of one wait for readiness.
-struct Deadline {
-    at: Instant,
-    after: Duration,
-}
-
-impl Deadline {
-    fn for_ready(vm: &Vm) -> Self {
-        let slowness = vm.host.hypervisor.features().slowness;
-        let after = vm.host.config.ready_timeout.value * slowness;
-        Self { at: Instant::now() + after, after }
-    }
-}
-
-/// Waits for a guest without waiting for a dead one.
-struct Watch<'a> {
-    vm: &'a Vm,
-    running: &'a Arc<dyn RunningVm>,
-    cancel: &'a CancellationToken,
-}
-
-impl Watch<'_> {
-    /// Waits for `work`, called `what` (`cannot <what> VM`), until the VMM ends, the request is
-    /// cancelled, or the deadline passes.
-    async fn over<T, E: std::error::Error + Sync>(
-        &self,
-        what: &str,
-        deadline: Option<&Deadline>,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Failure> {
-        let late = async {
-            match deadline {
-                Some(deadline) => {
-                    tokio::time::sleep_until(deadline.at).await;
-                    deadline.after
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(Failure::Cancelled),
-            exit = self.running.exited() => Err(self.died(&exit).into()),
-            done = work => match done {
-                Ok(done) => Ok(done),
-                Err(error) => Err(self.explain(what, &error).await.into()),
-            },
-            after = late => Err(self.late(after).into()),
-        }
-    }
-
-    /// A step failed. If that was the VMM's death seen from the other side, tells the death.
-    async fn explain(&self, what: &str, error: &(dyn std::error::Error + Sync)) -> Problem {
-        if let Ok(exit) = tokio::time::timeout(EXPLANATION, self.running.exited()).await {
-            return self.died(&exit);
-        }
-        let message = format!("cannot {what} VM `{}`", self.vm.name());
-        self.post_mortem(Problem::new(Code::OperationFailed, message).because(error))
-    }
-
-    fn died(&self, exit: &VmmExit) -> Problem {
-        let message = format!("VM `{}` ended before it was ready", self.vm.name());
-        let how = match ended_by(exit) {
-            EndReason::PoweredOff => "the guest powered off".to_owned(),
-            EndReason::Killed => "it was killed".to_owned(),
-            EndReason::Failed(how) => console::render_short(&how),
-            EndReason::Lost | EndReason::NotStarted | EndReason::Idle(_) => {
-                "nobody saw how".to_owned()
-            }
-            EndReason::Untold(why) => why,
-        };
-        self.post_mortem(Problem::new(Code::OperationFailed, message).cause(how))
-    }
-
-    fn late(&self, after: Duration) -> Problem {
-        let name = self.vm.name();
-        let message = format!("VM `{name}` was not ready after {} s", after.as_secs());
-        self.post_mortem(Problem::new(Code::Timeout, message))
-    }
-
-    /// What the console said last, and what can be done with the VM that is kept.
-    fn post_mortem(&self, problem: Problem) -> Problem {
-        let name = self.vm.name();
-        let log = files::console_log(&self.vm.host.paths, self.vm.record.id());
-        let tail = console::load_tail(&log, CONSOLE_TAIL);
-        let problem = if tail.is_empty() {
-            problem.cause("its console said nothing")
-        } else {
-            problem.cause(format!("its console ended with:\n{}", tail.join("\n")))
-        };
-        problem
-            .hint(format!("the VM is kept; read its whole console: banger vm logs {name}"))
-            .hint(format!("delete it: banger vm delete {name}"))
-    }
-}
-
 /// The image file before, as long as it is there: a registered one may have been taken away, and
 /// that must not keep the VM from starting.
 fn previous_image(plan: &VmPlan) -> Option<PathBuf> {
     plan.previous.clone().filter(|path| path.exists())
 }
 
-fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
+fn render_vmm_spec(vm: &Vm, parts: &Parts, card: Option<&Card>) -> Result<VmmSpec, Problem> {
     let plan = &vm.record.plan;
     let paths = &vm.host.paths;
     let link_magic: Magic = plan
@@ -463,6 +405,11 @@ fn render_vmm_spec(vm: &Vm, parts: &Parts) -> Result<VmmSpec, Problem> {
         disks,
         link_magic,
         console_log: files::console_log(paths, &plan.id),
+        card: card.map(|card| CardSpec {
+            tap: card.tap.clone(),
+            mac: card.mac,
+            entrance: card.entrance.clone(),
+        }),
     })
 }
 
@@ -483,6 +430,7 @@ fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
         service: program::plan_service(plan, run)?,
         extra_hosts: Vec::new(),
         ssh: None,
+        network: None,
         init: InitChoice::Auto,
         base_serial: BASE_SERIAL.to_owned(),
         writable_serial: WRITABLE_SERIAL.to_owned(),

@@ -220,7 +220,8 @@ impl Way<'_> {
         let archive = inspected.archive(cache).await?;
         let archive = archive.recorded(record.path(), Path::new(&source.path), record.id()).await?;
         let prepared_at = Some(Timestamp::now().to_string());
-        let workspace = VmWorkspace { prepared_at, ..archive.workspace() };
+        let tools = inspected.tools().map(str::to_owned);
+        let workspace = VmWorkspace { tools, prepared_at, ..archive.workspace() };
         let request = UnpackRequest { directory: GUEST_PATH.to_owned(), replace };
         let mut sink = guest.unpack(&request).await?;
         let mut chunks = archive.stream();

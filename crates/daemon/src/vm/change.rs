@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | processors, memory, environment | at its next start | at its next start |
 //! | size of the disk, larger only | the file now, the file system at its next start | now |
+//! | the way beyond the host | at its next start | now, if it has a network card |
 //! | image | at its next start | refused |
 
 use banger_proto::api::{SetVm, Setting};
@@ -67,7 +68,7 @@ pub(crate) fn plan_change(
     plan: &VmPlan,
     state: &VmState,
 ) -> Result<VmPlan, ChangeError> {
-    let SetVm { vcpu, memory, disk_size, image, env, unset_env } = asked;
+    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat } = asked;
     if *asked == SetVm::default() {
         return Err(ChangeError::Nothing(plan.name.clone()));
     }
@@ -94,6 +95,7 @@ pub(crate) fn plan_change(
     }
     changed.env.retain(|name, _| !unset_env.contains(name));
     changed.env.extend(env.clone());
+    changed.nat = nat.unwrap_or(plan.nat);
     if let Some(image) = image {
         if state.has_vmm() {
             return Err(ChangeError::Runs(plan.name.clone()));
@@ -116,6 +118,8 @@ pub(crate) fn plan_pending(plan: &VmPlan, state: &VmState) -> Vec<Setting> {
         (Setting::Memory, now.memory != plan.memory),
         (Setting::DiskSize, now.disk_size != plan.disk_size),
         (Setting::Env, now.env != plan.env),
+        // With a card it is in force at once.
+        (Setting::Nat, plan.nat && now.address.is_none()),
     ]
     .into_iter()
     .filter_map(|(setting, differs)| differs.then_some(setting))

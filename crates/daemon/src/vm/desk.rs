@@ -20,6 +20,7 @@ use super::state::VmRecord;
 use super::uses::Uses;
 use super::view::render_view;
 use crate::engine::Host;
+use crate::forward::Reach;
 use crate::hypervisor::RunningVm;
 use crate::operation;
 use crate::progress::Progress;
@@ -166,6 +167,8 @@ pub(crate) struct VmHandle {
     pub(crate) shown: watch::Receiver<Shown>,
     /// Who uses it.
     pub(crate) uses: Uses,
+    /// How the host reaches what listens in it.
+    pub(crate) reach: Reach,
     /// Held by who works with the VM's workspace; alone, by who brings one in.
     pub(crate) workspace: Arc<RwLock<()>>,
 }
@@ -197,11 +200,12 @@ impl Desk {
         shown: watch::Receiver<Shown>,
         rest: Option<Rest>,
         uses: Uses,
+        reach: Reach,
     ) -> (Self, VmHandle) {
         let (sender, asks) = mpsc::channel(ASKS_AHEAD);
         let queue = rest.map_or_else(Queue::creating, Queue::resting);
         let workspace = Arc::default();
-        let handle = VmHandle { asks: sender, shown: shown.clone(), uses, workspace };
+        let handle = VmHandle { asks: sender, shown: shown.clone(), uses, reach, workspace };
         (Self { asks, queue, shown, host }, handle)
     }
 
@@ -315,6 +319,6 @@ impl Desk {
     }
 
     fn view(&self) -> VmView {
-        render_view(&self.host.paths, &self.shown.borrow().record)
+        render_view(&self.host, &self.shown.borrow().record)
     }
 }

@@ -34,6 +34,8 @@ use super::set::{self, NewImage};
 use super::state::{Cause, VmRecord, VmState, ended_by};
 use super::uses::Uses;
 use crate::engine::Host;
+use crate::forward::{Forwards, Reach, Wanted};
+use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::progress::Progress;
 use crate::step::Step;
@@ -52,6 +54,9 @@ pub(crate) struct Driver {
     registry: Registry,
     health: Option<HealthFeed>,
     uses: Uses,
+    reach: Reach,
+    /// While it runs: its ports.
+    forwards: Option<Forwards>,
     /// While it runs, if it is to be stopped when nobody uses it.
     idle: Option<IdleWatch>,
     /// The request that an ephemeral VM lives for.
@@ -75,14 +80,23 @@ impl Driver {
             _ => Some(Rest::Down),
         };
         let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
-        let uses = Uses::default();
+        let (uses, reach) = (Uses::default(), Reach::default());
         let stopping = vm.record.state == VmState::Stopping;
-        let (mut desk, handle) = Desk::open(host, shown, rest, uses.clone());
+        let (mut desk, handle) = Desk::open(host, shown, rest, uses.clone(), reach.clone());
         if stopping {
             desk.admit_stop();
         }
-        let mut driver =
-            Self { vm, desk, registry, health: None, uses, idle: None, lifeline: None };
+        let mut driver = Self {
+            vm,
+            desk,
+            registry,
+            health: None,
+            uses,
+            reach,
+            forwards: None,
+            idle: None,
+            lifeline: None,
+        };
         driver.watch_guest();
         (driver, handle)
     }
@@ -95,11 +109,34 @@ impl Driver {
             .guest()
             .zip(self.vm.record.plan.idle_stop)
             .map(|(guest, after)| IdleWatch::start(guest, self.uses.clone(), after.duration()));
+        // Whoever is connected stays so.
+        if self.forwards.is_none() {
+            self.forwards = self.vm.guest().map(|guest| self.forward(guest));
+        }
     }
 
-    fn unwatch_guest(&mut self) {
+    /// Begins to forward the ports of the guest; those that were asked for are had since before its
+    /// launch, unless an earlier daemon launched it.
+    fn forward(&mut self, guest: GuestClient) -> Forwards {
+        let host = &self.vm.host;
+        Forwards::start(Wanted {
+            guest,
+            uses: self.uses.clone(),
+            reach: self.reach.clone(),
+            loopback: self.vm.record.loopback(&host.network),
+            publish: self.vm.record.plan.publish.clone(),
+            open: self.vm.published.take().unwrap_or_default(),
+            budget: host.forwards.clone(),
+        })
+    }
+
+    /// Ends that; afterwards the ports of the host are free.
+    async fn unwatch_guest(&mut self) {
         self.health = None;
         self.idle = None;
+        if let Some(forwards) = self.forwards.take() {
+            forwards.close().await;
+        }
     }
 
     /// Makes the VM, then drives it.
@@ -303,7 +340,7 @@ impl Driver {
     ) -> Result<(), Problem> {
         let slowness = self.vm.host.hypervisor.features().slowness;
         let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
-        self.unwatch_guest();
+        self.unwatch_guest().await;
         self.vm.settle(VmState::Stopping).await;
         let cut = CancellationToken::new();
         self.vm.walk.enter(Step::PowerOff).await;
@@ -356,7 +393,7 @@ impl Driver {
     async fn delete(&mut self, reply: Reply) {
         let view = self.vm.view();
         self.lifeline = None;
-        self.unwatch_guest();
+        self.unwatch_guest().await;
         // Recorded before it begins: should the daemon be killed now, the next one goes on.
         self.vm.record.ephemeral = true;
         self.vm.settle(VmState::Stopping).await;
@@ -388,7 +425,7 @@ impl Driver {
     /// Removes what is left of the VMM and rests in a state without one; in error, if it cannot
     /// be ended.
     async fn rest_down(&mut self, state: VmState) -> Result<(), Problem> {
-        self.unwatch_guest();
+        self.unwatch_guest().await;
         let down = self.vm.bring_down().await;
         let state = match &down {
             Ok(()) => state,

@@ -23,6 +23,7 @@
 //! | [`news`] | what happens to VMs, numbered, for who listens |
 
 pub(crate) mod boot;
+pub(crate) mod bootstrap;
 pub(crate) mod bring_in;
 pub(crate) mod change;
 pub(crate) mod console;

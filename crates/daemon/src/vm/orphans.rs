@@ -87,6 +87,7 @@ pub(crate) async fn observe_orphans(
         if is_ours(&supervisor, &host.paths, &vm) {
             let (path, size) = (dir.display().to_string(), ByteSize::from_bytes(0));
             let (kind, removed, problem) = (LeftoverKind::Process, false, None);
+            let vm = Some(vm);
             garbage.leftovers.push(Leftover { vm, kind, path, size, removed, problem });
         } else {
             let pid = supervisor.process.pid;
@@ -104,6 +105,7 @@ pub(crate) async fn observe_orphans(
                 let size = ByteSize::from_bytes(observe_size(&path));
                 let path = path.display().to_string();
                 let (removed, problem) = (false, None);
+                let vm = Some(vm);
                 garbage.leftovers.push(Leftover { vm, kind, path, size, removed, problem });
             }
             Err(why) => {
@@ -133,22 +135,22 @@ async fn judge(host: &Host, vm: &VmId, dir: &Path) -> Result<LeftoverKind, Strin
 /// started meanwhile, that is only who is not reached.
 pub(crate) async fn remove_orphans(host: &Host, garbage: &mut Garbage, known: &BTreeSet<VmId>) {
     for leftover in &mut garbage.leftovers {
-        tracing::info!(vm = %leftover.vm, path = %leftover.path, "removing an orphan");
-        let walk = host.followers.walk(&leftover.vm, Operation::Gc);
+        // What is of the network is not of a VM.
+        let Some(vm) = &leftover.vm else { continue };
+        tracing::info!(%vm, path = %leftover.path, "removing an orphan");
+        let walk = host.followers.walk(vm, Operation::Gc);
         let removed = match leftover.kind {
             LeftoverKind::Process | LeftoverKind::Runtime => {
-                let ended = end_lost(&host.paths, &leftover.vm).await;
-                match known.contains(&leftover.vm) {
+                let ended = end_lost(&host.paths, vm).await;
+                match known.contains(vm) {
                     true => ended,
-                    false => {
-                        undo::remove_vmm(host, &leftover.vm, &mut None, &walk).await.and(ended)
-                    }
+                    false => undo::remove_vmm(host, vm, &mut None, &walk).await.and(ended),
                 }
             }
-            LeftoverKind::Disk => undo::remove_disk(host, &leftover.vm, &walk).await,
+            LeftoverKind::Disk => undo::remove_disk(host, vm, &walk).await,
+            LeftoverKind::Network => continue,
         };
-        let left =
-            || !known.contains(&leftover.vm) && fs_err::symlink_metadata(&leftover.path).is_ok();
+        let left = || !known.contains(vm) && fs_err::symlink_metadata(&leftover.path).is_ok();
         match removed {
             Ok(()) if left() => {
                 let message = format!("`{}` holds files that banger did not make", leftover.path);

@@ -13,6 +13,7 @@ use super::state::{Cause, Intent, VmRecord, VmState};
 use super::undo;
 use super::view::render_view;
 use crate::engine::Host;
+use crate::forward::Published;
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
 use crate::step::{Operation, Step, Walk};
@@ -25,6 +26,8 @@ pub(crate) struct Vm {
     pub(crate) record: VmRecord,
     /// The VMM, while one runs.
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
+    /// The ports of the host that lead to it, from before its launch until they are forwarded.
+    pub(crate) published: Option<Published>,
     /// What VMs are made with.
     pub(crate) host: Arc<Host>,
     /// Its way through the steps of what is done to it.
@@ -52,7 +55,7 @@ impl Vm {
         }
         let cause = Cause::noticed(ChangeCause::Recovery);
         let walk = host.followers.walk(&record.plan.name, Operation::Create);
-        (Self { record, vmm, host, walk, store, shown, news, cause }, seen)
+        (Self { record, vmm, published: None, host, walk, store, shown, news, cause }, seen)
     }
 
     /// Its name.
@@ -62,7 +65,7 @@ impl Vm {
 
     /// The VM as it is shown.
     pub(crate) fn view(&self) -> VmView {
-        render_view(&self.host.paths, &self.record)
+        render_view(&self.host, &self.record)
     }
 
     /// Its agent, while it runs.
@@ -117,6 +120,7 @@ impl Vm {
     /// When it cannot be ended or cleaned up; then its intent stays, and nothing may be started
     /// on its disk.
     pub(crate) async fn bring_down(&mut self) -> Result<(), Problem> {
+        self.published = None;
         undo::remove_vmm(&self.host, self.record.id(), &mut self.vmm, &self.walk).await?;
         self.record.intents.retain(|intent| *intent != Intent::Vmm);
         Ok(())
@@ -124,6 +128,7 @@ impl Vm {
 
     /// Takes everything of the VM away, its row last: as long as something is left, it is known.
     pub(crate) async fn remove(&mut self, registry: &Registry) -> Result<(), Problem> {
+        self.published = None;
         undo::undo_all(&self.host, &mut self.record, &mut self.vmm, &self.walk).await?;
         self.walk.enter(Step::Forget).await;
         self.store.remove_vm(self.record.id().clone()).await?;

@@ -4,16 +4,22 @@
 //! itself is refused here, before anything is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use banger_link::Magic;
-use banger_proto::api::{Backend, CreateVm, Entrypoint, WaitFor, WorkspaceSource};
+use banger_proto::api::{
+    Backend, CreateVm, Entrypoint, MAX_PUBLISHED, Publish, WaitFor, WorkspaceSource,
+};
+use banger_proto::helper::{DNS_PORT, MAX_HOST_PORTS};
+use banger_proto::name::ParseNameError;
 use banger_proto::{ByteSize, Code, Period, Problem, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 use super::memorable::plan_name;
 use crate::config::Config;
 use crate::hypervisor::Features;
+use crate::net::Wishes;
 
 /// Least memory in which kernel, agent and a shell work.
 pub const MIN_MEMORY: ByteSize = ByteSize::from_mib(128);
@@ -90,6 +96,19 @@ pub struct VmPlan {
     pub machine_id: String,
     /// Marker magic of the guest link, 32 hexadecimal digits.
     pub link_magic: String,
+    /// Whether it reaches what lies beyond the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nat: bool,
+    /// Ports of the host's loopback address that it reaches.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub host_ports: BTreeSet<u16>,
+    /// Ports of the host that lead to its ports.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub publish: BTreeSet<Publish>,
+    /// Which of the network's addresses it has had and has again, as long as nobody else needs it:
+    /// the `lease` of [`Subnet::guest`](banger_proto::Subnet::guest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u32>,
     /// How often it was given an image after it was made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rebuilds: u32,
@@ -113,13 +132,16 @@ pub struct InForce {
     pub disk_size: ByteSize,
     /// The VM's own environment.
     pub env: BTreeMap<String, String>,
+    /// Its address; absent where it was started without a network card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
 }
 
 impl InForce {
     /// What a guest gets that is started now.
     pub(super) fn of(plan: &VmPlan) -> Self {
         let VmPlan { vcpu, memory, disk_size, ref env, .. } = *plan;
-        Self { vcpu, memory, disk_size, env: env.clone() }
+        Self { vcpu, memory, disk_size, env: env.clone(), address: None }
     }
 }
 
@@ -133,6 +155,9 @@ pub enum PlanError {
     /// The name is taken.
     #[error("a VM named `{0}` exists already")]
     NameTaken(VmName),
+    /// The name is not for VMs.
+    #[error(transparent)]
+    Name(#[from] ParseNameError),
     /// No name could be made up.
     #[error("every generated name is taken")]
     NoName,
@@ -168,6 +193,21 @@ pub enum PlanError {
     /// An end by idleness for a VM that ends with its request.
     #[error("a VM that goes when its command ends cannot be stopped when it is idle")]
     EphemeralIdle,
+    /// More ports of the host than a VM can have.
+    #[error("`{0}` ports of the host are more than a VM can reach: {MAX_HOST_PORTS} at most")]
+    HostPorts(usize),
+    /// A port of the host that cannot be offered to a VM.
+    #[error("port `{0}` of the host cannot be given to a VM: 1 to 65535 can, but not {DNS_PORT}")]
+    HostPort(u16),
+    /// More ports of the host than can lead to a VM.
+    #[error("`{0}` published ports are more than a VM can have: {MAX_PUBLISHED} at most")]
+    Published(usize),
+    /// A published port that is none.
+    #[error("`{0}` cannot be published: ports are 1 to 65535")]
+    PublishedPort(Publish),
+    /// One port of the host for two of the VM.
+    #[error("port `{0}` of the host cannot lead to two ports of the VM")]
+    PublishedTwice(SocketAddr),
     /// A workspace that is not named by an absolute path.
     #[error("workspace path `{0}` is not absolute")]
     WorkspacePath(String),
@@ -212,6 +252,8 @@ pub fn plan_vm(
     let disk_size = asked.disk_size.unwrap_or(defaults.disk_size.value);
     check_disk_size(disk_size)?;
     check_env(&asked.env)?;
+    check_host_ports(&asked.host_ports)?;
+    check_publish(&asked.publish)?;
     if let Some(source) = &asked.workspace
         && !source.path.starts_with('/')
     {
@@ -231,7 +273,7 @@ pub fn plan_vm(
     let taken = |name: &str| inventory.names.contains(name);
     let name = match &asked.name {
         Some(name) if taken(name.as_str()) => return Err(PlanError::NameTaken(name.clone())),
-        Some(name) => name.clone(),
+        Some(name) => name.clone().for_new_vm()?,
         None => plan_name(entropy.name, taken).ok_or(PlanError::NoName)?,
     };
     let kernel = [asked.kernel.as_ref(), inventory.image_kernel.as_ref()]
@@ -260,6 +302,10 @@ pub fn plan_vm(
         idle_stop,
         machine_id: render_machine_id(entropy.machine_id),
         link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
+        nat: asked.nat.unwrap_or(defaults.nat.value),
+        host_ports: asked.host_ports.clone(),
+        publish: asked.publish.clone(),
+        lease: None,
         rebuilds: 0,
         previous: None,
         in_force: None,
@@ -303,6 +349,32 @@ pub(super) fn check_env(env: &BTreeMap<String, String>) -> Result<(), PlanError>
     })
 }
 
+/// Whether a VM can be let reach these ports of the host.
+fn check_host_ports(ports: &BTreeSet<u16>) -> Result<(), PlanError> {
+    if ports.len() > MAX_HOST_PORTS {
+        return Err(PlanError::HostPorts(ports.len()));
+    }
+    let wrong = ports.iter().find(|port| matches!(**port, 0 | DNS_PORT));
+    wrong.map_or(Ok(()), |port| Err(PlanError::HostPort(*port)))
+}
+
+/// Whether these ports of the host can lead to one VM.
+fn check_publish(asked: &BTreeSet<Publish>) -> Result<(), PlanError> {
+    if asked.len() > MAX_PUBLISHED {
+        return Err(PlanError::Published(asked.len()));
+    }
+    let mut endpoints = BTreeSet::new();
+    asked.iter().try_for_each(|publish| match publish {
+        Publish { host: 0, .. } | Publish { guest: 0, .. } => {
+            Err(PlanError::PublishedPort(*publish))
+        }
+        _ if !endpoints.insert(publish.endpoint()) => {
+            Err(PlanError::PublishedTwice(publish.endpoint()))
+        }
+        _ => Ok(()),
+    })
+}
+
 /// Name of the image that a request means.
 #[must_use]
 pub fn image_name<'a>(asked: &'a CreateVm, config: &'a Config) -> &'a str {
@@ -342,6 +414,11 @@ impl VmPlan {
             ("spec", self.render_spec()),
         ];
         let workspace = self.workspace.as_ref().map(|source| ("workspace", source.path.clone()));
+        let nat = self.nat.then(|| ("network", "reaches what lies beyond the host".to_owned()));
+        let ports = self.host_ports.iter().map(|port| ("host port", port.to_string()));
+        let published = self.publish.iter().map(|publish| {
+            ("published", format!("{} leads to port {}", publish.endpoint(), publish.guest))
+        });
         let idle = self.idle_stop.map(|period| ("idle stop", format!("after {period}")));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
         let program = self.entrypoint.as_ref().map(|entrypoint| {
@@ -354,19 +431,29 @@ impl VmPlan {
         rows.into_iter()
             .chain(workspace)
             .chain(program)
+            .chain(nat)
+            .chain(ports)
+            .chain(published)
             .chain(idle)
             .chain(env)
             .map(|(label, value)| (label.to_owned(), value))
             .collect()
     }
 
+    /// What the VM may reach besides other VMs.
+    #[must_use]
+    pub fn wishes(&self) -> Wishes {
+        Wishes { nat: self.nat, host_ports: self.host_ports.clone() }
+    }
+
     /// The kernel command line of the product; the backend adds what its machine needs.
     ///
     /// Console output is slow under emulation, so the kernel and systemd say only what is
-    /// wrong; a panic ends the VM instead of leaving it hanging.
+    /// wrong; a panic ends the VM instead of leaving it hanging. The network card keeps the kernel's
+    /// name for it, `eth0`, by which the agent and the image's network managers know it.
     #[must_use]
     pub fn cmdline(&self) -> Vec<String> {
-        let fixed = ["quiet", "loglevel=3", "panic=-1"];
+        let fixed = ["quiet", "loglevel=3", "panic=-1", "net.ifnames=0"];
         let systemd = ["systemd.show_status=0", "systemd.log_level=warning"];
         fixed
             .into_iter()
@@ -415,6 +502,10 @@ mod tests {
         plan_vm(asked, &config(), &inventory(), ENTROPY).map_err(|error| error.to_string())
     }
 
+    fn publish(text: &str) -> Publish {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn a_bare_request_takes_the_defaults() {
         let plan = plan(&CreateVm::default()).unwrap();
@@ -450,8 +541,15 @@ mod tests {
             CreateVm { disk_size: Some(ByteSize::from_bytes((64 << 20) + 1)), ..base() },
             CreateVm { disk_size: Some(MAX_DISK), ..base() },
             CreateVm { name: Some("web".parse().unwrap()), ..base() },
+            CreateVm { name: Some("host".parse().unwrap()), ..base() },
             CreateVm { env: BTreeMap::from([("A=B".into(), String::new())]), ..base() },
             CreateVm { env: BTreeMap::from([("A".into(), "\0".into())]), ..base() },
+            CreateVm { publish: [publish("80:80"), publish("80:81")].into(), ..base() },
+            CreateVm { publish: [Publish { guest: 0, ..publish("80:80") }].into(), ..base() },
+            CreateVm {
+                publish: (1..=65).map(|host| Publish { host, ..publish("80:80") }).collect(),
+                ..base()
+            },
             CreateVm {
                 workspace: Some(WorkspaceSource {
                     path: "repo".into(),

@@ -63,6 +63,12 @@ pub(super) async fn set(
     }
     vm.walk.enter(Step::Settle).await;
     vm.amend(after).await?;
+    if let Some(nat) = asked.nat
+        && let Err(error) = vm.host.network.set_nat(vm.record.id(), nat).await
+    {
+        vm.amend(before).await?;
+        return Err(error.into());
+    }
     if asked.disk_size.is_none() {
         return Ok(());
     }

@@ -17,6 +17,8 @@
 //! `Created` to `Booting` of a creation are never met at rest: a daemon that finds them in its
 //! database was killed half-way and undoes them. In `Stopped` and `Error` no VMM runs.
 
+use std::net::Ipv4Addr;
+
 use banger_proto::api::{
     ChangeCause, CreateVm, EndReason, GuestView, RunConfig, StateName, VmChange, VmWorkspace,
 };
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::plan::VmPlan;
+use crate::net::VmNetwork;
 
 /// State of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +182,18 @@ impl VmRecord {
     #[must_use]
     pub fn id(&self) -> &VmId {
         &self.plan.id
+    }
+
+    /// Where the host reaches it, while it may run.
+    #[must_use]
+    pub fn loopback(&self, network: &VmNetwork) -> Option<Ipv4Addr> {
+        self.plan.lease.filter(|_| self.state.has_vmm()).map(|lease| network.loopback(lease))
+    }
+
+    /// Its address, while it may run and has a network card.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.plan.in_force.as_ref().filter(|_| self.state.has_vmm())?.address
     }
 
     /// Notes for its history what brought it into its state.

@@ -46,7 +46,7 @@ pub(crate) async fn undo_all(
     Err(first)
 }
 
-/// Ends the VMM if it runs and removes what it left.
+/// Ends the VMM if it runs and removes what it left, its place on the network included.
 pub(crate) async fn remove_vmm(
     host: &Host,
     vm: &VmId,
@@ -66,6 +66,11 @@ pub(crate) async fn remove_vmm(
         running.kill().await.map_err(|error| failed("cannot end the VMM").because(&error))?;
         *vmm = None;
     }
+    walk.enter(Step::Unplug).await;
+    host.network
+        .detach(vm)
+        .await
+        .map_err(|error| failed("cannot take away the network").because(&error))?;
     walk.enter(Step::CleanUp).await;
     host.hypervisor
         .clean(vm)
@@ -79,6 +84,7 @@ pub(crate) async fn remove_vmm(
 /// Removes the state directory with everything of banger's in it.
 pub(crate) async fn remove_disk(host: &Host, vm: &VmId, walk: &Walk) -> Result<(), Problem> {
     walk.enter(Step::RemoveDisk).await;
+    host.network.forget(vm).await;
     let (paths, id) = (host.paths.clone(), vm.clone());
     let ssh = host.ssh.clone();
     let removed = tokio::task::spawn_blocking(move || {

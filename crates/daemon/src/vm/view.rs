@@ -1,14 +1,15 @@
 //! A VM as it is shown.
 
-use banger_proto::Paths;
 use banger_proto::api::VmView;
 
 use super::state::{VmRecord, VmState};
 use super::{change, files};
 use crate::disk::observe_used;
+use crate::engine::Host;
 
 /// The VM for whoever asks. A disk that cannot be measured takes nothing.
-pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
+pub(crate) fn render_view(host: &Host, record: &VmRecord) -> VmView {
+    let paths = &host.paths;
     let plan = &record.plan;
     let (guest, ended, problem) = match &record.state {
         VmState::Running { guest } => (guest.clone(), None, None),
@@ -30,6 +31,11 @@ pub(crate) fn render_view(paths: &Paths, record: &VmRecord) -> VmView {
         backend: plan.backend.clone(),
         ephemeral: record.ephemeral,
         idle_stop_seconds: plan.idle_stop,
+        nat: plan.nat,
+        host_ports: plan.host_ports.clone(),
+        published: plan.publish.clone(),
+        loopback: record.loopback(&host.network),
+        address: record.address(),
         workspace: record.workspace.clone(),
         guest,
         ended,

@@ -32,6 +32,7 @@
 //! | `index` | what git tells about its index |
 //! | `settings` | which settings travel |
 //! | `origin` | URLs without credentials |
+//! | `tools` | which file names tools for mise |
 //! | `start` | what is checked out: the host's head, or a branch of the guest's own |
 //! | `references` | which branches and tags travel, and where their history ends |
 //! | `commits` | whether the host has commits that a guest names |
@@ -55,6 +56,7 @@ mod references;
 mod settings;
 mod source;
 mod start;
+mod tools;
 
 #[cfg(test)]
 mod tests;

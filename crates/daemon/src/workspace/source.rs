@@ -12,7 +12,7 @@ use super::error::WorkspaceError;
 use super::git::Git;
 use super::index::{self, Tracked};
 use super::modules::{self, Module};
-use super::{GUEST_PATH, start};
+use super::{GUEST_PATH, start, tools};
 use crate::exec::HostEnv;
 
 /// A repository that can be brought into a guest.
@@ -26,6 +26,7 @@ pub struct Source {
     /// The host's own head, where the guest gets another one.
     host_head: Option<String>,
     untracked: Option<usize>,
+    tools: Option<&'static str>,
 }
 
 /// What is checked out.
@@ -124,9 +125,13 @@ impl Source {
             // The count is for a notice only.
             tracing::warn!(%error, "cannot count untracked files");
         }
-        let untracked = untracked.ok().map(|files| files.len());
+        let untracked = untracked.ok();
         let start::Start { head, host_head } = start;
-        Ok(Self { git, head, options, modules, host_head, untracked })
+        let along = untracked.iter().flatten().filter(|_| options.include_untracked);
+        let paths = tracked.files.iter().chain(along);
+        let tools = tools::find(&git, &head, &options, paths).await?;
+        let untracked = untracked.map(|files| files.len());
+        Ok(Self { git, head, options, modules, host_head, untracked, tools })
     }
 
     /// Top of the repository's working tree.
@@ -148,6 +153,12 @@ impl Source {
         self.untracked
     }
 
+    /// The file at its top that names tools for mise, if one travels.
+    #[must_use]
+    pub fn tools(&self) -> Option<&'static str> {
+        self.tools
+    }
+
     /// What to tell a user whose untracked files stay on the host, if there are any.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
@@ -163,7 +174,10 @@ impl Source {
     /// The workspace as a VM's view shows it.
     #[must_use]
     pub fn workspace(&self) -> VmWorkspace {
-        describe(&self.git, &self.head, self.host_head.clone(), &self.options)
+        VmWorkspace {
+            tools: self.tools.map(str::to_owned),
+            ..describe(&self.git, &self.head, self.host_head.clone(), &self.options)
+        }
     }
 
     /// Exactly the files that would travel now, in git's order, the untracked ones last. A
@@ -173,7 +187,7 @@ impl Source {
     /// When git or the working tree cannot be read.
     pub async fn files(&self) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
         if self.options.from().is_some() {
-            return start::files(&self.git, &self.head).await;
+            return start::files(&self.git, &self.head, &[]).await;
         }
         let own = Module { path: Vec::new(), git: self.git.clone() };
         let mut files = Vec::new();
@@ -230,6 +244,7 @@ pub(super) fn describe(
         mode: options.mode,
         guest_branch: options.branch.clone(),
         include_untracked: options.include_untracked,
+        tools: None,
         prepared_at: None,
     }
 }

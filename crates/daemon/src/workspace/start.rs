@@ -67,10 +67,15 @@ async fn load_commit(git: &Git, from: &str) -> Result<String, WorkspaceError> {
     String::from_utf8(id).map_err(|_| git.nonsense("rev-parse"))
 }
 
-/// The files of the commit at `head`.
-pub(super) async fn files(git: &Git, head: &Head) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
+/// The files of the commit at `head`, or those of them that are at or below `paths`.
+pub(super) async fn files(
+    git: &Git,
+    head: &Head,
+    paths: &[&str],
+) -> Result<Vec<WorkspaceFile>, WorkspaceError> {
     let commit = head.commit.as_deref().unwrap_or_default();
     let command = git.command("ls-tree").args(["-r", "-z", "--long", "--full-tree", commit]);
+    let command = command.args(paths);
     let list = command.output(LIST_LIMIT).await.map_err(|source| git.failure(source))?;
     let parsed = records(&list).map(parse_tree_entry).collect::<Option<Vec<_>>>();
     parsed.ok_or_else(|| git.nonsense("ls-tree"))

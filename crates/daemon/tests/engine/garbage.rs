@@ -163,7 +163,7 @@ async fn processes_whose_directory_was_taken_away_are_found() {
     let daemon = TestDaemon::start(&env).await;
     let told = collect(&daemon, true).await;
     assert_eq!(kinds(&told), [(LeftoverKind::Process, false), (LeftoverKind::Disk, false)]);
-    assert_eq!(told.leftovers[0].vm, ours);
+    assert_eq!(told.leftovers[0].vm, Some(ours));
     assert!(told.notices[0].contains(&format!("process {} is kept", other.id())), "{told:?}");
     assert_eq!(lost.try_wait().unwrap(), None);
 
@@ -175,5 +175,68 @@ async fn processes_whose_directory_was_taken_away_are_found() {
     write_launch_file(&env, &foreign, "/elsewhere/console.log");
     assert!(!collect(&daemon, true).await.notices[0].contains("process"));
     other.kill().and_then(|()| other.wait()).unwrap();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_network_is_told_and_goes_when_that_is_asked() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    create(&daemon, "web").await;
+    env.network.leave_file("/run/somebody/network.json");
+    assert_eq!(examined(&daemon).await, CheckStatus::Warn);
+    let told = collect(&daemon, true).await;
+    assert_eq!(kinds(&told), [(LeftoverKind::Network, false)]);
+    assert_eq!(told.leftovers[0].vm, None);
+    assert_eq!(told.leftovers[0].path, "/run/somebody/network.json");
+    env.network.break_it("not now");
+    let kept = collect(&daemon, false).await;
+    assert_eq!(kinds(&kept), [(LeftoverKind::Network, false)]);
+    assert!(kept.leftovers[0].problem.is_some());
+    env.network.mend();
+    assert_eq!(kinds(&collect(&daemon, false).await), [(LeftoverKind::Network, true)]);
+    assert_eq!(collect(&daemon, false).await, Garbage::default());
+    delete(&daemon, "web").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_needs_no_judgement_is_repaired_and_nothing_else() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let env = TestEnv::new();
+    let orphan: VmId = "0123456789ab".parse().unwrap();
+    let (lasting, runtime) = (env.paths.vm_state_dir(&orphan), env.paths.vm_runtime_dir(&orphan));
+    for dir in [&lasting, &runtime] {
+        fs_err::create_dir_all(dir).unwrap();
+    }
+    fs_err::write(lasting.join("writable.ext4"), "somebody's work").unwrap();
+    let daemon = TestDaemon::start(&env).await;
+    env.network.leave_file("/run/somebody/network.json");
+    let run = &env.paths.runtime_dir;
+    let set_mode =
+        |mode| fs_err::set_permissions(run, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o755);
+
+    let told: DoctorReport = daemon.client.get("/v1/doctor").await;
+    let shown = |report: &DoctorReport| {
+        let shown = report.repairs.iter().map(|repair| (repair.what.clone(), repair.done));
+        shown.collect::<Vec<_>>()
+    };
+    let all = [
+        format!("close `{}` to other users (mode 700)", run.display()),
+        format!("remove `{}`, which is of no VM", runtime.display()),
+        "remove `/run/somebody/network.json`, which is of a network that nobody is on".to_owned(),
+    ];
+    assert_eq!(shown(&told), all.clone().map(|what| (what, false)));
+    assert!(runtime.exists(), "who only looks changes nothing");
+    assert_eq!(fs_err::metadata(run).unwrap().mode() & 0o777, 0o755);
+
+    let repaired: DoctorReport = daemon.client.call(Method::POST, "/v1/doctor", ()).await.ok();
+    assert_eq!(shown(&repaired), all.map(|what| (what, true)));
+    assert_eq!(fs_err::metadata(run).unwrap().mode() & 0o777, 0o700);
+    assert!(!runtime.exists());
+    assert!(lasting.join("writable.ext4").exists(), "that is for its owner to decide");
+    let again: DoctorReport = daemon.client.call(Method::POST, "/v1/doctor", ()).await.ok();
+    assert_eq!(again.repairs, []);
     daemon.stop().await;
 }

@@ -121,6 +121,23 @@ async fn a_client_that_goes_away_ends_its_command() {
 }
 
 #[tokio::test]
+async fn names_are_answered_as_long_as_the_daemon_runs() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let status: DaemonStatus = daemon.client.get("/v1/daemon").await;
+    assert_eq!(status.dns.problem, None);
+    let listen: std::net::SocketAddr = status.dns.listen.unwrap().parse().unwrap();
+    assert!(std::net::UdpSocket::bind(listen).is_err(), "nobody is at {listen}");
+    daemon.stop().await;
+    in_time(async {
+        while std::net::UdpSocket::bind(listen).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_socket_goes_with_the_daemon() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;

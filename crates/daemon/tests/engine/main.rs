@@ -17,6 +17,9 @@ mod interface;
 mod jobs;
 mod kernels;
 mod life;
+mod network;
+#[cfg(test)]
+mod ports;
 mod pulls;
 mod recovery;
 mod set;

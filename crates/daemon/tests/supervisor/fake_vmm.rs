@@ -160,6 +160,8 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         | Service::Stats
         | Service::System
         | Service::Ssh
+        | Service::Ports
+        | Service::Forward(_)
         | Service::StartJob(_)
         | Service::ListJobs
         | Service::AttachJob(_)

@@ -387,6 +387,7 @@ async fn what_the_agent_says_is_told_apart() {
         service: None,
         extra_hosts: Vec::new(),
         ssh: None,
+        network: None,
         init: InitChoice::Auto,
         base_serial: "base".into(),
         writable_serial: "writable".into(),

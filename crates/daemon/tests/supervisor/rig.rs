@@ -76,6 +76,7 @@ impl Rig {
             memory_mib: 128,
             disks: Vec::new(),
             link_magic: MAGIC,
+            card: None,
             console_log: at("console.log"),
         };
         let hypervisor = Qemu::new(QemuOptions {

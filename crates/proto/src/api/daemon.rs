@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Subnet;
+
 /// What `banger daemon status` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -26,4 +28,40 @@ pub struct DaemonStatus {
     pub vms_running: u32,
     /// Number of requests under way, this one excluded.
     pub busy: u32,
+    /// The name server for programs on this host.
+    #[serde(default)]
+    pub dns: DnsStatus,
+    /// The network of VMs.
+    #[serde(default)]
+    pub network: NetworkStatus,
+}
+
+/// How the network of VMs is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NetworkStatus {
+    /// Its addresses; absent while there is none, because no VM needs it or because it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub subnet: Option<Subnet>,
+    /// Number of VMs on it.
+    pub vms: u32,
+    /// Whether there is a way from it to what lies beyond the host. It is opened for the first VM that
+    /// may use it.
+    pub way_out: bool,
+    /// Why it could not be made when it was last needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Whether and where names of VMs are answered on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DnsStatus {
+    /// Address and port that answer; absent when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// Why none does although one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

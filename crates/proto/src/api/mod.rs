@@ -33,6 +33,7 @@
 //! | `POST /v1/vms/{vm}/workspace/branch` | [`BringBranch`] → [`Branched`] |
 //! | `GET /v1/vms/{vm}/ping?timeout_ms=N` | – → [`Pong`] |
 //! | `GET /v1/vms/{vm}/health?timeout_ms=N` | – → [`VmHealth`] |
+//! | `GET /v1/vms/{vm}/ports` | – → [`VmPorts`] |
 //! | `GET /v1/stats?vms=A,B&interval_ms=N&follow=true` | – → [`StatsReport`] lines; one without `follow` |
 //! | `GET /v1/events?since=N` | – → [`VmEvent`] lines without end |
 //! | `GET /v1/images` · `POST /v1/images/build` | – · [`ObtainImage`] → [`ImageList`] · [`Event`] lines |
@@ -64,6 +65,7 @@ mod history;
 mod image;
 mod job;
 mod kernel;
+mod ports;
 mod prepare;
 mod set;
 mod stats;
@@ -72,8 +74,8 @@ mod vm;
 mod vm_event;
 mod workspace;
 
-pub use daemon::DaemonStatus;
-pub use doctor::{CheckResult, CheckStatus, DoctorReport};
+pub use daemon::{DaemonStatus, DnsStatus, NetworkStatus};
+pub use doctor::{CheckResult, CheckStatus, DoctorReport, Repair};
 pub use event::{Event, Stage};
 pub use history::{ChangeCause, VmChange};
 pub use image::{
@@ -81,6 +83,7 @@ pub use image::{
 };
 pub use job::{AttachToJob, JobList, JobView, SignalJob};
 pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFrom, ObtainKernel};
+pub use ports::{MAX_PUBLISHED, ParsePublishError, PortView, Publish, VmPorts};
 pub use prepare::{GuestBranch, PrepareWorkspace, WorkspaceMode};
 pub use set::{SetVm, Setting};
 pub use stats::{

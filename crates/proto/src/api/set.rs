@@ -37,6 +37,10 @@ pub struct SetVm {
     /// Names of variables of the VM's own to take away; those of the image are seen again then.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unset_env: BTreeSet<String>,
+    /// Whether it reaches what lies beyond the host: from now on, also for connections that there
+    /// are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<bool>,
 }
 
 /// Something about a VM that can be changed while it runs.
@@ -52,4 +56,6 @@ pub enum Setting {
     DiskSize,
     /// The VM's own environment.
     Env,
+    /// Whether it reaches what lies beyond the host, when it was started without a network card.
+    Nat,
 }

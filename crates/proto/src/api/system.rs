@@ -24,16 +24,17 @@ pub struct Garbage {
     pub notices: Vec<String>,
 }
 
-/// Something of a VM that is not known.
+/// Something of a VM that is not known, or of a network that nobody is on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Leftover {
-    /// The VM that it was of.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub vm: VmId,
+    /// The VM that it was of; absent for what is of the network that VMs share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub vm: Option<VmId>,
     /// What it is.
     pub kind: LeftoverKind,
-    /// The directory.
+    /// The directory or file, or the process as `/proc/PID`.
     pub path: String,
     /// Bytes on the disk.
     pub size: ByteSize,
@@ -55,6 +56,8 @@ pub enum LeftoverKind {
     Runtime,
     /// Sockets and state of a supervisor, and the VMM that it runs.
     Process,
+    /// A process that keeps a network or leads out of it, or what was noted about one.
+    Network,
 }
 
 impl LeftoverKind {
@@ -65,6 +68,7 @@ impl LeftoverKind {
             Self::Disk => "disk",
             Self::Runtime => "runtime",
             Self::Process => "process",
+            Self::Network => "network",
         }
     }
 }

@@ -1,10 +1,11 @@
 //! VMs: what is asked, what is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GuestBranch, Setting, VmChange, WorkspaceMode};
+use super::{GuestBranch, Publish, Setting, VmChange, WorkspaceMode};
 use crate::guest::{InitKind, InitState, ServiceState, TerminalSize};
 use crate::{ByteSize, Period, VmId, VmName};
 
@@ -37,6 +38,10 @@ pub struct CreateVm {
     /// Repository to bring in.
     #[serde(default)]
     pub workspace: Option<WorkspaceSource>,
+    /// Refuse to make the VM, if its workspace names tools ([`VmWorkspace::tools`]) and it does not reach
+    /// what lies beyond the host: the caller is going to have mise install them.
+    #[serde(default)]
+    pub bootstrap: bool,
     /// Use the image's own program; absent for not at all.
     #[serde(default)]
     pub entrypoint: Option<Entrypoint>,
@@ -55,6 +60,16 @@ pub struct CreateVm {
     /// configured. An ephemeral VM goes with its request instead.
     #[serde(default)]
     pub idle_stop_seconds: Option<u32>,
+    /// Whether it reaches what lies beyond the host; absent for what is configured.
+    #[serde(default)]
+    pub nat: Option<bool>,
+    /// Ports of the host's loopback address that it reaches, as `host.vm:PORT`.
+    #[serde(default)]
+    pub host_ports: BTreeSet<u16>,
+    /// Ports of the host that lead to ports of the VM while it runs. One that cannot be had fails
+    /// the start.
+    #[serde(default)]
+    pub publish: BTreeSet<Publish>,
 }
 
 /// How a VM uses its image's own program, the entrypoint or command in the image's configuration.
@@ -346,6 +361,9 @@ pub struct VmWorkspace {
     /// Whether files came along that git neither tracks nor ignores.
     #[serde(default)]
     pub include_untracked: bool,
+    /// File at its top that names tools for mise; absent where none came along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
     /// When it was brought in, RFC 3339; absent for what an older daemon brought in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared_at: Option<String>,
@@ -383,6 +401,23 @@ pub struct VmView {
     /// Seconds of idleness after which it is stopped; absent for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_stop_seconds: Option<Period>,
+    /// Whether it reaches what lies beyond the host.
+    #[serde(default)]
+    pub nat: bool,
+    /// Ports of the host's loopback address that it reaches, as `host.vm:PORT`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub host_ports: BTreeSet<u16>,
+    /// Ports of the host that lead to its ports while it runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub published: BTreeSet<Publish>,
+    /// Where the host reaches the ports that its programs listen at, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub loopback: Option<Ipv4Addr>,
+    /// Its address among the VMs, while it runs and has a network card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub address: Option<Ipv4Addr>,
     /// The workspace, when it has one.
     pub workspace: Option<VmWorkspace>,
     /// The guest, while it runs.

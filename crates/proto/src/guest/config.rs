@@ -1,8 +1,11 @@
 //! What the host tells the guest at every boot.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::MacAddress;
 
 use super::{InitKind, ServiceSpec, ServiceState, SshKeys};
 
@@ -44,6 +47,9 @@ pub struct GuestConfig {
     /// How its owner gets in by SSH; absent for not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshKeys>,
+    /// Its network card; absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<GuestNetwork>,
     /// Which init to start.
     #[serde(default)]
     pub init: InitChoice,
@@ -63,6 +69,25 @@ pub struct GuestConfig {
     /// depend on; absent where it is not needed or not there any more.
     #[serde(default)]
     pub previous_serial: Option<String>,
+}
+
+/// How a guest's network card is set up. The agent does it before anything of the image's runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestNetwork {
+    /// The card that is meant.
+    pub mac: MacAddress,
+    /// The guest's address.
+    pub address: Ipv4Addr,
+    /// Bits of the network's part of it.
+    pub prefix: u8,
+    /// Router of everything else.
+    pub gateway: Ipv4Addr,
+    /// Name server.
+    pub resolver: Ipv4Addr,
+    /// Domain in which names without a dot are looked up.
+    pub search: String,
+    /// Most bytes in a packet of the card.
+    pub mtu: u16,
 }
 
 /// What configuring led to: commands now run in the final root.

@@ -18,6 +18,13 @@ pub const STDIN_GRANT: usize = 32 << 10;
 /// Code of the refusal of a request for a shell by a guest that has none.
 pub const NO_SHELL: &str = "no_shell";
 
+/// Files by which mise knows tools, at the top of a repository, in the order in which one is named.
+pub const TOOL_FILES: [&str; 3] = ["mise.toml", ".mise.toml", ".tool-versions"];
+
+/// The program that provides them. As the command of an [`ExecRequest`] with `tools_of` it is the mise
+/// that commands there are run through, wherever in the guest that is.
+pub const MISE: &str = "mise";
+
 /// Size of a terminal in character cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -51,7 +58,7 @@ pub struct ExecRequest {
     #[serde(default)]
     pub stdin: bool,
     /// Directory whose tools the command is to find, where it names any and the guest has mise;
-    /// absent for none. A shell sees to that itself.
+    /// absent for none. A shell sees to that itself, and so does [`MISE`].
     #[serde(default)]
     pub tools_of: Option<String>,
 }

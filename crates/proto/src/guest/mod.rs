@@ -23,6 +23,8 @@
 //! | copy_in | [`CopyRequest`] | – (`{}`) | `Data` frames of a tar stream, `End`, then one `Event` frame with [`Copied`] |
 //! | copy_out | [`CopyRequest`] | – (`{}`) | from the agent: `Data` frames of a tar stream, then one `Event` frame with [`Copied`] |
 //! | ssh | – | – (`{}`) | the bytes of an SSH connection, unframed, each direction with its own end |
+//! | ports | – | – (`{}`) | one `Event` frame with a [`PortChange`] for every listener that is there, then `Settled`, then one for every change |
+//! | forward | [`ForwardRequest`] | – (`{}`), once connected | the bytes of a TCP connection, unframed, each direction with its own end |
 //! | survey | [`SurveyRequest`] | – (`{}`) | `Data` frames with what is known, `End`; from the agent `Data` frames with what is different, then one `Event` frame with [`Surveyed`] |
 //! | git_objects | [`GitObjectsRequest`] | – (`{}`) | from the agent: `Data` frames with files, then one `Event` frame with [`Surveyed`] |
 //! | grow_disk | [`GrowDiskRequest`] | [`DiskGrown`], once it is done | end |
@@ -39,6 +41,7 @@ mod exec;
 pub mod frame;
 mod health;
 mod job;
+mod ports;
 mod service;
 mod ssh;
 mod stats;
@@ -47,15 +50,18 @@ mod unpack;
 
 use serde::{Deserialize, Serialize};
 
-pub use config::{Configured, GuestConfig, InitChoice};
+pub use config::{Configured, GuestConfig, GuestNetwork, InitChoice};
 pub use copy::{Copied, CopyRequest};
 pub use disk::{DiskGrown, GrowDiskRequest};
 pub use exec::{
-    ExecExit, ExecRequest, ExecStarted, NO_SHELL, STDIN_GRANT, STDIN_WINDOW, StdinTaken,
-    TerminalSize,
+    ExecExit, ExecRequest, ExecStarted, MISE, NO_SHELL, STDIN_GRANT, STDIN_WINDOW, StdinTaken,
+    TOOL_FILES, TerminalSize,
 };
 pub use health::{Health, InitKind, InitState};
 pub use job::{AttachJob, Job, JobOutput, JobState, KillJob, Skipped, StartJob};
+pub use ports::{
+    ForwardRequest, ListenerProcess, MAX_LISTENERS, PortChange, PortListener, PortProtocol,
+};
 pub use service::{ServiceSpec, ServiceState};
 pub use ssh::SshKeys;
 pub use stats::{GuestStats, SystemReport};
@@ -96,6 +102,10 @@ pub enum Service {
     CopyOut(CopyRequest),
     /// A connection to the guest's SSH server.
     Ssh,
+    /// The ports that programs listen at, now and at every change.
+    Ports,
+    /// A TCP connection to a port.
+    Forward(ForwardRequest),
     /// Tell what changed in a repository.
     Survey(SurveyRequest),
     /// Read the objects of a repository.
@@ -126,6 +136,8 @@ impl Service {
             Self::CopyIn(_) => "copy_in",
             Self::CopyOut(_) => "copy_out",
             Self::Ssh => "ssh",
+            Self::Ports => "ports",
+            Self::Forward(_) => "forward",
             Self::Survey(_) => "survey",
             Self::GitObjects(_) => "git_objects",
             Self::GrowDisk(_) => "grow_disk",

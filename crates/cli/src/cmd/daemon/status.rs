@@ -1,6 +1,6 @@
 //! `banger daemon status`
 
-use banger_proto::api::DaemonStatus;
+use banger_proto::api::{DaemonStatus, DnsStatus, NetworkStatus};
 use banger_proto::exit_code;
 
 use crate::client::{Presence, find, paths};
@@ -8,7 +8,7 @@ use crate::cmd::Context;
 use crate::errors::{CliError, Outcome};
 use crate::table::render_pairs;
 
-/// Show the daemon: version, process, log, number of VMs
+/// Show the daemon: version, process, log, number of VMs, network, names
 ///
 /// Exits with 1 if none runs.
 #[derive(Debug, clap::Args)]
@@ -46,5 +46,67 @@ fn render_status(status: &DaemonStatus) -> String {
         ("state", status.state_dir.clone()),
         ("vms", format!("{} ({} running)", status.vms, status.vms_running)),
         ("requests", status.busy.to_string()),
+        ("network", render_network(&status.network)),
+        ("names", render_dns(&status.dns)),
     ])
+}
+
+fn render_network(network: &NetworkStatus) -> String {
+    match network {
+        NetworkStatus { problem: Some(problem), .. } => {
+            format!("none: {problem}; `banger doctor` says what to do")
+        }
+        NetworkStatus { subnet: Some(subnet), vms, way_out, .. } => {
+            let vms = match vms {
+                1 => "1 VM".to_owned(),
+                vms => format!("{vms} VMs"),
+            };
+            format!("{subnet}, {vms}, way out {}", if *way_out { "open" } else { "closed" })
+        }
+        _ => "made when a VM needs it".to_owned(),
+    }
+}
+
+fn render_dns(dns: &DnsStatus) -> String {
+    match dns {
+        DnsStatus { listen: Some(listen), .. } => format!("answered at {listen}"),
+        DnsStatus { problem: Some(problem), .. } => {
+            format!(
+                "not answered: {problem}; `dns_listen` in the configuration chooses another port"
+            )
+        }
+        _ => "not answered (dns_listen = \"off\")".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_the_network_is() {
+        let up = NetworkStatus {
+            subnet: Some("172.30.0.0/24".parse().unwrap()),
+            vms: 2,
+            way_out: true,
+            problem: None,
+        };
+        assert_eq!(render_network(&up), "172.30.0.0/24, 2 VMs, way out open");
+        let one = NetworkStatus { vms: 1, way_out: false, ..up };
+        assert_eq!(render_network(&one), "172.30.0.0/24, 1 VM, way out closed");
+        let none = NetworkStatus { problem: Some("it is forbidden".to_owned()), ..one };
+        let shown = "none: it is forbidden; `banger doctor` says what to do";
+        assert_eq!(render_network(&none), shown);
+        assert_eq!(render_network(&NetworkStatus::default()), "made when a VM needs it");
+    }
+
+    #[test]
+    fn why_names_are_not_answered() {
+        let taken = DnsStatus { problem: Some("it is taken".to_owned()), ..DnsStatus::default() };
+        assert_eq!(
+            render_dns(&taken),
+            "not answered: it is taken; `dns_listen` in the configuration chooses another port"
+        );
+        assert_eq!(render_dns(&DnsStatus::default()), "not answered (dns_listen = \"off\")");
+    }
 }

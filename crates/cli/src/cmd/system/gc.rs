@@ -10,7 +10,7 @@ use crate::errors::{CliError, Outcome};
 use crate::signals::Signals;
 use crate::table::render_table;
 
-/// Remove what belongs to no VM: disks, sockets, processes
+/// Remove what belongs to no VM: disks, sockets, processes, networks
 ///
 /// There is some when the database was lost or put aside, or the runtime directory was removed
 /// while VMs ran. It is shown, and you are asked. Files that banger did not make, and VMs of other
@@ -95,7 +95,8 @@ fn note_kept(context: &Context, garbage: &Garbage) {
 fn render_leftovers(garbage: &Garbage) -> String {
     let rows = garbage.leftovers.iter().map(|leftover| {
         let kind = leftover.kind.as_str().to_owned();
-        vec![leftover.vm.to_string(), kind, leftover.size.human(), leftover.path.clone()]
+        let vm = leftover.vm.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        vec![vm, kind, leftover.size.human(), leftover.path.clone()]
     });
     render_table(&["VM", "KIND", "SIZE", "PATH"], rows)
 }

@@ -84,7 +84,8 @@ pub(super) async fn attach(
     let path = vm_path(&vm.id, "/exec");
     let session = signals.race(client.upgrade(&path, &request)).await?;
     let raw = terminal && context.ui.stdin_terminal;
-    let wiring = Wiring { terminal, raw, input: true, detachable: false, filtered: false };
+    let wiring =
+        Wiring { terminal, raw, input: true, detachable: false, filtered: false, aside: false };
     match session::run(session, wiring, signals).await? {
         Ended::Exit(exit) => Ok(exit.shell_code()),
         Ended::Open | Ended::Detached => {

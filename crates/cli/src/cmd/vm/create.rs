@@ -12,7 +12,8 @@ use crate::signals::Signals;
 
 /// Make a VM and print its id
 ///
-/// For scripts: waits until the VM is ready, prints nothing else, and leaves it running.
+/// For scripts: waits until the VM is ready, prints nothing else, and leaves it running. Tools that a
+/// workspace names are not installed; `banger vm exec VM -- mise install` does that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -54,7 +54,7 @@ fn print(context: &Context, list: &VmList, json: bool) -> Outcome {
 
 /// The table of VMs.
 pub(super) fn render_list(list: &VmList, now: Timestamp) -> String {
-    let headings = ["NAME", "STATE", "IMAGE", "VCPU", "MEM", "DISK", "WORKSPACE", "AGE"];
+    let headings = ["NAME", "STATE", "IMAGE", "VCPU", "MEM", "DISK", "ADDRESS", "WORKSPACE", "AGE"];
     render_table(&headings, list.vms.iter().map(|vm| row(vm, now)))
 }
 
@@ -66,6 +66,7 @@ fn row(vm: &VmView, now: Timestamp) -> Vec<String> {
         vm.vcpu.to_string(),
         vm.memory.human(),
         format!("{}/{}", vm.disk_used.human(), vm.disk_size.human()),
+        vm.loopback.or(vm.address).map(|address| address.to_string()).unwrap_or_default(),
         vm.workspace.as_ref().map(|workspace| workspace.host_path.clone()).unwrap_or_default(),
         render_age(&vm.created_at, now),
     ]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use banger_proto::api::{CreateVm, GuestBranch, WaitFor, WorkspaceMode, WorkspaceSource};
+use banger_proto::api::{CreateVm, GuestBranch, Publish, WaitFor, WorkspaceMode, WorkspaceSource};
 use banger_proto::name::ParseNameError;
 use banger_proto::period::ParsePeriodError;
 use banger_proto::{ByteSize, Period, VmName};
@@ -46,6 +46,17 @@ pub(super) struct MachineArgs {
     /// [default: the configured one]
     #[arg(long, value_name = "PERIOD")]
     idle_stop: Option<IdleStop>,
+    /// Let the VM reach what lies beyond the host; --nat=off if that is configured
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "on", hide_possible_values = true)]
+    nat: Option<Switch>,
+    /// Let the VM reach this port of the host's own, as host.vm:PORT (can be repeated)
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    host_port: Vec<u16>,
+    /// Lead this port of the host to one of the VM while it runs; on 127.0.0.1 unless an address is
+    /// given, 0.0.0.0 for others in the network, too (can be repeated)
+    #[arg(short, long, value_name = "[ADDR:]HOST:GUEST")]
+    publish: Vec<Publish>,
     /// Bring files that git neither tracks nor ignores, too
     #[arg(long, requires = "path")]
     include_untracked: bool,
@@ -109,12 +120,30 @@ impl MachineArgs {
             disk_size: self.disk_size,
             env: self.env.into_iter().collect::<BTreeMap<_, _>>(),
             workspace,
+            bootstrap: false,
             entrypoint: None,
             ephemeral: false,
             wait: self.wait.into(),
             no_start: false,
+            nat: self.nat.map(Switch::is_on),
+            publish: self.publish.into_iter().collect(),
+            host_ports: self.host_port.into_iter().collect(),
             idle_stop_seconds: self.idle_stop.map(|idle| idle.0.map_or(0, Period::seconds)),
         })
+    }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub(super) fn is_on(self) -> bool {
+        self == Self::On
     }
 }
 
@@ -142,7 +171,10 @@ impl FromStr for NewName {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|name| Self(Some(name))) }
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse::<VmName>()?.for_new_vm().map(|name| Self(Some(name)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod boot;
+mod bootstrap;
 mod cp;
 mod create;
 pub(super) mod delete;
@@ -13,6 +14,7 @@ pub(super) mod list;
 mod logs;
 mod machine;
 mod ping;
+mod ports;
 mod proxy;
 mod prune;
 mod restart;
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Stats(stats::Args),
     Health(health::Args),
     Ping(ping::Args),
+    Ports(ports::Args),
 }
 
 pub(super) async fn run_command(context: &Context, command: Command) -> Outcome {
@@ -100,5 +103,6 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Stats(args) => stats::stats(context, args).await,
         Command::Health(args) => health::health(context, args).await,
         Command::Ping(args) => ping::ping(context, args).await,
+        Command::Ports(args) => ports::ports(context, args).await,
     }
 }

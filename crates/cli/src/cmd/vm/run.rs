@@ -1,15 +1,14 @@
 //! `banger vm run`
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use banger_proto::api::{CreateVm, Entrypoint, EntrypointOptions, Event, VmView};
 use banger_proto::harmless::render_line;
 use banger_proto::{Code, exit_code};
 
 use super::attach::{AttachArgs, Attachment, attach, remind};
+use super::bootstrap::Bootstrap;
 use super::machine::MachineArgs;
-use crate::bootstrap;
 use crate::client::Client;
 use crate::cmd::Context;
 use crate::errors::{CliError, Outcome};
@@ -31,6 +30,7 @@ Examples:
   banger vm run                                a shell in a new VM
   banger vm run .                              a shell with this repository in /root/repo
   banger vm run --rm . -- make test            one command, and the VM goes afterwards
+  banger vm run --nat .                        and the tools that it names, installed by mise
   banger vm run -d --name web --memory 4G      a VM that stays in the background
   banger vm run -d --image nginx --entrypoint  the image's own program, as a service")]
 pub(crate) struct Args {
@@ -51,8 +51,9 @@ pub(crate) struct Args {
     entrypoint: bool,
     /// Do not have mise install the tools that the workspace names
     ///
-    /// A shell or a VM in the background gets the tools of mise.toml, .mise.toml or .tool-versions
-    /// first. That needs outbound network, which VMs do not have yet. One command never does it.
+    /// With --nat, a shell or a VM in the background gets the tools of mise.toml, .mise.toml or
+    /// .tool-versions: behind the shell, and before -d returns. What mise says is in
+    /// `banger vm jobs`. One command never does it.
     #[arg(long)]
     no_bootstrap: bool,
     /// Show what would be done, and which files would travel; make nothing
@@ -77,11 +78,13 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
     check_detached(&args)?;
     let entrypoint = plan_entrypoint(&args);
     let one_command = !args.command.is_empty() || (args.entrypoint && !args.detach);
-    let request =
-        CreateVm { ephemeral: args.rm, entrypoint, ..args.machine.into_request(context)? };
-    if let Some(source) = &request.workspace {
-        bootstrap::check(Path::new(&source.path), !args.no_bootstrap && !one_command)?;
-    }
+    let bootstrap = !args.no_bootstrap && !one_command;
+    let request = CreateVm {
+        ephemeral: args.rm,
+        entrypoint,
+        bootstrap,
+        ..args.machine.into_request(context)?
+    };
     if args.dry_run {
         return dry_run(context, &request).await;
     }
@@ -93,10 +96,18 @@ async fn run_vm(context: &Context, args: Args) -> Outcome {
         Event::VmReady { vm, .. } => vm,
         other => return Err(unexpected(&other)),
     };
+    let user = args.attach.user.clone();
+    let tools = Bootstrap::plan(context, &client, &vm, user).filter(|_| bootstrap);
     if args.detach {
         context.ui.print(vm.name.as_str())?;
+        if let Some(tools) = tools {
+            tools.finish(&mut signals).await?;
+        }
         progress.remark(&format!("enter it: banger exec {}", vm.name));
         return Ok(exit_code::OK);
+    }
+    if let Some(tools) = tools {
+        tools.begin(&mut signals).await?;
     }
     let shell = args.command.is_empty() && !args.entrypoint;
     let interactive = shell && args.attach.terminal(context);

@@ -6,7 +6,7 @@ use banger_proto::ByteSize;
 use banger_proto::api::{SetVm, Setting, VmView};
 use clap_complete::ArgValueCandidates;
 
-use super::machine::parse_variable;
+use super::machine::{Switch, parse_variable};
 use super::several::{Several, SeveralArgs};
 use crate::client::Client;
 use crate::cmd::Context;
@@ -16,7 +16,7 @@ use crate::reference::vm_path;
 
 /// Change VMs
 ///
-/// A larger disk is there at once. Processors, memory and environment of a VM that runs change at
+/// A larger disk is there at once, and so is the way beyond the host or its end. Processors, memory and environment of a VM that runs change at
 /// its next start, which is said. Another image is for a VM that is down: its next start is over
 /// that image and keeps what is in /root, nothing else.
 #[derive(Debug, clap::Args)]
@@ -24,9 +24,10 @@ use crate::reference::vm_path;
 Examples:
   banger vm set --disk-size 20G web
   banger vm set --vcpu 4 --memory 4G --env DEBUG=1 web db
+  banger vm set --nat=off web
   banger vm set --image debian-bookworm web")]
 #[command(group(clap::ArgGroup::new("changes")
-    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env"])
+    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat"])
     .required(true)
     .multiple(true)))]
 pub(crate) struct Args {
@@ -50,6 +51,10 @@ pub(crate) struct Args {
     /// Take a variable away that was given with --env (can be repeated)
     #[arg(long, value_name = "KEY")]
     unset_env: Vec<String>,
+    /// Let the VM reach what lies beyond the host, or with --nat=off not any more
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "on", hide_possible_values = true)]
+    nat: Option<Switch>,
 }
 
 pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
@@ -60,6 +65,7 @@ pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
         image: args.image,
         env: args.env.into_iter().collect::<BTreeMap<_, _>>(),
         unset_env: args.unset_env.into_iter().collect::<BTreeSet<_>>(),
+        nat: args.nat.map(Switch::is_on),
     };
     let (mut several, targets) = Several::find(context, args.several).await?;
     let act = |client, vm| set_one(client, vm, &request);
@@ -81,6 +87,7 @@ fn render_pending(vm: &VmView) -> Vec<String> {
         Setting::Memory => format!("memory {} MiB", vm.memory.mib()),
         Setting::DiskSize => format!("disk of {}", vm.disk_size),
         Setting::Env => "environment".to_owned(),
+        Setting::Nat => "the way beyond the host".to_owned(),
     };
     let line = |setting| format!("{}: {} from the next start", vm.name, what(setting));
     vm.pending.iter().map(line).collect()

@@ -1,6 +1,6 @@
 //! `banger vm show`
 
-use banger_proto::api::{EndReason, Setting, VmChange, VmView};
+use banger_proto::api::{EndReason, Publish, Setting, VmChange, VmView};
 use banger_proto::exit_code;
 use banger_proto::guest::ServiceState;
 use clap_complete::ArgValueCandidates;
@@ -58,6 +58,15 @@ fn render_vm(vm: &VmView) -> String {
         ("started", vm.started_at.clone().unwrap_or_default()),
         ("console", vm.console_log.clone()),
     ];
+    let reached = |address| format!("{address} ({}.vm)", vm.name);
+    pairs.extend(vm.loopback.map(|address| ("reached at", reached(address))));
+    let lead = |publish: &Publish| format!("{} to port {}", publish.endpoint(), publish.guest);
+    pairs.extend(vm.published.iter().map(|publish| ("published", lead(publish))));
+    pairs.push(("network", render_network(vm)));
+    if !vm.host_ports.is_empty() {
+        let ports: Vec<_> = vm.host_ports.iter().map(|port| format!("host.vm:{port}")).collect();
+        pairs.push(("host ports", ports.join(", ")));
+    }
     if !vm.pending.is_empty() {
         let pending: Vec<_> = vm.pending.iter().map(|setting| describe(*setting)).collect();
         pairs.push(("next start", format!("brings {}", pending.join(", "))));
@@ -92,6 +101,15 @@ fn render_vm(vm: &VmView) -> String {
     if vm.history.is_empty() { pairs } else { format!("{pairs}\n\n{}", render_history(vm)) }
 }
 
+/// Its address, while it has one, and what it reaches.
+fn render_network(vm: &VmView) -> String {
+    let reaches = if vm.nat { "reaches beyond the host" } else { "reaches other VMs only" };
+    match vm.address {
+        Some(address) => format!("{address}, {reaches}"),
+        None => reaches.to_owned(),
+    }
+}
+
 /// The last changes, oldest first, so that the present state stands at the end.
 fn render_history(vm: &VmView) -> String {
     let shown = &vm.history[vm.history.len().saturating_sub(SHOWN_CHANGES)..];
@@ -123,6 +141,7 @@ fn describe(setting: Setting) -> &'static str {
         Setting::Memory => "memory",
         Setting::DiskSize => "disk size",
         Setting::Env => "environment",
+        Setting::Nat => "the way beyond the host",
     }
 }
 

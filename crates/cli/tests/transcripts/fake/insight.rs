@@ -19,6 +19,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/v1/vms/{vm}/ping", get(ping))
         .route("/v1/vms/{vm}/health", get(health))
+        .route("/v1/vms/{vm}/ports", get(ports))
         .route("/v1/stats", get(stats))
 }
 
@@ -53,6 +54,37 @@ async fn health(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> 
     }))
     .unwrap();
     Json(health).into_response()
+}
+
+/// `slow` does not answer; the guest's words are a hostile guest's.
+async fn ports(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    if vm.name.as_str() == "slow" {
+        let problem = Problem::new(Code::OperationFailed, "the agent does not tell who listens");
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, problem);
+    }
+    let port = |protocol: &str, port: u16, process: &str, rest: serde_json::Value| {
+        let mut view = serde_json::json!({
+            "protocol": protocol, "address": "0.0.0.0", "port": port,
+            "process": {"pid": 7, "name": process},
+        });
+        view.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        view
+    };
+    let ports = serde_json::json!({
+        "id": vm.id, "name": vm.name, "loopback": "127.77.0.5",
+        "ports": [
+            port("tcp", 80, "nginx", serde_json::json!({
+                "endpoint": "127.77.0.5:8080", "published": ["127.0.0.1:8000"],
+                "url": "http://127.77.0.5:8080",
+            })),
+            port("tcp", 5432, "\u{1b}]0;owned\u{7}postgres", serde_json::json!({
+                "problem": "`127.77.0.5:5432` is taken on the host",
+            })),
+            port("udp", 53, "resolver", serde_json::json!({"problem": "UDP is not forwarded"})),
+        ],
+    });
+    Json(ports).into_response()
 }
 
 /// Of VMs that run, always the same. When followed, the second report has the first VM only,

@@ -1,5 +1,6 @@
 //! What the fake says about jobs: `aaaa…` runs and takes input, `bbbb…` has ended, `cccc…` is lost.
-//! `dddd…` runs on a terminal; it is not in the list.
+//! `dddd…` runs on a terminal, `0000…` has done what it was for, `1111…` never ran: they are not in the
+//! list.
 
 use std::sync::Arc;
 
@@ -45,7 +46,17 @@ fn by(id: &str) -> Option<Value> {
     let mut shell = first;
     shell["id"] = "d".repeat(12).into();
     shell["terminal"] = true.into();
-    jobs().into_iter().chain([shell]).find(|job| job["id"].as_str().unwrap().starts_with(id))
+    let [_, ended, _] = jobs();
+    let [mut done, mut never] = [ended.clone(), ended];
+    done["id"] = "0".repeat(12).into();
+    done["code"] = 0.into();
+    never["id"] = "1".repeat(12).into();
+    never["code"] = 127.into();
+    never["pid"] = 0.into();
+    jobs()
+        .into_iter()
+        .chain([shell, done, never])
+        .find(|job| job["id"].as_str().unwrap().starts_with(id))
 }
 
 async fn list(State(shared): State<Arc<Shared>>, Path(vm): Path<String>) -> Response {
@@ -55,9 +66,21 @@ async fn list(State(shared): State<Arc<Shared>>, Path(vm): Path<String>) -> Resp
     Json(json!({ "jobs": jobs() })).into_response()
 }
 
-async fn start(State(shared): State<Arc<Shared>>, Json(asked): Json<ExecVm>) -> Response {
+/// The job that installs the tools of a workspace, in a VM of this name.
+pub(super) fn bootstrap(vm: &str) -> Option<&'static str> {
+    let jobs = [("able", "0"), ("bare", "1"), ("busy", "a"), ("unable", "b"), ("unsure", "c")];
+    jobs.into_iter().find(|(name, _)| *name == vm).map(|(_, job)| job)
+}
+
+async fn start(
+    State(shared): State<Arc<Shared>>,
+    Path(vm): Path<String>,
+    Json(asked): Json<ExecVm>,
+) -> Response {
     shared.log(format!("job {}", serde_json::to_string(&asked).unwrap()));
-    Json(by("a")).into_response()
+    let Some(vm) = find(&shared, &vm) else { return unknown(&vm) };
+    let job = bootstrap(vm.name.as_str()).filter(|_| asked.argv == ["mise", "install"]);
+    Json(by(job.unwrap_or("a"))).into_response()
 }
 
 async fn show(Path((_, job)): Path<(String, String)>) -> Response {
@@ -123,7 +146,7 @@ async fn attach(
                 shared.log("attach ended");
                 (Some(4), None)
             }
-            "exited" => (Some(2), None),
+            "exited" => (job["code"].as_u64().and_then(|code| u8::try_from(code).ok()), None),
             _ => (None, None),
         };
         let _ = writer.send_json(Kind::Exit, &ExecExit { code, signal }).await;

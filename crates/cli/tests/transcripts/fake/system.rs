@@ -23,7 +23,7 @@ async fn collect(
         shared.log("gc");
     }
     let leftover = |kind, dir: &str, size| Leftover {
-        vm: "0123456789ab".parse().unwrap(),
+        vm: Some("0123456789ab".parse().unwrap()),
         kind,
         path: format!("{dir}/vms/0123456789ab"),
         size: ByteSize::from_bytes(size),

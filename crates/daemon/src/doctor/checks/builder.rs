@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::super::inputs::{Availability, Inputs};
+use super::super::namespaces::{USER, find_obstacle};
 use super::super::packages::{MMDEBSTRAP, UIDMAP, load_install_hint};
 use super::super::{Finding, Outcome};
 
@@ -23,27 +24,9 @@ pub(in crate::doctor) async fn user_namespaces(inputs: &Inputs) -> Outcome {
     if inputs.host.uid == 0 {
         return Ok(Finding::pass("not needed by root"));
     }
-    for (name, forbidding, remedy) in [
-        (
-            "kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "Allow them: `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`.",
-        ),
-        (
-            "kernel/unprivileged_userns_clone",
-            "0",
-            "Allow them: `sudo sysctl kernel.unprivileged_userns_clone=1`.",
-        ),
-        (
-            "user/max_user_namespaces",
-            "0",
-            "Allow them: `sudo sysctl user.max_user_namespaces=10000`.",
-        ),
-    ] {
-        if read_if_there(&inputs.host.sysctl.join(name)).await?.trim() == forbidding {
-            let setting = format!("{} = {forbidding}", name.replace('/', "."));
-            return Ok(grade(inputs, &format!("`{setting}` forbids user namespaces"), remedy));
-        }
+    if let Some(setting) = find_obstacle(&inputs.host.sysctl, USER).await? {
+        let problem = format!("`{}` forbids user namespaces", setting.render());
+        return Ok(grade(inputs, &problem, setting.remedy()));
     }
     for program in ["newuidmap", "newgidmap"] {
         if inputs.env.find(program).is_none() {

@@ -1,6 +1,7 @@
 //! What a VM is made of: agent, kernel, image and default values.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use banger_proto::ByteSize;
 use tokio::io::AsyncReadExt;
@@ -9,11 +10,15 @@ use super::super::inputs::{Availability, DefaultItem, Inputs};
 use super::super::{Finding, Outcome};
 
 pub(in crate::doctor) async fn agent(inputs: &Inputs) -> Outcome {
-    let path = inputs.agent.display();
     let remedy = "Install banger again, or set `BANGER_AGENT_BIN` to the agent.";
+    program(&inputs.agent, remedy).await
+}
+
+/// Whether a program of banger's own is there.
+pub(super) async fn program(file: &Path, remedy: &str) -> Outcome {
+    let path = file.display();
     let mut magic = [0; 4];
-    let read =
-        async { fs_err::tokio::File::open(&inputs.agent).await?.read_exact(&mut magic).await };
+    let read = async { fs_err::tokio::File::open(file).await?.read_exact(&mut magic).await };
     Ok(match read.await {
         Ok(_) if &magic == b"\x7fELF" => Finding::pass(format!("`{path}`")),
         Ok(_) => Finding::fail(format!("`{path}` is no program"), remedy),
@@ -73,7 +78,8 @@ pub(in crate::doctor) async fn leftovers(inputs: &Inputs) -> Outcome {
         0 => Finding::pass("none: all there is belongs to a VM"),
         count => Finding::warn(
             format!("{count} belong to no VM ({})", size.human()),
-            "See which: `banger system gc --dry-run`; `banger system gc` removes them.",
+            "See which: `banger system gc --dry-run`; `banger system gc` removes them, and `banger doctor --fix` \
+             those that hold nobody's work.",
         ),
     })
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::super::inputs::Inputs;
 use super::super::{Finding, Outcome};
-use crate::config::AccelChoice;
+use crate::config::{AccelChoice, VmmChoice};
 
 /// What life without KVM is like.
 const EMULATION: &str = "VMs run in software emulation, with a 10-30x slower CPU";
@@ -16,6 +16,17 @@ pub(in crate::doctor) async fn architecture(inputs: &Inputs) -> Outcome {
             format!("{other}: VMs are x86_64 only so far"),
             "Use a host with an x86_64 processor.",
         ),
+    })
+}
+
+/// Firecracker is of use only to a build that drives it.
+pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
+    Ok(match inputs.vmm {
+        VmmChoice::Firecracker => Finding::fail(
+            "this build cannot drive Firecracker, and `vmm = \"firecracker\"` forbids anything else",
+            "Set `vmm = \"auto\"` in the configuration file.",
+        ),
+        VmmChoice::Auto | VmmChoice::Qemu => Finding::pass("not used: QEMU runs VMs"),
     })
 }
 
@@ -88,6 +99,14 @@ mod tests {
         assert_eq!(architecture(&host.inputs).await.unwrap().status, Pass);
         host.inputs.host.machine = "aarch64".into();
         assert_eq!(architecture(&host.inputs).await.unwrap().status, Fail);
+    }
+
+    #[tokio::test]
+    async fn firecracker_is_refused_before_a_vm_is() {
+        let mut host = Host::new();
+        assert_eq!(firecracker(&host.inputs).await.unwrap().status, Pass);
+        host.inputs.vmm = VmmChoice::Firecracker;
+        assert_eq!(firecracker(&host.inputs).await.unwrap().status, Fail);
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 pub(super) mod builder;
 pub(super) mod content;
 pub(super) mod machine;
+pub(super) mod names;
+pub(super) mod network;
 pub(super) mod places;
 pub(super) mod programs;
 pub(super) mod ssh;

@@ -79,6 +79,11 @@ pub(super) fn render_command(
     add(&["-device", &port]);
     add(&["-object", "rng-builtin,id=entropy"]);
     add(&["-device", &format!("virtio-rng-{bus},rng=entropy")]);
+    if let Some(card) = &spec.card {
+        let tap = format!("tap,id=net,ifname={},script=no,downscript=no", escape(&card.tap));
+        add(&["-netdev", &tap]);
+        add(&["-device", &format!("virtio-net-{bus},netdev=net,mac={}", card.mac)]);
+    }
     for (index, disk) in spec.disks.iter().enumerate() {
         add(&["-blockdev", &render_blockdev(index, disk)?]);
         add(&["-device", &render_disk_device(bus, index, disk)?]);
@@ -181,6 +186,7 @@ mod tests {
     use banger_proto::VmId;
 
     use super::*;
+    use crate::hypervisor::CardSpec;
 
     fn spec() -> VmmSpec {
         let disk = |path: &str, serial: &str, read_only| DiskSpec {
@@ -201,6 +207,11 @@ mod tests {
             ],
             link_magic: Magic::from_bytes([0; 16]),
             console_log: "/vms/x/console.log".into(),
+            card: Some(CardSpec {
+                tap: "bt-010101010101".into(),
+                mac: "02:01:01:01:01:01".parse().unwrap(),
+                entrance: vec!["/lib/helper".into(), "run".into(), "--".into()],
+            }),
         }
     }
 

@@ -106,9 +106,11 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
 }
 
 fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, HypervisorError> {
-    let vmm = render_command(options.machine(), spec).map_err(|error| {
+    let command = render_command(options.machine(), spec).map_err(|error| {
         HypervisorError::because(format!("cannot write a command line for VM `{}`", spec.vm), error)
     })?;
+    let entrance = spec.card.iter().flat_map(|card| card.entrance.clone());
+    let vmm = entrance.chain(command).collect();
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
     let text = |path: &Path| {
         path.to_str()

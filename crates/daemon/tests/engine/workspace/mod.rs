@@ -1,6 +1,7 @@
 //! Workspaces on their way home, with the real agent and real git on both sides.
 
 mod apply;
+mod bootstrap;
 mod branch;
 mod hostile;
 mod kinds;

@@ -52,7 +52,7 @@ async fn attach_to(context: &Context, args: Args) -> Outcome {
     let session = signals.race(client.upgrade(&path, &asked)).await?;
     let terminal = job.terminal && input;
     let raw = terminal && context.ui.stdin_terminal;
-    let wiring = Wiring { terminal, raw, input, detachable: true, filtered: false };
+    let wiring = Wiring { terminal, raw, input, detachable: true, filtered: false, aside: false };
     let ended = session::run(session, wiring, &mut signals).await?;
     if ended == Ended::Detached {
         context.ui.note(context.ui.dim(&format!("detached; job {} goes on", job.id)));

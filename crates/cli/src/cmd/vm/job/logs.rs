@@ -61,6 +61,7 @@ async fn logs_of(context: &Context, args: Args) -> Outcome {
         input: false,
         detachable: true,
         filtered: context.ui.stdout_terminal && !args.raw,
+        aside: false,
     };
     let ended = session::run(session, wiring, &mut signals).await?;
     if args.follow { outcome(ended, &args.job) } else { Ok(exit_code::OK) }

@@ -1,0 +1,151 @@
+//! Guests on their network: what they reach and what they do not, and what is left of it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use banger_e2e::lan::{HOST, Lan, SERVER};
+use banger_e2e::{Home, Ran, is_gone_within, kill_and_wait};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A home on a host with an internet behind it.
+struct Site {
+    home: Home,
+    lan: Lan,
+}
+
+impl Site {
+    fn new() -> Self {
+        let mut lan = Lan::new();
+        lan.serve_internet("from the internet");
+        // All of the host's addresses, and its own alone.
+        lan.serve_host("0.0.0.0", 8099, "from the host");
+        lan.serve_host("127.0.0.1", 8100, "from the host's loopback");
+        Self { home: Home::new(), lan }
+    }
+
+    fn run(&self, command: &Command) -> Ran {
+        Ran::of(self.lan.on_host(command), b"")
+    }
+
+    fn banger(&self, words: &[&str]) -> Ran {
+        self.run(&self.home.banger_command(words))
+    }
+
+    fn exec(&self, vm: &str, script: &str) -> Ran {
+        self.banger(&["vm", "exec", vm, "--", "sh", "-c", script])
+    }
+
+    /// What a guest gets from `url`, or nothing.
+    fn fetch(&self, vm: &str, url: &str) -> Option<String> {
+        let fetched = self.exec(vm, &format!("curl -sS -m 20 {url}"));
+        match fetched.code() {
+            0 => Some(fetched.stdout),
+            // Refused, and not left waiting: curl's own codes for that are 6 and 7.
+            code => {
+                assert!([6, 7].contains(&code), "{vm} {url}: {code}: {}", fetched.stderr);
+                None
+            }
+        }
+    }
+
+    fn show(&self, vm: &str) -> Value {
+        self.banger(&["vm", "show", "--json", vm]).expect_code(0).json()
+    }
+
+    /// The processes that keep the network, by what the daemon has noted.
+    fn noted(&self) -> (i32, Option<i32>) {
+        let text = std::fs::read(self.home.runtime_dir().join("network.json")).expect("notes");
+        let notes: Value = serde_json::from_slice(&text).expect("JSON");
+        let pid = |value: &Value| i32::try_from(value["pid"].as_i64()?).ok();
+        (pid(&notes["holder"]).expect("a holder"), pid(&notes["uplink"]))
+    }
+}
+
+#[test]
+fn guests_reach_what_they_may_and_nothing_else() {
+    let site = Site::new();
+    site.banger(&["vm", "create", "--name", "closed"]).expect_code(0);
+    site.banger(&["vm", "create", "--name", "open", "--nat", "--host-port", "8100"]).expect_code(0);
+    let internet = format!("http://{SERVER}/");
+    let page = |text: &str| Some(text.to_owned());
+
+    assert_eq!(site.fetch("open", &internet), page("from the internet"));
+    assert_eq!(site.fetch("closed", &internet), None);
+    for vm in ["closed", "open"] {
+        // Neither the host's addresses nor those of clouds' metadata.
+        assert_eq!(site.fetch(vm, &format!("http://{HOST}:8099/")), None);
+        assert_eq!(site.fetch(vm, "http://host.vm:8099/"), None);
+        let metadata = site.exec(vm, "curl -s -m 3 http://169.254.169.254/");
+        assert!([7, 28].contains(&metadata.code()), "{}", metadata.code());
+        let six = site.exec(vm, "ip -6 addr show dev eth0; ip -6 route show dev eth0");
+        assert_eq!(six.expect_code(0).stdout, "");
+    }
+    assert_eq!(site.fetch("open", "http://host.vm:8100/"), page("from the host's loopback"));
+    assert_eq!(site.fetch("closed", "http://host.vm:8100/"), None);
+
+    guests_know_each_other_by_name(&site);
+    the_way_out_opens_and_closes(&site, &internet);
+    the_network_outlives_who_made_it(&site, &internet);
+
+    // Nothing is left: no process, no file, and so no namespace.
+    let (holder, uplink) = site.noted();
+    site.banger(&["vm", "delete", "--force", "closed", "open"]).expect_code(0);
+    site.banger(&["daemon", "stop"]).expect_code(0);
+    for pid in uplink.into_iter().chain([holder]) {
+        assert!(is_gone_within(pid, PATIENCE), "process {pid} is left");
+    }
+    assert_eq!(site.home.processes(), [""; 0]);
+    for file in ["network.json", "uplink.log", "uplink.pid"] {
+        assert!(!site.home.runtime_dir().join(file).exists(), "{file}");
+    }
+}
+
+fn guests_know_each_other_by_name(site: &Site) {
+    // It listens before it goes to the background.
+    let serve = r#"perl -MIO::Socket::INET -e '
+        $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 9) or die;
+        fork and exit; close STDIN; close STDOUT; close STDERR;
+        while ($c = $s->accept) {
+            sysread $c, $_, 999; print $c "HTTP/1.0 200 OK\r\n\r\nfrom a guest\n"; close $c
+        }'"#;
+    site.exec("closed", serve).expect_code(0);
+    for name in ["closed", "closed.vm"] {
+        let fetched = site.fetch("open", &format!("http://{name}:8000/page"));
+        assert_eq!(fetched.as_deref(), Some("from a guest\n"), "{name}");
+    }
+    let address = site.show("closed")["address"].as_str().expect("an address").to_owned();
+    let found = site.exec("open", "getent ahostsv4 closed.vm | head -1").expect_code(0).stdout;
+    assert!(found.starts_with(&address), "{found}");
+    // Who may not go out does not ask for others' names either.
+    site.exec("closed", "getent hosts example.com").expect_code(2);
+    site.exec("open", "getent hosts nobody.vm").expect_code(2);
+}
+
+fn the_way_out_opens_and_closes(site: &Site, internet: &str) {
+    site.banger(&["vm", "set", "--nat", "closed"]).expect_code(0);
+    assert!(site.fetch("closed", internet).is_some());
+    site.banger(&["vm", "set", "--nat=off", "closed"]).expect_code(0);
+    assert_eq!(site.fetch("closed", internet), None);
+    assert!(site.fetch("open", internet).is_some(), "the other one is not concerned");
+}
+
+fn the_network_outlives_who_made_it(site: &Site, internet: &str) {
+    site.banger(&["daemon", "stop"]).expect_code(0);
+    let (holder, uplink) = site.noted();
+    // Any command starts a new daemon.
+    assert!(site.fetch("open", internet).is_some());
+    assert!(site.fetch("open", "http://closed:8000/page").is_some());
+    assert_eq!(site.noted(), (holder, uplink), "nothing was made anew");
+
+    // All at once, but for the guests.
+    let daemon = site.banger(&["daemon", "status", "--json"]).expect_code(0).json();
+    kill_and_wait(i32::try_from(daemon["pid"].as_i64().expect("pid")).expect("fits"));
+    kill_and_wait(holder);
+    kill_and_wait(uplink.expect("a way out"));
+    assert!(site.fetch("open", internet).is_some());
+    assert!(site.fetch("open", "http://closed:8000/page").is_some());
+    assert_eq!(site.fetch("closed", internet), None);
+    assert_ne!(site.noted().0, holder);
+}
