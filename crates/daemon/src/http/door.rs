@@ -14,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::serve::Listener;
 use banger_proto::{Code, Problem};
@@ -32,6 +32,8 @@ const MOST: u64 = 16_384;
 /// How long to wait when the whole host has run out of something: no event tells that there is
 /// room again.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the log is spared the same news: connections come and go at the limit.
+const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// A socket that takes connections while there are places.
 #[derive(Debug)]
@@ -39,14 +41,15 @@ pub(super) struct Door {
     listener: UnixListener,
     places: Arc<Semaphore>,
     full: Full,
-    /// Whether the log says already that it is full, or that accepting fails.
-    told: bool,
+    /// When the log last said that it is full, or that accepting fails.
+    told: Option<Instant>,
 }
 
 /// Why a connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full {
     served: usize,
+    /// The share of requests.
     open_files: u64,
 }
 
@@ -55,7 +58,7 @@ impl From<Full> for Problem {
         let Full { served, open_files } = full;
         let message = format!("the daemon serves {served} connections already and takes no more");
         Self::new(Code::OperationFailed, message)
-            .cause(format!("its limit of open files is {open_files}"))
+            .cause(format!("requests may have {open_files} files open, their share of its limit"))
             .hint("end commands that wait or follow, and try again")
             .hint(
                 "for more: raise the hard limit (`ulimit -Hn` shows it), then `banger daemon stop`",
@@ -64,29 +67,34 @@ impl From<Full> for Problem {
 }
 
 impl Door {
-    /// Takes connections on `listener` in a process that may have `open_files`.
+    /// Takes connections on `listener` in a process that may have `open_files` for requests.
     pub(super) fn new(listener: UnixListener, open_files: u64) -> Self {
         let places = usize::try_from((open_files / FILES_EACH).min(MOST)).unwrap_or(usize::MAX);
         // One is served even where that cannot go well for long.
         let places = places.max(SPARE + 1);
         let full = Full { served: places - SPARE, open_files };
-        Self { listener, places: Arc::new(Semaphore::new(places)), full, told: false }
+        Self { listener, places: Arc::new(Semaphore::new(places)), full, told: None }
     }
 
     /// The connection in its place, which may be one of the last.
     fn admit(&mut self, stream: UnixStream, place: OwnedSemaphorePermit) -> Visitor {
         let free = self.places.available_permits();
         let full = (free < SPARE).then_some(self.full);
-        match full {
-            Some(Full { served, open_files }) if !self.told => {
-                tracing::warn!(served, open_files, "no more connections are served");
-                self.told = true;
-            }
-            // Not with the first that closes: coming and going at the limit is told once.
-            None if free > self.full.served / 2 => self.told = false,
-            _ => {}
+        if let Some(Full { served, open_files }) = full
+            && self.is_news()
+        {
+            tracing::warn!(served, open_files, "no more connections are served");
         }
         Visitor { stream, full, _place: place }
+    }
+
+    /// Whether the log has to hear of it, which it then does.
+    fn is_news(&mut self) -> bool {
+        let news = self.told.is_none_or(|told| told.elapsed() >= TOLD_FOR);
+        if news {
+            self.told = Some(Instant::now());
+        }
+        news
     }
 }
 
@@ -104,7 +112,7 @@ impl Listener for Door {
                 // Its own end of the connection is gone already.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut self.told, true) {
+                    if self.is_news() {
                         tracing::error!(%error, "cannot accept connections");
                     }
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
@@ -194,7 +202,7 @@ mod tests {
         assert_eq!(served.count(), 2);
         let problem = Problem::from(visitors.last().unwrap().0.full.unwrap());
         assert!(problem.message.contains("serves 2 connections"), "{problem:?}");
-        assert_eq!(problem.causes, ["its limit of open files is 18"]);
+        assert_eq!(problem.causes, ["requests may have 18 files open, their share of its limit"]);
 
         // One more waits for a place, and for nothing else.
         let _waiting = UnixStream::connect(&path).await.unwrap();
