@@ -36,6 +36,9 @@ pub enum Refusal {
     /// A port that is not for this.
     #[error("port {0} cannot be listened at: take one other than 0 and {DNS_PORT}")]
     Port(u16),
+    /// Nobody listens there.
+    #[error("a name server cannot listen at port 0")]
+    NoPort,
     /// More than rules can have.
     #[error("{there} {what}, at most {most}")]
     TooMany {
@@ -80,6 +83,7 @@ pub fn parse_request(packet: &[u8]) -> Result<Checked, Refusal> {
         Request::ListenTcp { port, .. } if [0, DNS_PORT].contains(port) => {
             return Err(Refusal::Port(*port));
         }
+        Request::RouteNames { port: 0 } => return Err(Refusal::NoPort),
         // Ids and subnets cannot be read when they are wrong.
         Request::Observe {}
         | Request::EnsureBridge { .. }
@@ -88,7 +92,10 @@ pub fn parse_request(packet: &[u8]) -> Result<Checked, Refusal> {
         | Request::RemoveTap { .. }
         | Request::RevertRules {}
         | Request::ListenDns { .. }
-        | Request::ListenTcp { .. } => {}
+        | Request::ListenTcp { .. }
+        | Request::RouteNames { .. }
+        | Request::UnrouteNames {}
+        | Request::EnterScope { .. } => {}
     }
     Ok(Checked(request))
 }

@@ -7,6 +7,9 @@
 //! ids and addresses, after it has checked them.
 //!
 //! Every operation can be done again: what is as asked already stays as it is.
+//!
+//! For an ordinary user the daemon starts the helper itself. Where banger is a service of the system, the
+//! service manager starts one for each connection to [`SYSTEM_SOCKET`], which takes its owner's only.
 
 use std::net::Ipv4Addr;
 
@@ -83,6 +86,8 @@ pub const DEFAULT_BRIDGE: &str = "br-fc";
 pub const UPLINK: &str = "up0";
 /// What the name of every tap begins with; the VM's id follows. 15 bytes, the most there can be.
 pub const TAP_PREFIX: &str = "bt-";
+/// Where the helper of a machine listens on which banger is installed as a service of the system.
+pub const SYSTEM_SOCKET: &str = "/run/banger/helper.sock";
 /// Port of the name server on the bridge.
 pub const DNS_PORT: u16 = 53;
 
@@ -90,6 +95,12 @@ pub const DNS_PORT: u16 = 53;
 #[must_use]
 pub fn tap_name(vm: &VmId) -> String {
     format!("{TAP_PREFIX}{vm}")
+}
+
+/// What the service manager calls the processes of a VM.
+#[must_use]
+pub fn scope_name(vm: &VmId) -> String {
+    format!("banger-vm-{vm}.scope")
 }
 
 /// What the helper can do.
@@ -131,6 +142,20 @@ pub enum Request {
         subnet: Subnet,
         /// The port, neither 0 nor 53.
         port: u16,
+    },
+    /// Have the host's resolver ask `127.0.0.1:port` for names of VMs. In the host's network only.
+    RouteNames {
+        /// Where the daemon's name server listens, not 0.
+        port: u16,
+    },
+    /// Have the host's resolver ask nobody any more. In the host's network only.
+    UnrouteNames {},
+    /// Move the process that made this connection into a scope of the service manager, called as
+    /// [`scope_name`] says: what it starts from then on is there, too, and lives on when the daemon's
+    /// service ends. In the host's network only.
+    EnterScope {
+        /// The VM.
+        vm: VmId,
     },
 }
 

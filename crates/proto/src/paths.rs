@@ -4,6 +4,16 @@ use std::path::{Path, PathBuf};
 
 use crate::{VmId, env};
 
+/// Sockets of a banger that is installed as a service of the system; a directory for its owner in it.
+pub const SYSTEM_RUNTIME_DIR: &str = "/run/banger";
+
+/// The runtime directory of a user whose daemon is a service of the system. It is there, and the user's,
+/// when that is so.
+#[must_use]
+pub fn system_runtime_dir(uid: u32) -> PathBuf {
+    Path::new(SYSTEM_RUNTIME_DIR).join(uid.to_string())
+}
+
 /// Directories and files of one user's banger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {

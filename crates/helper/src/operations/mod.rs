@@ -80,6 +80,9 @@ pub enum OperationError {
     /// The rules.
     #[error("cannot {0} the rules")]
     Rules(&'static str, #[source] NftError),
+    /// What only the host's own network and service manager have.
+    #[error("a network of the user's own has no {0}")]
+    NotHere(&'static str),
     /// A socket.
     #[error("cannot listen at {address} ({protocol})")]
     Listen {
@@ -127,6 +130,10 @@ fn dispatch(
         Request::ListenTcp { subnet, port } => {
             descriptors.push(listen::tcp(place, netlink, *subnet, *port)?);
         }
+        Request::RouteNames { .. } | Request::UnrouteNames {} => {
+            return Err(OperationError::NotHere("resolver"));
+        }
+        Request::EnterScope { .. } => return Err(OperationError::NotHere("scopes")),
     }
     Ok((Reply::Done {}, descriptors))
 }
