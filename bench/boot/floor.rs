@@ -1,66 +1,14 @@
 //! The least a host can do: over a guest link on standard input, say hello, configure the guest,
 //! run `true` in it and end. The script beside this file starts the VMM and times the whole.
 
-use std::error::Error;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+#[path = "../guest.rs"]
+mod guest;
 
-use banger_link::framed::framed;
-use banger_link::{Magic, Session, connect_host};
-use banger_proto::GUEST_GENERATION;
-use banger_proto::guest::frame::{Frame, Kind};
-use banger_proto::guest::{ExecExit, ExecRequest, GuestConfig, Hello, InitChoice, Service};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use guest::Result;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let magic: Magic = std::env::args().nth(1).ok_or("usage: floor MAGIC < link")?.parse()?;
-    let link: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let link = UnixStream::from(link);
-    link.set_nonblocking(true)?;
-    let session = connect_host(tokio::net::UnixStream::from_std(link)?, magic).await?;
-
-    call(&session, &Service::Hello(Hello { generation: GUEST_GENERATION }), Kind::Accepted).await?;
-    let config = GuestConfig {
-        hostname: "floor".into(),
-        machine_id: "0123456789abcdef0123456789abcdef".into(),
-        clock_unix_nanos: i64::try_from(
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos(),
-        )?,
-        random_seed: "5a".repeat(64),
-        env: [].into(),
-        working_dir: None,
-        service: None,
-        extra_hosts: Vec::new(),
-        ssh: None,
-        network: None,
-        init: InitChoice::Auto,
-        base_serial: "base".into(),
-        writable_serial: "writable".into(),
-        modules_serial: None,
-        rebuild: 0,
-        previous_serial: None,
-    };
-    call(&session, &Service::Configure(Box::new(config)), Kind::Accepted).await?;
-    let command = ExecRequest { argv: vec!["true".into()], ..ExecRequest::default() };
-    let exit = call(&session, &Service::Exec(Box::new(command)), Kind::Exit).await?;
-    match exit.parse::<ExecExit>()?.code {
-        Some(0) => Ok(()),
-        other => Err(format!("`true` ended with {other:?}").into()),
-    }
-}
-
-/// Opens a stream for `service` and reads to its first frame of kind `until`.
-async fn call(session: &Session, service: &Service, until: Kind) -> Result<Frame> {
-    let (mut reader, mut writer) = framed(session.open().await?);
-    writer.send_json(Kind::Open, service).await?;
-    while let Some(frame) = reader.next().await? {
-        match frame.kind {
-            kind if kind == until => return Ok(frame),
-            Kind::Refused => return Err(String::from_utf8_lossy(&frame.payload).into()),
-            _ => {}
-        }
-    }
-    Err(format!("the stream for {} ended early", service.name()).into())
+    let magic = std::env::args().nth(1).ok_or("usage: floor MAGIC < link")?.parse()?;
+    let session = guest::configure(magic, None).await?;
+    guest::run(&session, &["true"]).await
 }
