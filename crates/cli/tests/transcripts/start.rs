@@ -3,13 +3,18 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 
 use crate::host::Host;
+
+/// How long a line of a log may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A user whose daemon is real, and ends with this value.
 struct User(Host);
@@ -51,9 +56,21 @@ impl User {
     }
 }
 
+/// The lines of a program that goes on, as they come.
+fn follow(output: ChildStdout) -> Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines();
+        lines.by_ref().map_while(Result::ok).try_for_each(|line| tell.send(line))
+    });
+    told
+}
+
 /// Waits for the next line with `text` in it.
-fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, text: &str) {
-    assert!(lines.any(|line| line.unwrap().contains(text)), "no `{text}`");
+fn wait_for(lines: &Receiver<String>, text: &str) {
+    let since = Instant::now();
+    let mut next = || lines.recv_timeout(PATIENCE.saturating_sub(since.elapsed()));
+    while !next().unwrap_or_else(|_| panic!("no `{text}`")).contains(text) {}
 }
 
 #[test]
@@ -62,15 +79,15 @@ fn a_log_is_followed_from_daemon_to_daemon() {
     user.run(&["daemon", "start"]);
     let follow = ["daemon", "logs", "-f", "--tail", "1"];
     let mut logs = user.0.banger(&follow).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines();
-    wait_for(&mut lines, "  INFO   ");
+    let lines = follow(logs.stdout.take().unwrap());
+    wait_for(&lines, "  INFO   ");
     user.run(&["daemon", "stop"]);
-    wait_for(&mut lines, "daemon ended");
+    wait_for(&lines, "daemon ended");
     // As a full log is.
     let log = user.0.path("home/.local/state/banger/bangerd.log");
     std::fs::rename(&log, log.with_extension("log.1")).unwrap();
     user.run(&["daemon", "start"]);
-    wait_for(&mut lines, "daemon starts");
+    wait_for(&lines, "daemon starts");
     logs.kill().unwrap();
     logs.wait().unwrap();
     assert!(user.run(&["daemon", "logs", "--tail", "1"]).contains("  INFO   "));
