@@ -1,7 +1,7 @@
 //! Guests on their network: what they reach and what they do not, and what is left of it.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_e2e::lan::{HOST, Lan, SERVER};
 use banger_e2e::{Home, Ran, is_gone_within, kill_and_wait};
@@ -54,6 +54,19 @@ impl Site {
         self.banger(&["vm", "show", "--json", vm]).expect_code(0).json()
     }
 
+    /// The port, once the host knows that somebody listens there.
+    fn await_port(&self, vm: &str, port: u16) -> Value {
+        let since = Instant::now();
+        loop {
+            let told = self.banger(&["vm", "ports", "--json", vm]).expect_code(0).json();
+            let ports = told[0]["ports"].as_array().expect("ports");
+            if let Some(found) = ports.iter().find(|found| found["port"] == port) {
+                return found.clone();
+            }
+            assert!(since.elapsed() < PATIENCE, "{vm}: {told}");
+        }
+    }
+
     /// The processes that keep the network, by what the daemon has noted.
     fn noted(&self) -> (i32, Option<i32>) {
         let text = std::fs::read(self.home.runtime_dir().join("network.json")).expect("notes");
@@ -67,7 +80,8 @@ impl Site {
 fn guests_reach_what_they_may_and_nothing_else() {
     let site = Site::new();
     site.banger(&["vm", "create", "--name", "closed"]).expect_code(0);
-    site.banger(&["vm", "create", "--name", "open", "--nat", "--host-port", "8100"]).expect_code(0);
+    let open = ["--name", "open", "--nat", "--host-port", "8100", "-p", "18080:8000"];
+    site.banger(&[&["vm", "create"], &open[..]].concat()).expect_code(0);
     let internet = format!("http://{SERVER}/");
     let page = |text: &str| Some(text.to_owned());
 
@@ -86,6 +100,7 @@ fn guests_reach_what_they_may_and_nothing_else() {
     assert_eq!(site.fetch("closed", "http://host.vm:8100/"), None);
 
     guests_know_each_other_by_name(&site);
+    the_host_reaches_what_listens(&site);
     the_way_out_opens_and_closes(&site, &internet);
     the_network_outlives_who_made_it(&site, &internet);
 
@@ -102,15 +117,16 @@ fn guests_reach_what_they_may_and_nothing_else() {
     }
 }
 
+/// A web server at port 8000 of a guest. It listens before it goes to the background.
+const SERVE: &str = r#"perl -MIO::Socket::INET -e '
+    $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 9) or die;
+    fork and exit; close STDIN; close STDOUT; close STDERR;
+    while ($c = $s->accept) {
+        sysread $c, $_, 999; print $c "HTTP/1.0 200 OK\r\n\r\nfrom a guest\n"; close $c
+    }'"#;
+
 fn guests_know_each_other_by_name(site: &Site) {
-    // It listens before it goes to the background.
-    let serve = r#"perl -MIO::Socket::INET -e '
-        $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 9) or die;
-        fork and exit; close STDIN; close STDOUT; close STDERR;
-        while ($c = $s->accept) {
-            sysread $c, $_, 999; print $c "HTTP/1.0 200 OK\r\n\r\nfrom a guest\n"; close $c
-        }'"#;
-    site.exec("closed", serve).expect_code(0);
+    site.exec("closed", SERVE).expect_code(0);
     for name in ["closed", "closed.vm"] {
         let fetched = site.fetch("open", &format!("http://{name}:8000/page"));
         assert_eq!(fetched.as_deref(), Some("from a guest\n"), "{name}");
@@ -121,6 +137,43 @@ fn guests_know_each_other_by_name(site: &Site) {
     // Who may not go out does not ask for others' names either.
     site.exec("closed", "getent hosts example.com").expect_code(2);
     site.exec("open", "getent hosts nobody.vm").expect_code(2);
+}
+
+/// What `url` gives on the host.
+const FETCH: &str = "
+import sys, urllib.request as r
+print(r.urlopen(sys.argv[1], timeout=20).read().decode(), end='')";
+
+/// What the daemon's name server says of a name: its code, and the address.
+const RESOLVE: &str = "
+import socket, sys
+labels = b''.join(bytes([len(l)]) + l.encode() for l in sys.argv[1].split('.'))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
+s.sendto(bytes([7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + labels + bytes([0, 0, 1, 0, 1]), ('127.0.0.1', 42069))
+a = s.recv(512)
+print(a[3] & 15, '.'.join(map(str, a[-4:])) if a[7] else '-')";
+
+fn the_host_reaches_what_listens(site: &Site) {
+    let python = |script: &str, argument: &str| {
+        let mut command = site.home.command("python3");
+        command.args(["-c", script, argument]);
+        site.run(&command).expect_code(0).stdout
+    };
+    // One that runs since before the network was looked at, and one that comes now.
+    site.exec("open", SERVE).expect_code(0);
+    let fetched = python(FETCH, "http://127.0.0.1:18080/");
+    assert_eq!(fetched, "from a guest\n", "a published port");
+    for vm in ["closed", "open"] {
+        let port = site.await_port(vm, 8000);
+        let resolved = python(RESOLVE, &format!("{vm}.vm"));
+        let endpoint = port["endpoint"].as_str().expect("an endpoint").to_owned();
+        assert_eq!(format!("0 {endpoint}\n"), resolved.trim_end().to_owned() + ":8000\n");
+        assert_eq!(python(FETCH, &format!("http://{endpoint}/")), "from a guest\n", "{vm}");
+        assert_eq!(port["process"]["name"], "perl", "{port}");
+    }
+    let told = site.banger(&["vm", "ports", "open"]).expect_code(0).stdout;
+    assert!(told.contains("http://127.77."), "{told}");
+    assert_eq!(python(RESOLVE, "nobody.vm"), "3 -\n");
 }
 
 fn the_way_out_opens_and_closes(site: &Site, internet: &str) {
