@@ -26,6 +26,17 @@ impl ProcessIdentity {
         Some(Self { pid, start: parse_start_time(&stat)? })
     }
 
+    /// Whether it runs. One that has ended and whose parent has not noticed yet does not.
+    #[must_use]
+    pub fn is_running(self) -> bool {
+        // Anybody may read this file of any process. What else could tell, its namespaces or its
+        // program, is not shown of those that protect themselves, as pasta does.
+        fs_err::read_to_string(format!("/proc/{}/stat", self.pid)).is_ok_and(|stat| {
+            parse_start_time(&stat) == Some(self.start)
+                && !matches!(parse_state(&stat), Some("Z" | "X"))
+        })
+    }
+
     /// What the process has used so far; `None` when it is gone.
     #[must_use]
     pub fn usage(self) -> Option<ProcessUse> {
@@ -100,6 +111,12 @@ fn parse_use(stat: &str) -> Option<(u64, u64)> {
     Some((number(14)?.checked_add(number(15)?)?, number(24)?))
 }
 
+/// State (field 3), counted like [`parse_start_time`]: `Z` and `X` are those of one that has ended.
+fn parse_state(stat: &str) -> Option<&str> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().next()
+}
+
 /// Start time (field 22) in the text of `/proc/PID/stat`, in clock ticks after boot.
 ///
 /// Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses;
@@ -140,8 +157,12 @@ mod tests {
         let reused = ProcessIdentity { start: identity.start + 1, ..identity };
         reused.end().await.unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
+        assert!(identity.is_running() && !reused.is_running());
 
         identity.end().await.unwrap();
+        // Its parent has not asked for it: it is seen, and does not run.
+        assert_eq!(ProcessIdentity::observe(identity.pid), Some(identity));
+        assert!(!identity.is_running());
         identity.gone().await.unwrap();
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));

@@ -32,8 +32,7 @@ impl Noted {
 
     /// Whether it is there still. One that has ended and whose parent has not noticed yet is not.
     pub(super) fn is_alive(self) -> bool {
-        ProcessIdentity::observe(self.pid) == Some(self.identity())
-            && observe_inode(self.pid, "net").is_some()
+        self.identity().is_running()
     }
 }
 
