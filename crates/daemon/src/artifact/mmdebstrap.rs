@@ -166,14 +166,19 @@ fn check(env: &HostEnv) -> Result<(), PackagingError> {
 /// Whether `subuid` (`name-or-uid:first:count` lines) has an entry for `uid`. A user that
 /// `passwd` does not know may come from a directory service and is given the benefit.
 fn has_subordinate_ids(subuid: &str, passwd: &str, uid: u32) -> bool {
+    let Some(name) = find_user_name(passwd, uid) else { return true };
     let uid = uid.to_string();
-    let name = passwd.lines().find_map(|line| {
+    subuid.lines().any(|line| line.split(':').next().is_some_and(|who| who == name || who == uid))
+}
+
+/// The name that `passwd` (passwd(5)) has for `uid`.
+pub(crate) fn find_user_name(passwd: &str, uid: u32) -> Option<&str> {
+    let uid = uid.to_string();
+    passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)? == uid).then_some(name)
-    });
-    let Some(name) = name else { return true };
-    subuid.lines().any(|line| line.split(':').next().is_some_and(|who| who == name || who == uid))
+    })
 }
 
 /// Name of a tar in a work directory.

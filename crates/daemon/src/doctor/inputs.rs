@@ -6,6 +6,7 @@ use banger_proto::api::{DnsStatus, Garbage, NetworkStatus};
 use banger_proto::helper::ProbeReport;
 use banger_proto::{Paths, Problem};
 
+use crate::artifact::mmdebstrap::find_user_name;
 use crate::config::{AccelChoice, NetworkChoice, VmmChoice};
 use crate::exec::HostEnv;
 
@@ -115,10 +116,13 @@ impl HostFacts {
     /// The host this program runs on.
     #[must_use]
     pub fn observe() -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        // A file that cannot be read is one that does not know the user.
+        let passwd = fs_err::read_to_string("/etc/passwd").unwrap_or_default();
         Self {
             machine: rustix::system::uname().machine().to_string_lossy().into_owned(),
-            uid: rustix::process::getuid().as_raw(),
-            user: None,
+            uid,
+            user: find_user_name(&passwd, uid).map(str::to_owned),
             kvm: "/dev/kvm".into(),
             tun: "/dev/net/tun".into(),
             cpuinfo: "/proc/cpuinfo".into(),
