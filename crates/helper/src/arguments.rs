@@ -18,6 +18,13 @@ pub enum Role {
         /// What the bridge is called.
         bridge: BridgeName,
     },
+    /// To serve requests in the network of the host.
+    ServeHost {
+        /// Who may ask: a user's number.
+        owner: u32,
+        /// What the bridge is called.
+        bridge: BridgeName,
+    },
     /// To become another program in namespaces that there are.
     Run {
         /// Which.
@@ -35,10 +42,11 @@ pub enum Role {
 pub const USAGE: &str = "\
 usage: banger-helper hold [NAMESPACES]
        banger-helper serve NAMESPACES [--bridge NAME]
+       banger-helper serve --host --owner UID [--bridge NAME]
        banger-helper run NAMESPACES -- PROGRAM [ARGUMENT]...
        banger-helper probe
 NAMESPACES: --userns PATH --userns-inode NUMBER --netns PATH --netns-inode NUMBER
-banger starts this program itself.";
+banger starts this program itself; with --host, the service manager does.";
 
 /// Why a command line is none.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,9 @@ pub enum ArgumentsError {
     /// A number that is none.
     #[error("`{0}` is not the number of a namespace")]
     Number(String),
+    /// An owner that is none. The last number means nobody to the kernel.
+    #[error("`{0}` is not the number of a user")]
+    Owner(String),
     /// An option that must be there.
     #[error("option `{0}` is missing")]
     Missing(&'static str),
@@ -75,15 +86,18 @@ pub fn parse_arguments(
     let role =
         arguments.next().and_then(|role| role.into_string().ok()).ok_or(ArgumentsError::Role)?;
     let options = Options::parse(&mut arguments)?;
-    if role != "serve" && options.bridge.is_some() {
-        return Err(ArgumentsError::Option("--bridge".to_owned()));
+    if role != "serve" {
+        options.refuse_those_of_serve()?;
     }
     match role.as_str() {
         "hold" if options.none() => Ok(Role::Hold(None)),
         "hold" => Ok(Role::Hold(Some(options.entrance()?))),
         "serve" => {
             let bridge = options.bridge.as_deref().map_or(Ok(BridgeName::default()), str::parse)?;
-            Ok(Role::Serve { entrance: options.entrance()?, bridge })
+            match options.host {
+                true => Ok(Role::ServeHost { owner: options.host_owner()?, bridge }),
+                false => Ok(Role::Serve { entrance: options.entrance()?, bridge }),
+            }
         }
         "run" => {
             let entrance = options.entrance()?;
@@ -102,6 +116,8 @@ struct Options {
     user_inode: Option<OsString>,
     network: Option<OsString>,
     network_inode: Option<OsString>,
+    host: bool,
+    owner: Option<String>,
     bridge: Option<String>,
 }
 
@@ -115,6 +131,12 @@ impl Options {
                 break;
             }
             let wrong = || ArgumentsError::Option(name.clone());
+            if name == "--host" {
+                if std::mem::replace(&mut options.host, true) {
+                    return Err(wrong());
+                }
+                continue;
+            }
             let mut text = None;
             let place = match name.as_str() {
                 "--userns" => &mut options.user,
@@ -122,14 +144,16 @@ impl Options {
                 "--netns" => &mut options.network,
                 "--netns-inode" => &mut options.network_inode,
                 "--bridge" if options.bridge.is_none() => &mut text,
+                "--owner" if options.owner.is_none() => &mut text,
                 _ => return Err(wrong()),
             };
             let value = arguments.next().ok_or_else(wrong)?;
             if place.replace(value).is_some() {
                 return Err(wrong());
             }
-            if let Some(bridge) = text {
-                options.bridge = Some(bridge.into_string().map_err(|_| wrong())?);
+            if let Some(text) = text {
+                let text = Some(text.into_string().map_err(|_| wrong())?);
+                if name == "--owner" { options.owner = text } else { options.bridge = text }
             }
         }
         Ok(options)
@@ -141,7 +165,34 @@ impl Options {
             .all(|option| option.is_none())
     }
 
+    fn refuse_those_of_serve(&self) -> Result<(), ArgumentsError> {
+        let there = [
+            ("--bridge", self.bridge.is_some()),
+            ("--host", self.host),
+            ("--owner", self.owner.is_some()),
+        ];
+        match there.iter().find(|(_, there)| *there) {
+            Some((name, _)) => Err(ArgumentsError::Option((*name).to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Who owns the part of the host's network that is banger's. There are no namespaces then.
+    fn host_owner(self) -> Result<u32, ArgumentsError> {
+        if !self.none() {
+            return Err(ArgumentsError::Option("--host".to_owned()));
+        }
+        let owner = self.owner.ok_or(ArgumentsError::Missing("--owner"))?;
+        match owner.parse() {
+            Ok(number) if number != u32::MAX => Ok(number),
+            _ => Err(ArgumentsError::Owner(owner)),
+        }
+    }
+
     fn entrance(self) -> Result<Entrance, ArgumentsError> {
+        if self.owner.is_some() {
+            return Err(ArgumentsError::Missing("--host"));
+        }
         let door = |path: Option<OsString>, inode: Option<OsString>, names: [&'static str; 2]| {
             let path = PathBuf::from(path.ok_or(ArgumentsError::Missing(names[0]))?);
             let number = inode.ok_or(ArgumentsError::Missing(names[1]))?;
@@ -183,6 +234,13 @@ mod tests {
             parse(&format!("serve --bridge br-x {NAMESPACES}")).unwrap(),
             Role::Serve { entrance: entrance(), bridge }
         );
+        let (host, bridge) = ("serve --host --owner 1000", "br-x".parse().unwrap());
+        let default = BridgeName::default();
+        assert_eq!(parse(host).unwrap(), Role::ServeHost { owner: 1000, bridge: default });
+        assert_eq!(
+            parse(&format!("{host} --bridge br-x")).unwrap(),
+            Role::ServeHost { owner: 1000, bridge }
+        );
         assert_eq!(
             parse(&format!("run {NAMESPACES} -- qemu --userns x -- y")).unwrap(),
             Role::Run {
@@ -206,6 +264,18 @@ mod tests {
             format!("serve {NAMESPACES} --bridge eth.0"),
             format!("serve {NAMESPACES} --bridge a --bridge b"),
             format!("hold {NAMESPACES} --bridge a"),
+            "serve --host".to_owned(),
+            "serve --host --host --owner 1".to_owned(),
+            "serve --host --owner".to_owned(),
+            "serve --host --owner root".to_owned(),
+            "serve --host --owner -1".to_owned(),
+            "serve --host --owner 4294967295".to_owned(),
+            "serve --host --owner 1 --owner 2".to_owned(),
+            "serve --host --owner 1 --bridge eth.0".to_owned(),
+            format!("serve --host --owner 1 {NAMESPACES}"),
+            format!("serve --owner 1 {NAMESPACES}"),
+            "hold --host".to_owned(),
+            format!("run --owner 1 {NAMESPACES} -- true"),
             format!("run {NAMESPACES}"),
             format!("run {NAMESPACES} --"),
             format!("probe {NAMESPACES}"),

@@ -2,7 +2,8 @@
 //!
 //! It executes typed, idempotent operations, and is a program apart because of the privilege that takes:
 //! blocking, one thread, a small dependency tree, no network client. It never asks for more than it has:
-//! for an ordinary user it is root in a user namespace of the user's own, and nothing outside of that.
+//! for an ordinary user it is root in a user namespace of the user's own, and nothing outside of that; as a
+//! service of the system it has two capabilities over the host's network, and works for one user.
 //!
 //! ```text
 //!              makes                     enters                      enters
@@ -18,9 +19,11 @@
 //! | [`namespace`] | making and entering namespaces, and why the kernel refuses |
 //! | [`privileges`] | giving up capabilities for good |
 //! | [`request`] | what a caller may ask; the one place where its word is checked |
+//! | [`peer`] | which process has connected |
 //! | [`place`] | where the operations work: a namespace of the user's own, or the host's |
 //! | [`operations`] | what is done to the network |
 //! | [`rules`] | the text of the rules, pure; [`nft`] loads it |
+//! | [`program`] | starting programs of the host |
 //! | [`netlink`], [`sysctl`], [`sys`] | the kernel's interfaces |
 
 pub mod arguments;
@@ -29,9 +32,11 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod operations;
+pub mod peer;
 pub mod place;
 pub mod privileges;
 pub mod probe;
+pub mod program;
 pub mod request;
 pub mod rules;
 pub mod run;

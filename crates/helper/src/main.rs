@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Role::Serve { entrance, bridge } => {
             (boxed(serve::serve_standard_input(&entrance, &Place::own(bridge))), 1)
         }
+        Role::ServeHost { owner, bridge } => {
+            (boxed(serve::serve_standard_input_in_host(&Place::host(bridge, owner))), 1)
+        }
         Role::Run { entrance, program, arguments } => {
             (boxed(run::run(&entrance, &program, &arguments).map(drop)), NOT_RUN)
         }

@@ -1,43 +1,24 @@
 //! nftables: its program loads the rules' text, in one transaction, so that there is never half of it.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
+use crate::program::{Program, ProgramError};
 use crate::rules::TABLE;
 
-/// Where the program is looked for. Whoever starts the helper has no say in it.
-const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// The caller's deadline is the one that counts: a helper that is killed leaves a transaction that is done
+/// or not.
+const NFT: Program = Program { name: "nft", package: "nftables", deadline: None };
 
-/// Most of what the program says that is passed on, bytes.
-const SAID: usize = 1 << 10;
-
-/// What went wrong with rules.
-#[derive(Debug, thiserror::Error)]
-pub enum NftError {
-    /// It is not installed.
-    #[error("program `nft` is missing in {}: install the package nftables", FOLDERS.join(", "))]
-    Missing,
-    /// It could not be started or spoken to.
-    #[error("cannot run `{}`", .0.display())]
-    Run(PathBuf, #[source] io::Error),
-    /// It ended with an error.
-    #[error("`nft` failed with {status}: {said}")]
-    Failed {
-        /// How it ended.
-        status: std::process::ExitStatus,
-        /// The last of what it said.
-        said: String,
-    },
-}
+/// The hooks at which packets to guests, and from guests to the host, can be dropped.
+const HOOKS: [&str; 2] = ["forward", "input"];
 
 /// Loads rules from their text: all of it or nothing.
 ///
 /// # Errors
 ///
 /// The program is missing, or refuses the text.
-pub fn load(text: &str) -> Result<(), NftError> {
-    run(&["-f", "-"], text).map(drop)
+pub fn load(text: &str) -> Result<(), ProgramError> {
+    NFT.run(&["-f", "-"], text).map(drop)
 }
 
 /// Whether both tables are there.
@@ -45,48 +26,104 @@ pub fn load(text: &str) -> Result<(), NftError> {
 /// # Errors
 ///
 /// The program is missing or fails.
-pub fn observe_tables() -> Result<bool, NftError> {
-    let listed = run(&["list", "tables"], "")?;
-    let text = String::from_utf8_lossy(&listed.stdout);
+pub fn observe_tables() -> Result<bool, ProgramError> {
+    let text = list(&["tables"])?;
     let there = |family| text.lines().any(|line| line == format!("table {family} {TABLE}"));
     Ok(there("inet") && there("bridge"))
 }
 
-/// The caller's deadline is the one that counts: a helper that is killed leaves a transaction that is
-/// done or not.
-fn run(arguments: &[&str], input: &str) -> Result<Output, NftError> {
-    let program = FOLDERS
-        .iter()
-        .map(|folder| PathBuf::from(folder).join("nft"))
-        .find(|path| path.is_file())
-        .ok_or(NftError::Missing)?;
-    let failed = |error| NftError::Run(program.clone(), error);
-    let mut child = Command::new(&program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", FOLDERS.join(":"))
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let written = match child.stdin.take() {
-        // It reads everything before it says anything, so this cannot wait for each other.
-        Some(mut stdin) => stdin.write_all(input.as_bytes()),
-        None => Ok(()),
-    };
-    let output = child.wait_with_output().map_err(failed)?;
-    if !output.status.success() {
-        return Err(NftError::Failed { status: output.status, said: last(&output.stderr) });
+/// Chains of others that drop what they have no rule for, and whose table does not name the interface
+/// `bridge`: packets pass only where all tables let them. As `FAMILY TABLE CHAIN`.
+///
+/// # Errors
+///
+/// The program is missing or fails.
+pub fn observe_dropping(bridge: &str) -> Result<Vec<String>, ProgramError> {
+    let mut found = Vec::new();
+    for Chain { family, table, name } in parse_dropping(&list(&["chains"])?) {
+        // One that has gone meanwhile drops nothing.
+        let rules = list(&["table", family, table]).unwrap_or_default();
+        if !rules.is_empty() && !rules.contains(&format!("\"{bridge}\"")) {
+            found.push(format!("{family} {table} {name}"));
+        }
     }
-    // One that has ended well and did not want all of it would have loaded less.
-    written.map_err(failed)?;
-    Ok(output)
+    Ok(found)
 }
 
-fn last(said: &[u8]) -> String {
-    let tail = &said[said.len().saturating_sub(SAID)..];
-    String::from_utf8_lossy(tail).trim().to_owned()
+fn list(what: &[&str]) -> Result<String, ProgramError> {
+    let Output { stdout, .. } = NFT.run(&[&["list"], what].concat(), "")?;
+    Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// A chain.
+#[derive(Debug, PartialEq, Eq)]
+struct Chain<'a> {
+    family: &'a str,
+    table: &'a str,
+    name: &'a str,
+}
+
+/// The chains at [`HOOKS`] that drop by policy, in the text of `nft list chains`.
+fn parse_dropping(text: &str) -> Vec<Chain<'_>> {
+    let (mut family, mut table, mut name) = ("", "", "");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            ["table", of, called, "{"] => (family, table) = (of, called),
+            ["chain", called, "{"] => name = called,
+            ["type", "filter", "hook", hook, .., "policy", "drop;"]
+                if HOOKS.contains(&hook) && ["ip", "inet"].contains(&family) && table != TABLE =>
+            {
+                found.push(Chain { family, table, name });
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_that_drop() {
+        let text = "\
+table ip filter {
+	chain DOCKER-USER {
+	}
+	chain FORWARD {
+		type filter hook forward priority filter; policy drop;
+	}
+	chain OUTPUT {
+		type filter hook output priority filter; policy drop;
+	}
+}
+table ip6 filter {
+	chain FORWARD {
+		type filter hook forward priority filter; policy drop;
+	}
+}
+table inet banger {
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+	}
+}
+table inet fw {
+	chain in {
+		type filter hook input priority filter - 10; policy drop;
+	}
+	chain fwd {
+		type filter hook forward priority filter; policy accept;
+	}
+}
+";
+        let chain = |family, table, name| Chain { family, table, name };
+        assert_eq!(
+            parse_dropping(text),
+            [chain("ip", "filter", "FORWARD"), chain("inet", "fw", "in")]
+        );
+        assert_eq!(parse_dropping(""), []);
+    }
 }

@@ -1,6 +1,7 @@
 //! Where the operations work, as one value: what differs between a network of the user's own and the host's.
 //!
-//! Who may call is not decided here; that is the business of whoever makes the socket.
+//! Who may call is not decided here: of a network of the user's own, that is the business of whoever makes
+//! the socket; in the host's, of [`crate::serve`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,6 +35,12 @@ impl Place {
     #[must_use]
     pub fn own(bridge: BridgeName) -> Self {
         Self { bridge, tap_owner: 0, uplink: Uplink::Own }
+    }
+
+    /// In the host's network, for the guests of user `owner`.
+    #[must_use]
+    pub fn host(bridge: BridgeName, owner: u32) -> Self {
+        Self { bridge, tap_owner: owner, uplink: Uplink::Host }
     }
 }
 

@@ -64,7 +64,7 @@ fn try_out(place: &Place, request: &Request) -> Option<String> {
         Ok(packet) => packet,
         Err(error) => return Some(error.to_string()),
     };
-    match parse_request(&packet).map(|checked| execute(place, &checked)) {
+    match parse_request(&packet).map(|checked| execute(place, None, &checked)) {
         Ok((Reply::Failed { reason, causes }, _)) => Some(joined(reason, causes)),
         Ok(_) => None,
         Err(refusal) => Some(refusal.to_string()),

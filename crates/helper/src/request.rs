@@ -182,6 +182,9 @@ mod tests {
             json!({"operation": "revert_rules"}),
             json!({"operation": "listen_dns", "subnet": subnet}),
             json!({"operation": "listen_tcp", "subnet": subnet, "port": 7000}),
+            json!({"operation": "route_names", "port": 42069}),
+            json!({"operation": "unroute_names"}),
+            json!({"operation": "enter_scope", "vm": vm}),
             rules(|_| ()),
         ] {
             let checked = parse_request(packet.to_string().as_bytes()).unwrap();
@@ -207,6 +210,12 @@ mod tests {
             b"{\"operation\":\"ensure_tap\",\"vm\":\"0123456789ab\\n\"}",
             b"{\"operation\":\"ensure_tap\",\"vm\":\"0123456789ab\",\"vm\":\"0123456789ab\"}",
             b"{\"operation\":\"ensure_bridge\",\"subnet\":\"8.8.8.0/24\"}",
+            b"{\"operation\":\"route_names\"}",
+            b"{\"operation\":\"route_names\",\"port\":\"53\"}",
+            b"{\"operation\":\"route_names\",\"port\":42069,\"server\":\"192.0.2.1\"}",
+            b"{\"operation\":\"unroute_names\",\"bridge\":\"eth0\"}",
+            b"{\"operation\":\"enter_scope\",\"vm\":\"0123456789ab.scope\"}",
+            b"{\"operation\":\"enter_scope\",\"vm\":\"0123456789ab\",\"process\":1}",
             b"{\"operation\":\"listen_tcp\",\"subnet\":\"172.30.0.0/24\",\"port\":65536}",
         ] {
             let refusal = parse_request(packet).unwrap_err();
@@ -225,6 +234,7 @@ mod tests {
         let seen = [
             refused(&json!({"operation": "listen_tcp", "subnet": "172.30.0.0/24", "port": 0})),
             refused(&json!({"operation": "listen_tcp", "subnet": "172.30.0.0/24", "port": 53})),
+            refused(&json!({"operation": "route_names", "port": 0})),
             refused(&rules(|r| r["more"] = json!(1))),
             refused(&rules(|r| first(r, "more", json!(1)))),
             refused(&rules(|r| r["host_addresses"][0]["prefix"] = json!(0))),

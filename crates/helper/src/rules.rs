@@ -20,6 +20,7 @@
 use std::fmt::{Display, Write};
 use std::net::Ipv4Addr;
 
+use banger_proto::Subnet;
 use banger_proto::helper::{DNS_PORT, Network, Rules, TAP_PREFIX, UPLINK, tap_name};
 
 use crate::place::{Place, Uplink};
@@ -43,10 +44,13 @@ pub fn render_rules(place: &Place, rules: &Rules) -> String {
     let _ = writeln!(text, "table inet {TABLE} {{");
     render_sets(&mut text, rules);
     render_forward(&mut text, place);
-    render_input(&mut text, place, rules.subnet.gateway());
-    if place.uplink == Uplink::Own {
-        render_output(&mut text, place);
-        render_reset_fix(&mut text);
+    render_input(&mut text, place, rules.subnet);
+    match place.uplink {
+        Uplink::Own => {
+            render_output(&mut text, place);
+            render_reset_fix(&mut text);
+        }
+        Uplink::Host => render_host_output(&mut text, place),
     }
     let uplink = uplink(place);
     let _ = write!(
@@ -160,11 +164,19 @@ fn render_forward(text: &mut String, place: &Place) {
     );
 }
 
-fn render_input(text: &mut String, place: &Place, gateway: Ipv4Addr) {
-    let bridge = &place.bridge;
+fn render_input(text: &mut String, place: &Place, subnet: Subnet) {
+    let (bridge, gateway) = (&place.bridge, subnet.gateway());
     let (policy, others) = match place.uplink {
         Uplink::Own => ("drop", "    iifname \"lo\" accept\n".to_owned()),
-        Uplink::Host => ("accept", format!("    iifname != \"{bridge}\" accept\n")),
+        // Neighbours of the host could send to the gateway, which is an address of the host's, too.
+        Uplink::Host => (
+            "accept",
+            format!(
+                "    iifname != {{ \"{bridge}\", \"lo\" }} ip daddr {subnet} counter drop
+    iifname != \"{bridge}\" accept
+"
+            ),
+        ),
     };
     let _ = write!(
         text,
@@ -206,6 +218,29 @@ fn render_output(text: &mut String, place: &Place) {
     oifname \"{bridge}\" meta mark {MARK:#x} accept
     oifname \"{bridge}\" icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
     counter drop
+  }}
+"
+    );
+}
+
+/// In the host, guests answer root and their owner only. Of packets without a process nothing is asked: the
+/// kernel's own, and the last ones of sockets that are closed, whose connection was let through before.
+/// Redirects would tell guests of each other, who are not on one wire.
+fn render_host_output(text: &mut String, place: &Place) {
+    let bridge = &place.bridge;
+    let others = match place.tap_owner {
+        0 => "meta skuid != 0".to_owned(),
+        owner => format!("meta skuid != {{ 0, {owner} }}"),
+    };
+    let _ = write!(
+        text,
+        "  chain output {{
+    type filter hook output priority filter; policy accept;
+    oifname != \"{bridge}\" accept
+    meta nfproto ipv6 counter drop
+    icmp type redirect counter drop
+    {others} meta l4proto tcp counter reject with tcp reset
+    {others} counter reject with icmpx admin-prohibited
   }}
 "
     );
@@ -284,9 +319,14 @@ mod tests {
 
     #[test]
     fn in_the_host() {
-        let place =
-            Place { bridge: "br-x".parse().unwrap(), tap_owner: 1000, uplink: Uplink::Host };
+        let place = Place::host("br-x".parse().unwrap(), 1000);
         insta::assert_snapshot!(render_rules(&place, &rules()));
+    }
+
+    #[test]
+    fn root_is_its_own_owner() {
+        let text = render_rules(&Place::host(Default::default(), 0), &rules());
+        assert!(text.contains("    meta skuid != 0 counter reject"), "{text}");
     }
 
     #[test]

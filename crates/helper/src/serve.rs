@@ -13,6 +13,7 @@ use rustix::net::{
 
 use crate::namespace::{self, Entrance, NamespaceError};
 use crate::operations;
+use crate::peer::Peer;
 use crate::place::Place;
 use crate::privileges::{SERVING, keep_only};
 use crate::request::{Refusal, parse_request};
@@ -35,6 +36,14 @@ pub enum ServeError {
     /// What is to be served is not what it must be.
     #[error("standard input is not a connected unix socket of packets")]
     Socket,
+    /// Somebody else than the owner asks.
+    #[error("user {peer} has connected, and only user {owner} may ask: nothing was done")]
+    NotOwner {
+        /// Who asks.
+        peer: u32,
+        /// Who may.
+        owner: u32,
+    },
     /// The socket fails.
     #[error("cannot read requests")]
     Receive(#[source] io::Error),
@@ -50,23 +59,42 @@ pub enum ServeError {
 /// It cannot begin, or the socket fails.
 pub fn serve_standard_input(entrance: &Entrance, place: &Place) -> Result<(), ServeError> {
     let input = io::stdin();
-    let unix = sockopt::socket_domain(&input).is_ok_and(|domain| domain == AddressFamily::UNIX);
-    let packets = sockopt::socket_type(&input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
-    if !(unix && packets) {
-        return Err(ServeError::Socket);
-    }
+    require_packets(input.as_fd())?;
     namespace::enter(entrance)?;
     keep_only(SERVING).map_err(|errno| ServeError::Privileges(errno.into()))?;
-    serve(input.as_fd(), place)
+    serve(input.as_fd(), place, None)
+}
+
+/// Serves standard input in the network that the process is in already, for the owner of the taps and
+/// nobody else, with no more capabilities than the operations take.
+///
+/// # Errors
+///
+/// It cannot begin, somebody else has connected, or the socket fails.
+pub fn serve_standard_input_in_host(place: &Place) -> Result<(), ServeError> {
+    let input = io::stdin();
+    require_packets(input.as_fd())?;
+    let peer = Peer::observe(&input).map_err(|_| ServeError::Socket)?;
+    if peer.user != place.tap_owner {
+        return Err(ServeError::NotOwner { peer: peer.user, owner: place.tap_owner });
+    }
+    keep_only(SERVING).map_err(|errno| ServeError::Privileges(errno.into()))?;
+    serve(input.as_fd(), place, Some(peer))
+}
+
+fn require_packets(input: BorrowedFd<'_>) -> Result<(), ServeError> {
+    let unix = sockopt::socket_domain(input).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    let packets = sockopt::socket_type(input).is_ok_and(|kind| kind == SocketType::SEQPACKET);
+    if unix && packets { Ok(()) } else { Err(ServeError::Socket) }
 }
 
 /// Serves one connection until the other side ends it. An empty packet ends it, too: the kernel does not
-/// tell the two apart.
+/// tell the two apart. `peer` is whoever has made it, where that matters.
 ///
 /// # Errors
 ///
 /// The socket fails.
-pub fn serve(socket: BorrowedFd<'_>, place: &Place) -> Result<(), ServeError> {
+pub fn serve(socket: BorrowedFd<'_>, place: &Place, peer: Option<Peer>) -> Result<(), ServeError> {
     // One byte more than there may be, to see that there is more.
     let mut buffer = vec![0; MAX_PACKET + 1];
     loop {
@@ -79,7 +107,7 @@ pub fn serve(socket: BorrowedFd<'_>, place: &Place) -> Result<(), ServeError> {
             Err(errno) => return Err(ServeError::Receive(errno.into())),
         };
         let (reply, descriptors) = match parse_request(packet) {
-            Ok(checked) => operations::execute(place, &checked),
+            Ok(checked) => operations::execute(place, peer, &checked),
             Err(refusal) => (refused(&refusal), Vec::new()),
         };
         match send(socket, reply, &descriptors) {

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 /// One setting. Names of interfaces in it come from [`crate::place`] and ids, never from a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sysctl<'a> {
-    /// Packets go from one interface to another.
+    /// Packets go from any interface to another.
     Forward,
+    /// Those that come in by this interface go to others.
+    ForwardFrom(&'a str),
     /// Frames on a bridge are not shown to the rules for packets: those would judge them twice.
     BridgeToRules(&'static str),
     /// No IPv6 on this interface; on `all` and `default`, on none.
@@ -35,6 +37,7 @@ impl Sysctl<'_> {
         let net = PathBuf::from("/proc/sys/net");
         match self {
             Self::Forward => net.join("ipv4/ip_forward"),
+            Self::ForwardFrom(name) => net.join(format!("ipv4/conf/{name}/forwarding")),
             Self::BridgeToRules(family) => {
                 net.join(format!("bridge/bridge-nf-call-{family}tables"))
             }
@@ -47,7 +50,7 @@ impl Sysctl<'_> {
 
     fn value(self) -> &'static str {
         match self {
-            Self::Forward | Self::NoIpv6(_) | Self::ProxyArp(_) => "1",
+            Self::Forward | Self::ForwardFrom(_) | Self::NoIpv6(_) | Self::ProxyArp(_) => "1",
             Self::BridgeToRules(_) | Self::NoProxyDelay(_) | Self::NoRedirects(_) => "0",
         }
     }

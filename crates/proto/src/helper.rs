@@ -237,6 +237,10 @@ pub struct Observed {
     pub uplink: bool,
     /// Whether there are rules.
     pub rules: bool,
+    /// Chains of others in the host's rules that drop what they have no rule for, and are in a table that
+    /// does not know the bridge: as `FAMILY TABLE CHAIN`. There are none in a network of the user's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropping: Vec<String>,
     /// The helper's version.
     pub version: String,
 }

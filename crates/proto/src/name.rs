@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Longest name: one DNS label (RFC 1035 §2.3.4).
 pub const MAX_NAME_LEN: usize = 63;
 
+/// The domain of VMs: `web.vm`.
+pub const DOMAIN: &str = "vm";
+
 /// What VMs call the host, as `host.vm`. No new VM gets the name.
 pub const HOST_NAME: &str = "host";
 

@@ -119,6 +119,7 @@ impl State {
                     taps: state.taps.iter().cloned().collect(),
                     uplink: state.uplink,
                     rules: state.rules.is_some(),
+                    dropping: Vec::new(),
                     version: "test".to_owned(),
                 });
                 return Ok((observed, Vec::new()));

@@ -16,13 +16,12 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+pub use banger_proto::name::DOMAIN;
 use banger_proto::{Subnet, VmName};
 use hickory_proto::op::Query;
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
-/// The domain of VMs.
-pub const DOMAIN: &str = "vm";
 /// What guests call their gateway, in [`DOMAIN`].
 pub const GATEWAY: &str = banger_proto::name::HOST_NAME;
 /// The first two bytes of the addresses at which the host reaches VMs in user mode.

@@ -115,7 +115,7 @@ fn is_gateway(Network { address, prefix }: Network) -> bool {
 fn settings(place: &Place) -> Vec<Sysctl<'_>> {
     let name = place.bridge.as_str();
     let mut settings = vec![
-        Sysctl::Forward,
+        Sysctl::ForwardFrom(name),
         Sysctl::NoIpv6(name),
         Sysctl::ProxyArp(name),
         Sysctl::NoProxyDelay(name),
@@ -123,7 +123,8 @@ fn settings(place: &Place) -> Vec<Sysctl<'_>> {
     ];
     if place.uplink == Uplink::Own {
         // The kernel sends redirects when either says so. These are everybody's, so in the host they
-        // are left alone.
+        // are left alone; there the rules keep redirects from guests.
+        settings.push(Sysctl::Forward);
         settings.extend(["all", "default"].map(Sysctl::NoIpv6));
         settings.push(Sysctl::NoRedirects("all"));
         settings.extend(["ip", "ip6", "arp"].map(Sysctl::BridgeToRules));

@@ -1,7 +1,9 @@
-//! Sockets at the gateway, for a daemon that is in another network: it answers guests by what it gets here.
+//! Sockets at the gateway, for a daemon that is in another network, or may not listen there: it answers
+//! guests by what it gets here.
 //!
-//! Packets that they send carry [`MARK`], so that they pass where those of a VMM do not. A port is taken
-//! as long as anybody holds its socket; nobody can listen at it a second time until then.
+//! In a network of the user's own, packets that they send carry [`MARK`], so that they pass where those of
+//! a VMM do not; in the host's, where marks are everybody's, they are root's. A port is taken as long as
+//! anybody holds its socket; nobody can listen at it a second time until then.
 
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
@@ -16,7 +18,7 @@ use rustix::net::{
 
 use super::{OperationError, look_for_bridge};
 use crate::netlink::Netlink;
-use crate::place::Place;
+use crate::place::{Place, Uplink};
 use crate::rules::MARK;
 
 /// Connections that wait to be accepted: the kernel's own limit (`net.core.somaxconn`) cuts it.
@@ -29,12 +31,12 @@ pub(super) fn dns(
     subnet: Subnet,
 ) -> Result<[OwnedFd; 2], OperationError> {
     let address = gateway(place, netlink, subnet, DNS_PORT)?;
-    let udp = open(SocketType::DGRAM).and_then(|socket| {
+    let udp = open(place, SocketType::DGRAM).and_then(|socket| {
         bind(&socket, &address)?;
         Ok(socket)
     });
     let udp = udp.map_err(|source| OperationError::Listen { address, protocol: "udp", source })?;
-    Ok([udp, listen_at(address)?])
+    Ok([udp, listen_at(place, address)?])
 }
 
 /// One that listens at a port.
@@ -44,7 +46,7 @@ pub(super) fn tcp(
     subnet: Subnet,
     port: u16,
 ) -> Result<OwnedFd, OperationError> {
-    listen_at(gateway(place, netlink, subnet, port)?)
+    listen_at(place, gateway(place, netlink, subnet, port)?)
 }
 
 /// The port at the gateway, which the bridge must have: in a network without any address the kernel
@@ -66,8 +68,8 @@ fn gateway(
     Ok(SocketAddrV4::new(gateway, port))
 }
 
-fn listen_at(address: SocketAddrV4) -> Result<OwnedFd, OperationError> {
-    let listening = open(SocketType::STREAM).and_then(|socket| {
+fn listen_at(place: &Place, address: SocketAddrV4) -> Result<OwnedFd, OperationError> {
+    let listening = open(place, SocketType::STREAM).and_then(|socket| {
         // Connections that have ended are in nobody's way.
         options::set_socket_reuseaddr(&socket, true)?;
         bind(&socket, &address)?;
@@ -77,9 +79,11 @@ fn listen_at(address: SocketAddrV4) -> Result<OwnedFd, OperationError> {
     listening.map_err(|source| OperationError::Listen { address, protocol: "tcp", source })
 }
 
-fn open(kind: SocketType) -> rustix::io::Result<OwnedFd> {
+fn open(place: &Place, kind: SocketType) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
-    setsockopt(&socket, sockopt::Mark, &MARK)
-        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    if place.uplink == Uplink::Own {
+        setsockopt(&socket, sockopt::Mark, &MARK)
+            .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    }
     Ok(socket)
 }

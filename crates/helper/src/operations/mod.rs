@@ -6,21 +6,26 @@
 
 mod bridge;
 mod listen;
+mod names;
 mod observe;
+mod scope;
 mod tap;
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
-use banger_proto::helper::{Reply, Request};
+use banger_proto::MacAddress;
+use banger_proto::helper::{Reply, Request, Rules};
 
 use crate::netlink::{Link, LinkKind, Netlink, NetlinkError};
-use crate::nft::{self, NftError};
-use crate::place::Place;
+use crate::nft;
+use crate::peer::Peer;
+use crate::place::{Place, Uplink};
+use crate::program::ProgramError;
 use crate::request::Checked;
 use crate::rules::{render_no_rules, render_rules};
-use crate::sysctl::SysctlError;
+use crate::sysctl::{Sysctl, SysctlError};
 
 /// Why an operation did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +84,37 @@ pub enum OperationError {
     },
     /// The rules.
     #[error("cannot {0} the rules")]
-    Rules(&'static str, #[source] NftError),
+    Rules(&'static str, #[source] ProgramError),
+    /// The host's resolver.
+    #[error("cannot tell the host's resolver where names of VMs are answered")]
+    Resolver(#[source] ProgramError),
+    /// Whoever has connected has ended, or is not the user's alone.
+    #[error("process {0}, which has connected, is not there as the owner's any more")]
+    NoProcess(u32),
+    /// Whoever has connected cannot be looked at.
+    #[error("cannot look at process {process}, which has connected")]
+    Process {
+        /// Its number.
+        process: u32,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The service manager.
+    #[error("cannot make the scope `{scope}`")]
+    Scope {
+        /// Which.
+        scope: String,
+        /// Why not.
+        source: ProgramError,
+    },
+    /// The service manager says that it is done, and it is not.
+    #[error("process {process} is not in the scope `{scope}`, which the service manager has made")]
+    NotMoved {
+        /// Which process.
+        process: u32,
+        /// Which scope.
+        scope: String,
+    },
     /// What only the host's own network and service manager have.
     #[error("a network of the user's own has no {0}")]
     NotHere(&'static str),
@@ -95,12 +130,12 @@ pub enum OperationError {
     },
 }
 
-/// Executes a request: the reply, and the descriptors that go with it.
+/// Executes a request: the reply, and the descriptors that go with it. `peer` is who asks, where that matters.
 #[must_use]
-pub fn execute(place: &Place, checked: &Checked) -> (Reply, Vec<OwnedFd>) {
+pub fn execute(place: &Place, peer: Option<Peer>, checked: &Checked) -> (Reply, Vec<OwnedFd>) {
     let done = Netlink::open()
         .map_err(OperationError::Look)
-        .and_then(|mut netlink| dispatch(place, &mut netlink, checked.request()));
+        .and_then(|mut netlink| dispatch(place, peer, &mut netlink, checked.request()));
     done.unwrap_or_else(|error| {
         let causes = crate::causes(&error);
         (Reply::Failed { reason: error.to_string(), causes }, Vec::new())
@@ -109,6 +144,7 @@ pub fn execute(place: &Place, checked: &Checked) -> (Reply, Vec<OwnedFd>) {
 
 fn dispatch(
     place: &Place,
+    peer: Option<Peer>,
     netlink: &mut Netlink,
     request: &Request,
 ) -> Result<(Reply, Vec<OwnedFd>), OperationError> {
@@ -121,8 +157,7 @@ fn dispatch(
         Request::RemoveBridge {} => bridge::remove(place, netlink)?,
         Request::EnsureTap { vm } => tap::ensure(place, netlink, vm)?,
         Request::RemoveTap { vm } => tap::remove(netlink, vm)?,
-        Request::ApplyRules(rules) => nft::load(&render_rules(place, rules))
-            .map_err(|error| OperationError::Rules("load", error))?,
+        Request::ApplyRules(rules) => apply(place, rules)?,
         Request::RevertRules {} => {
             nft::load(&render_no_rules()).map_err(|error| OperationError::Rules("remove", error))?
         }
@@ -130,12 +165,24 @@ fn dispatch(
         Request::ListenTcp { subnet, port } => {
             descriptors.push(listen::tcp(place, netlink, *subnet, *port)?);
         }
-        Request::RouteNames { .. } | Request::UnrouteNames {} => {
-            return Err(OperationError::NotHere("resolver"));
-        }
-        Request::EnterScope { .. } => return Err(OperationError::NotHere("scopes")),
+        Request::RouteNames { port } => names::route(place, netlink, *port)?,
+        Request::UnrouteNames {} => names::unroute(place, netlink)?,
+        Request::EnterScope { vm } => scope::enter(peer, vm)?,
     }
     Ok((Reply::Done {}, descriptors))
+}
+
+/// Loads the rules; then packets may go where those let them.
+fn apply(place: &Place, rules: &Rules) -> Result<(), OperationError> {
+    nft::load(&render_rules(place, rules)).map_err(|error| OperationError::Rules("load", error))?;
+    // In the host this is everybody's: it stays as it is until a guest needs it, for answers come in by
+    // another interface than the bridge.
+    if place.uplink == Uplink::Host && rules.guests.iter().any(|guest| guest.nat) {
+        let name = place.bridge.to_string();
+        let done = Sysctl::Forward.ensure();
+        done.map_err(|source| OperationError::Setting { name, source })?;
+    }
+    Ok(())
 }
 
 /// What `step` did to the interface `name`, as an error that says so.
@@ -146,13 +193,23 @@ fn link_error<'a>(
     move |source| OperationError::Link { step, name: name.to_owned(), source }
 }
 
-/// The bridge, if there is one.
+/// The bridge, if there is one. In the host, others may have one of that name: banger's is known by its card,
+/// which it has from its first moment.
 fn look_for_bridge(place: &Place, netlink: &mut Netlink) -> Result<Option<Link>, OperationError> {
     let link = netlink.link(place.bridge.as_str()).map_err(OperationError::Look)?;
     match link {
         Some(link) if link.kind != LinkKind::Bridge => Err(foreign(&link, "a bridge")),
+        Some(link) if place.uplink == Uplink::Host && !has_gateways_card(&link) => {
+            Err(foreign(&link, "a bridge that banger has made"))
+        }
         link => Ok(link),
     }
+}
+
+/// Whether the card's address is that of a gateway of VMs.
+fn has_gateways_card(link: &Link) -> bool {
+    let gateway = link.mac.last_chunk().map(|address: &[u8; 4]| Ipv4Addr::from(*address));
+    gateway.is_some_and(|gateway| MacAddress::of_gateway(gateway).bytes() == *link.mac)
 }
 
 fn foreign(link: &Link, wanted: &'static str) -> OperationError {

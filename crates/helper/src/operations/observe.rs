@@ -9,6 +9,7 @@ use super::{OperationError, look_for_bridge};
 use crate::netlink::{Link, LinkKind, Netlink};
 use crate::nft;
 use crate::place::{Place, Uplink};
+use crate::program::ProgramError;
 
 pub(super) fn observe(place: &Place, netlink: &mut Netlink) -> Result<Observed, OperationError> {
     // One that is foreign is none of banger's.
@@ -31,9 +32,17 @@ pub(super) fn observe(place: &Place, netlink: &mut Netlink) -> Result<Observed, 
         }),
         taps,
         uplink,
-        rules: nft::observe_tables().map_err(|error| OperationError::Rules("look at", error))?,
+        rules: nft::observe_tables().map_err(look_at_rules)?,
+        dropping: match place.uplink {
+            Uplink::Own => Vec::new(),
+            Uplink::Host => nft::observe_dropping(place.bridge.as_str()).map_err(look_at_rules)?,
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+fn look_at_rules(error: ProgramError) -> OperationError {
+    OperationError::Rules("look at", error)
 }
 
 fn is_uplink(place: &Place, link: &Link) -> bool {

@@ -12,7 +12,7 @@ fn everything_twice_and_nothing_is_left() {
     let namespaces = Namespaces::new();
     let helper = namespaces.serve();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let nothing = Observed { version: version.clone(), ..Observed::default() };
+    let nothing = Observed { version, ..Observed::default() };
     assert_eq!(helper.observe(), nothing);
 
     let two = |request: Request| {
@@ -24,7 +24,8 @@ fn everything_twice_and_nothing_is_left() {
     two(Request::EnsureTap { vm: vm(1) });
     two(rules(&[closed(1), closed(2)]));
     let bridge = Some(vec![Network { address: subnet().gateway(), prefix: 24 }]);
-    let all = Observed { bridge, taps: vec![vm(1), vm(2)], uplink: false, rules: true, version };
+    let taps = vec![vm(1), vm(2)];
+    let all = Observed { bridge, taps, rules: true, ..nothing.clone() };
     assert_eq!(helper.observe(), all);
     assert_eq!(namespaces.links(), ["br-fc", &tap_name(&vm(1)), &tap_name(&vm(2)), "lo"]);
 

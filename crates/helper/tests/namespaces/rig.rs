@@ -126,12 +126,7 @@ impl Namespaces {
     }
 
     pub(crate) fn serve_through(&self, pid: u32) -> Helper {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .expect("sockets");
-        for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-            sockopt::set_socket_timeout(&ours, timeout, Some(DEADLINE)).expect("a deadline");
-        }
+        let (ours, theirs) = sockets();
         let mut command = Command::new(HELPER);
         command.arg("serve").args(self.entrance(pid)).stdin(theirs).env_clear();
         Helper { process: Process(command.spawn().expect("helper")), socket: ours }
@@ -156,6 +151,29 @@ impl Namespaces {
         command.args(["--", "python3", "-c", include_str!("actor.py")]);
         Actor::start(command)
     }
+}
+
+impl Namespaces {
+    /// An actor in this network who is user `number` of the machine, without any capability. Only root can
+    /// make one.
+    pub(crate) fn stranger(&self, number: u32) -> Actor {
+        let (network, number) = (format!("--net=/proc/{}/ns/net", self.pid), number.to_string());
+        let mut command = Command::new("nsenter");
+        command.args([&network, "--", "setpriv", "--reuid", &number, "--clear-groups"]);
+        command.args(["--inh-caps=-all", "/usr/bin/python3", "-c", include_str!("actor.py")]);
+        Actor::start(command)
+    }
+}
+
+/// The test's end of a connection, and the helper's.
+pub(crate) fn sockets() -> (OwnedFd, OwnedFd) {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .expect("sockets");
+    for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
+        sockopt::set_socket_timeout(&ours, timeout, Some(DEADLINE)).expect("a deadline");
+    }
+    (ours, theirs)
 }
 
 /// A helper that serves.
@@ -328,6 +346,11 @@ impl World {
     pub(crate) fn new(guests: u8) -> Self {
         let namespaces = Namespaces::new();
         let helper = namespaces.serve();
+        Self::around(namespaces, helper, guests)
+    }
+
+    /// The world of a helper that serves in these namespaces.
+    pub(crate) fn around(namespaces: Namespaces, helper: Helper, guests: u8) -> Self {
         helper.done(&Request::EnsureBridge { subnet: subnet() });
         let mut internet = namespaces.actor();
         namespaces.do_inside(&format!(

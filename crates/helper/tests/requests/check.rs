@@ -96,6 +96,9 @@ impl Script<'_> {
             "revert_rules",
             "listen_dns",
             "listen_tcp",
+            "route_names",
+            "unroute_names",
+            "enter_scope",
             "",
             "apply_rules\n",
         ];
