@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use banger_daemon::net::{Answer, NetworkError, NetworkLeftover, Privileged};
+use banger_proto::api::NetworkMode;
 use banger_proto::helper::{Network, Observed, Reply, Request, Rules};
 use banger_proto::{Subnet, VmId};
 use futures_util::FutureExt;
@@ -18,6 +19,8 @@ pub struct FakeNetwork {
     state: Mutex<State>,
     uplink_ended: Notify,
     uplink_made: watch::Sender<u32>,
+    /// The ports to which names were routed, in order.
+    routed: watch::Sender<Vec<u16>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,11 +32,31 @@ struct State {
     uplink: bool,
     /// What is of no network.
     leftovers: Vec<NetworkLeftover>,
+    mode: NetworkMode,
+    /// Why the host's resolver is told nothing.
+    resolver_broken: Option<String>,
     /// Why nothing can be done.
     broken: Option<String>,
 }
 
 impl FakeNetwork {
+    /// It is in the host's network, for daemons that are started from now on.
+    pub fn be_the_systems(&self) {
+        self.state().mode = NetworkMode::System;
+    }
+
+    /// The ports to which names were to be routed, once that was asked for `count` times.
+    pub async fn names_routed(&self, count: usize) -> Vec<u16> {
+        let mut routed = self.routed.subscribe();
+        // The sender is in `self`: it cannot be gone.
+        routed.wait_for(|routed| routed.len() >= count).await.map(|r| r.clone()).unwrap_or_default()
+    }
+
+    /// From now on the host's resolver is told nothing, for this reason.
+    pub fn break_resolver(&self, reason: &str) {
+        self.state().resolver_broken = Some(reason.to_owned());
+    }
+
     /// From now on the host refuses everything, for this reason.
     pub fn break_it(&self, reason: &str) {
         self.state().broken = Some(reason.to_owned());
@@ -155,6 +178,10 @@ impl State {
 }
 
 impl Privileged for FakeNetwork {
+    fn mode(&self) -> NetworkMode {
+        self.state().mode
+    }
+
     fn find(&self) -> BoxFuture<'_, Result<bool, NetworkError>> {
         async { Ok(self.state().made) }.boxed()
     }
@@ -173,6 +200,14 @@ impl Privileged for FakeNetwork {
 
     fn ask(&self, request: Request) -> BoxFuture<'_, Result<Answer, NetworkError>> {
         async {
+            if let Request::RouteNames { port } = request {
+                let broken = self.state().work()?.resolver_broken.clone();
+                self.routed.send_modify(|routed| routed.push(port));
+                if let Some(reason) = broken {
+                    return Err(NetworkError::Failed { reason, causes: Vec::new() });
+                }
+                return Ok(Answer { reply: Reply::Done {}, descriptors: Vec::new() });
+            }
             let (reply, descriptors) = self.state().answer(request)?;
             Ok(Answer { reply, descriptors })
         }
@@ -204,7 +239,7 @@ impl Privileged for FakeNetwork {
                 let reason = "VMs are left on the network".to_owned();
                 return Err(NetworkError::Failed { reason, causes: Vec::new() });
             }
-            *state = State::default();
+            *state = State { mode: state.mode, ..State::default() };
             Ok(())
         }
         .boxed()

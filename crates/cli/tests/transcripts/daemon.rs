@@ -33,7 +33,7 @@ fn status_tells_whether_one_runs() {
     state:      /state
     vms:        2 (1 running)
     requests:   1
-    network:    made when a VM needs it
+    network:    made when a VM needs it, in a network of your own
     names:      answered at 127.0.0.1:42069
     -- exit 0
     ");

@@ -34,6 +34,12 @@ impl Names {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where programs on this host get answers.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.status().listen?.parse().ok()
+    }
+
     /// Starts the server for programs on this host. VMs do without names there, so a failure is
     /// remembered for [`Names::status`] and is not the caller's; nor is there a server when `listen`
     /// is none.

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use announce::Announcement;
 use banger_fetch::{AuthFiles, Network};
+use banger_proto::paths::system_runtime_dir;
 use banger_proto::{Code, Paths, Problem, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,8 +47,8 @@ use crate::http::{Api, Requests, serve};
 use crate::hypervisor::ConfiguredHypervisor;
 use crate::image::Images;
 use crate::kernel::Kernels;
-use crate::net::user::{UserNamespace, UserOptions};
-use crate::net::{NetworkOptions, VmNetwork};
+use crate::net::user::UserOptions;
+use crate::net::{self, NetworkOptions, VmNetwork};
 use crate::ssh::Ssh;
 use crate::step::Followers;
 use crate::store::{Store, StoreError};
@@ -249,11 +250,15 @@ fn build_host(options: &Options, config: Config) -> Host {
         kernels: Kernels::new(paths, env, &fetcher, catalog_url),
         ssh: options.ssh(&config),
         network: VmNetwork::new(
-            Arc::new(UserNamespace::new(UserOptions {
-                helper: find_helper(executable),
-                runtime_dir: paths.runtime_dir.clone(),
-                env: env.clone(),
-            })),
+            net::choose(
+                config.network.value,
+                &system_runtime_dir(options.uid),
+                UserOptions {
+                    helper: find_helper(executable),
+                    runtime_dir: paths.runtime_dir.clone(),
+                    env: env.clone(),
+                },
+            ),
             NetworkOptions {
                 subnet: config.subnet.value,
                 required: config.network.value.is_required(),
@@ -297,6 +302,7 @@ impl Daemon {
         let engine = Engine::open(host, store).await?;
         let host = engine.host();
         let names = host.names.serve_host(host.config.dns_listen.value);
+        host.network.route_names().await;
         match Listener::bind(&socket) {
             Ok(listener) => Ok(Self { engine, names, listener, owner, build }),
             Err(error) => {

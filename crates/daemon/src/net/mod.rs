@@ -15,12 +15,15 @@
 //! | `privileged` | the seam to whoever may change networks |
 //! | `client` | packets to a helper and back |
 //! | `user` | a namespace of this user's own: its holder, its helper, its uplink |
+//! | `system` | the host's network, by the service of the system |
+//! | `choose` | which of the two |
 //! | `host_networks` | what is taken by the host already |
 //! | `host_ports` | ports of the host that guests may reach |
 //!
 //! Nothing of it is made before a VM boots, and nothing is left when the last one has gone and the
 //! daemon ends. VMs keep their network while no daemon runs.
 
+mod choose;
 mod client;
 mod host_networks;
 mod host_ports;
@@ -28,8 +31,11 @@ mod leases;
 mod network;
 mod privileged;
 mod rules;
+mod system;
 pub mod user;
 
+pub use choose::choose;
 pub use network::{Attached, Card, NetworkOptions, Place, VmNetwork, Wishes};
 pub use privileged::{Answer, NetworkError, Privileged};
+pub use system::SystemNetwork;
 pub use user::NetworkLeftover;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use banger_proto::api::NetworkMode;
 use banger_proto::helper::{Reply, Request};
 use banger_proto::{Code, Problem};
 use futures_util::future::BoxFuture;
@@ -12,6 +13,9 @@ use super::user::NetworkLeftover;
 
 /// Where the VMs' network is, and who changes it.
 pub trait Privileged: Send + Sync + fmt::Debug {
+    /// Whose network it is in.
+    fn mode(&self) -> NetworkMode;
+
     /// Whether there is a network that an earlier daemon, or this one, has made.
     fn find(&self) -> BoxFuture<'_, Result<bool, NetworkError>>;
 
@@ -61,6 +65,15 @@ pub enum NetworkError {
         /// Its path.
         program: String,
         /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The system's service cannot be reached.
+    #[error("cannot reach the service `banger-helper` of this system at `{socket}`")]
+    Service {
+        /// Its socket.
+        socket: String,
+        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -130,6 +143,9 @@ impl From<NetworkError> for Problem {
             NetworkError::Uplink(crate::exec::ExecError::NotFound { .. }) => {
                 problem.hint("install pasta (package `passt`), then try again")
             }
+            NetworkError::Service { .. } => problem
+                .hint("is it installed, and for you? `sudo banger system install` does that")
+                .hint("without it: network = \"user\" in the configuration"),
             _ => problem.hint("see what is missing: banger doctor"),
         }
     }

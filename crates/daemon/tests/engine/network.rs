@@ -1,10 +1,18 @@
 //! VMs on their network: who is on it, what survives a daemon, what is left.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use banger_proto::api::{CreateVm, DaemonStatus, NetworkStatus, SetVm, Setting, StateName, VmView};
+use banger_daemon::dns::{self, Asker, Names, lookup};
+use banger_daemon::net::{NetworkOptions, VmNetwork, Wishes};
+use banger_proto::api::{
+    CreateVm, DaemonStatus, NetworkMode, NetworkStatus, SetVm, Setting, StateName, VmView,
+};
 use banger_proto::{MacAddress, Problem, VmId};
 use banger_testkit::{Answer, TestDaemon, TestEnv};
+use hickory_proto::op::Query;
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, RecordType};
 use hyper::Method;
 
 use super::{create, delete, named, show};
@@ -168,4 +176,64 @@ async fn the_daemon_tells_how_its_network_is() {
     create(&daemon, "web").await;
     assert_eq!(status().await.problem, None);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn in_the_hosts_network_its_resolver_asks_for_names() {
+    let env = TestEnv::new();
+    env.network.be_the_systems();
+    let daemon = TestDaemon::start(&env).await;
+    let port = async |daemon: &TestDaemon| {
+        let status: DaemonStatus = daemon.client.get("/v1/daemon").await;
+        assert_eq!(status.network.mode, NetworkMode::System);
+        status.dns.listen.unwrap().parse::<SocketAddr>().unwrap().port()
+    };
+    let first = port(&daemon).await;
+    create(&daemon, "web").await;
+    assert_eq!(env.network.names_routed(1).await, [first]);
+    create(&daemon, "db").await;
+    assert_eq!(env.network.names_routed(2).await, [first, first]);
+    daemon.stop().await;
+
+    // The next daemon may answer elsewhere. A resolver that hears nothing of it is no VM's fault.
+    env.network.break_resolver("there is none");
+    let daemon = TestDaemon::start(&env).await;
+    let second = port(&daemon).await;
+    assert_eq!(env.network.names_routed(3).await, [first, first, second]);
+    create(&daemon, "third").await;
+    env.network.names_routed(4).await;
+    let status: DaemonStatus = daemon.client.get("/v1/daemon").await;
+    assert_eq!(status.network.names_problem.as_deref(), Some("there is none"));
+    assert_eq!((status.network.problem, status.network.vms), (None, 3));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_vm_is_reached_where_the_host_is() {
+    for system in [false, true] {
+        let env = TestEnv::new();
+        if system {
+            env.network.be_the_systems();
+        }
+        let names = Arc::new(Names::default());
+        let options = NetworkOptions { subnet: None, required: false, uid: 1000 };
+        let network = VmNetwork::new(env.network.clone(), options, Arc::clone(&names));
+        let (vm, name) = (VmId::from_random([1; 6]), "web".parse().unwrap());
+        let place = network.attach(&vm, &name, None, &Wishes::default()).await.unwrap();
+        let said = || {
+            let name = Name::from_ascii("web.vm.").unwrap();
+            let zone = names.subscribe().borrow().clone();
+            lookup(&zone, Asker::Host, &Query::query(name, RecordType::A))
+        };
+        let at = |address| dns::Answer::Data(RData::A(A(address)));
+        let (own, loopback) = (place.card.unwrap().guest.address, network.loopback(place.lease));
+        assert_eq!(said(), at(if system { own } else { loopback }));
+        network.detach(&vm).await.unwrap();
+
+        // Without a card it is reached over the guest link all the same.
+        env.network.break_it("not today");
+        let place = network.attach(&vm, &name, None, &Wishes::default()).await.unwrap();
+        assert!(place.card.is_err());
+        assert_eq!(said(), at(loopback));
+    }
 }

@@ -36,10 +36,25 @@ pub struct DaemonStatus {
     pub network: NetworkStatus,
 }
 
+/// Whose network VMs are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum NetworkMode {
+    /// One of the user's own, which needs no root.
+    #[default]
+    User,
+    /// The host's, by a service of the system.
+    System,
+}
+
 /// How the network of VMs is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NetworkStatus {
+    /// Whose network it is in.
+    #[serde(default)]
+    pub mode: NetworkMode,
     /// Its addresses; absent while there is none, because no VM needs it or because it cannot be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
@@ -52,6 +67,10 @@ pub struct NetworkStatus {
     /// Why it could not be made when it was last needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Why the host's resolver does not ask for names of VMs, when it was to be told so last; in the host's
+    /// network only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_problem: Option<String>,
 }
 
 /// Whether and where names of VMs are answered on this host.

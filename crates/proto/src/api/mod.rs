@@ -74,7 +74,7 @@ mod vm;
 mod vm_event;
 mod workspace;
 
-pub use daemon::{DaemonStatus, DnsStatus, NetworkStatus};
+pub use daemon::{DaemonStatus, DnsStatus, NetworkMode, NetworkStatus};
 pub use doctor::{CheckResult, CheckStatus, DoctorReport, Repair};
 pub use event::{Event, Stage};
 pub use history::{ChangeCause, VmChange};

@@ -1,6 +1,6 @@
 //! `banger daemon status`
 
-use banger_proto::api::{DaemonStatus, DnsStatus, NetworkStatus};
+use banger_proto::api::{DaemonStatus, DnsStatus, NetworkMode, NetworkStatus};
 use banger_proto::exit_code;
 
 use crate::client::{Presence, find, paths};
@@ -56,14 +56,22 @@ fn render_network(network: &NetworkStatus) -> String {
         NetworkStatus { problem: Some(problem), .. } => {
             format!("none: {problem}; `banger doctor` says what to do")
         }
-        NetworkStatus { subnet: Some(subnet), vms, way_out, .. } => {
+        NetworkStatus { subnet: Some(subnet), vms, way_out, mode, .. } => {
             let vms = match vms {
                 1 => "1 VM".to_owned(),
                 vms => format!("{vms} VMs"),
             };
-            format!("{subnet}, {vms}, way out {}", if *way_out { "open" } else { "closed" })
+            let way_out = if *way_out { "open" } else { "closed" };
+            format!("{subnet} {}, {vms}, way out {way_out}", render_mode(*mode))
         }
-        _ => "made when a VM needs it".to_owned(),
+        NetworkStatus { mode, .. } => format!("made when a VM needs it, {}", render_mode(*mode)),
+    }
+}
+
+fn render_mode(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::User => "in a network of your own",
+        NetworkMode::System => "in the host's network",
     }
 }
 
@@ -89,15 +97,19 @@ mod tests {
             subnet: Some("172.30.0.0/24".parse().unwrap()),
             vms: 2,
             way_out: true,
-            problem: None,
+            ..NetworkStatus::default()
         };
-        assert_eq!(render_network(&up), "172.30.0.0/24, 2 VMs, way out open");
-        let one = NetworkStatus { vms: 1, way_out: false, ..up };
-        assert_eq!(render_network(&one), "172.30.0.0/24, 1 VM, way out closed");
+        let shown = "172.30.0.0/24 in a network of your own, 2 VMs, way out open";
+        assert_eq!(render_network(&up), shown);
+        let mode = NetworkMode::System;
+        let one = NetworkStatus { vms: 1, way_out: false, mode, ..up };
+        let shown = "172.30.0.0/24 in the host's network, 1 VM, way out closed";
+        assert_eq!(render_network(&one), shown);
         let none = NetworkStatus { problem: Some("it is forbidden".to_owned()), ..one };
         let shown = "none: it is forbidden; `banger doctor` says what to do";
         assert_eq!(render_network(&none), shown);
-        assert_eq!(render_network(&NetworkStatus::default()), "made when a VM needs it");
+        let shown = "made when a VM needs it, in a network of your own";
+        assert_eq!(render_network(&NetworkStatus::default()), shown);
     }
 
     #[test]

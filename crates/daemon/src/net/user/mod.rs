@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use banger_proto::api::NetworkMode;
 use banger_proto::env;
 use banger_proto::helper::Request;
 use futures_util::FutureExt;
@@ -188,6 +189,10 @@ fn gone() -> NetworkError {
 }
 
 impl Privileged for UserNamespace {
+    fn mode(&self) -> NetworkMode {
+        NetworkMode::User
+    }
+
     fn find(&self) -> BoxFuture<'_, Result<bool, NetworkError>> {
         async {
             let _changing = self.changing.lock().await;

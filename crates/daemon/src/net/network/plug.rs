@@ -1,0 +1,108 @@
+//! One VM's place: its addresses, its card, and the rules that go with them.
+
+use std::net::Ipv4Addr;
+
+use banger_proto::guest::GuestNetwork;
+use banger_proto::helper::{Request, tap_name};
+use banger_proto::{MacAddress, Subnet, VmId};
+
+use super::super::host_networks::observe_addresses;
+use super::super::privileged::NetworkError;
+use super::super::rules::plan_rules;
+use super::{Card, State, VmNetwork};
+use crate::dns::DOMAIN;
+
+/// Most bytes in a packet of a guest's card: Ethernet's.
+const MTU: u16 = 1500;
+/// The first person's number on most hosts (login.defs(5)).
+const FIRST_UID: u32 = 1000;
+
+impl VmNetwork {
+    /// Where the host reaches the VM with `lease`, in the part of 127.0.0.0/8 that VMs have: users of
+    /// one host have parts of their own there, as far as 256 of them can.
+    #[must_use]
+    pub fn loopback(&self, lease: u32) -> Ipv4Addr {
+        let first_user = self.uid.checked_sub(FIRST_UID).unwrap_or(self.uid);
+        let [.., third, fourth] =
+            (first_user.wrapping_shl(8).wrapping_add(lease + 2)).to_be_bytes();
+        Ipv4Addr::new(127, 77, third, fourth)
+    }
+
+    /// Gives the VM with `lease` its card; nothing of it is left if that fails.
+    pub(super) async fn plug(
+        &self,
+        vm: &VmId,
+        subnet: Subnet,
+        lease: u32,
+        state: &mut State,
+    ) -> Result<Card, NetworkError> {
+        let full = || NetworkError::Full(subnet.guests());
+        let address = subnet.guest(lease).ok_or_else(full)?;
+        if let Some(guest) = state.guests.get_mut(vm) {
+            guest.address = Some(address);
+        }
+        match self.connect(vm, subnet, state).await {
+            Ok(entrance) => Ok(Card {
+                tap: tap_name(vm),
+                mac: MacAddress::of_vm(vm),
+                entrance,
+                guest: GuestNetwork {
+                    mac: MacAddress::of_vm(vm),
+                    address,
+                    prefix: subnet.prefix(),
+                    gateway: subnet.gateway(),
+                    resolver: subnet.gateway(),
+                    search: DOMAIN.to_owned(),
+                    mtu: MTU,
+                },
+            }),
+            Err(error) => {
+                // What cannot be taken back either is found by the next daemon, or by the VM's removal.
+                if let Some(guest) = state.guests.get_mut(vm) {
+                    guest.address = None;
+                }
+                if let Err(error) = self.unplug(vm, state).await {
+                    tracing::warn!(%vm, error = &error as &dyn std::error::Error, "tap not removed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        vm: &VmId,
+        subnet: Subnet,
+        state: &mut State,
+    ) -> Result<Vec<String>, NetworkError> {
+        let nat = state.guests.get(vm).is_some_and(|guest| guest.wishes.nat);
+        if nat {
+            self.open_uplink().await?;
+        }
+        // Before there is a tap: no packet of it is seen by rules that do not know it.
+        self.apply(subnet, state).await?;
+        self.privileged.ask(Request::EnsureTap { vm: vm.clone() }).await?;
+        self.privileged.entrance()
+    }
+
+    /// Takes the VM's card away, and what it might reach.
+    pub(super) async fn unplug(&self, vm: &VmId, state: &mut State) -> Result<(), NetworkError> {
+        self.privileged.ask(Request::RemoveTap { vm: vm.clone() }).await?;
+        match state.subnet {
+            Some(subnet) => self.apply(subnet, state).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The rules for the guests that there are, and the ports of the host that they reach.
+    pub(super) async fn apply(
+        &self,
+        subnet: Subnet,
+        state: &mut State,
+    ) -> Result<(), NetworkError> {
+        let host = observe_addresses().map_err(NetworkError::Host)?;
+        let rules = plan_rules(subnet, &host, &state.guests);
+        self.privileged.ask(Request::ApplyRules(rules)).await?;
+        state.host_ports.serve(&*self.privileged, subnet, &state.guests).await
+    }
+}
