@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use banger_proto::api::{DnsStatus, Garbage, NetworkStatus};
-use banger_proto::helper::ProbeReport;
+use banger_proto::helper::{Observed, ProbeReport};
 use banger_proto::{Paths, Problem};
 
 use crate::artifact::mmdebstrap::find_user_name;
@@ -54,6 +54,9 @@ pub struct NetworkFacts {
     pub probe: Result<ProbeReport, String>,
     /// How it is now.
     pub status: NetworkStatus,
+    /// What the system's service sees, or why it does not answer; none where VMs are in a network of the
+    /// user's own.
+    pub service: Option<Result<Observed, String>>,
 }
 
 /// The host: who asks, and where the system keeps what the checks read.
@@ -188,6 +191,7 @@ pub(super) mod tests {
                     helper: at("banger-helper"),
                     probe: Ok(ProbeReport::default()),
                     status: NetworkStatus::default(),
+                    service: None,
                 },
             };
             let host = Self { directory, inputs };

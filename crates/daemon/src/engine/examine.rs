@@ -60,6 +60,7 @@ async fn gather(host: &Host, garbage: Result<Garbage, Problem>) -> Inputs {
             nat_by_default: host.config.vm_defaults.nat.value,
             helper: host.helper.clone(),
             probe: doctor::observe_probe(&host.env, &host.helper).await,
+            service: host.network.observe_service().await,
             status: host.network.status(),
         },
     }

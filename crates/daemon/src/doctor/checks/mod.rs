@@ -8,3 +8,4 @@ pub(super) mod network;
 pub(super) mod places;
 pub(super) mod programs;
 pub(super) mod ssh;
+mod system_network;

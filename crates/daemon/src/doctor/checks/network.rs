@@ -1,6 +1,8 @@
 //! The network of VMs: what a namespace of the user's own needs. The helper has tried all of it
 //! ([`observe_probe`]); what is looked at besides only tells what to do.
 //!
+//! Where VMs are in the host's network, [`system_network`] has the findings instead.
+//!
 //! Where VMs need not have a network (`network = "auto"`), they run without one: then what keeps all of
 //! them from it is a warning.
 
@@ -14,7 +16,7 @@ use super::super::inputs::{Inputs, NetworkFacts};
 use super::super::namespaces::{NETWORK, USER, find_obstacle};
 use super::super::packages::{NFTABLES, PASST, load_install_hint};
 use super::super::{Finding, Outcome, Unable};
-use super::content;
+use super::{content, system_network};
 use crate::config::NetworkChoice;
 use crate::exec::{HostEnv, Program};
 
@@ -41,11 +43,17 @@ fn render_chain(error: &dyn std::error::Error) -> String {
 }
 
 pub(in crate::doctor) async fn helper(inputs: &Inputs) -> Outcome {
+    if let Some(service) = &inputs.network.service {
+        return Ok(system_network::service(service));
+    }
     content::program(&inputs.network.helper, "Install banger again.").await
 }
 
 /// A user namespace and a network namespace in it.
 pub(in crate::doctor) async fn namespace(inputs: &Inputs) -> Outcome {
+    if inputs.network.service.is_some() {
+        return Ok(system_network::not_needed());
+    }
     let report = tried(inputs)?;
     let Some(reason) = report.userns.as_ref().or(report.netns.as_ref()) else {
         return Ok(Finding::pass("you can have one of your own"));
@@ -54,6 +62,9 @@ pub(in crate::doctor) async fn namespace(inputs: &Inputs) -> Outcome {
 }
 
 pub(in crate::doctor) async fn bridge(inputs: &Inputs) -> Outcome {
+    if let Some(service) = &inputs.network.service {
+        return Ok(system_network::bridge(service));
+    }
     let Some(reason) = &tried(inputs)?.bridge else { return Ok(Finding::pass("can be made")) };
     let remedy = match () {
         () if reason.starts_with(NOT_TRIED) => after("network-namespace"),
@@ -67,14 +78,24 @@ pub(in crate::doctor) async fn bridge(inputs: &Inputs) -> Outcome {
 }
 
 pub(in crate::doctor) async fn tap(inputs: &Inputs) -> Outcome {
+    let opened =
+        fs_err::tokio::OpenOptions::new().read(true).write(true).open(&inputs.host.tun).await;
+    if inputs.network.service.is_some() {
+        // Taps are made by the service; VMMs open the device themselves.
+        let Err(error) = opened else { return Ok(Finding::pass("VMMs can attach to theirs")) };
+        let problem = format!("no VMM can attach to one: {error}");
+        return Ok(grade(inputs, &problem, tap_remedy(inputs, Err(error))));
+    }
     let Some(reason) = &tried(inputs)?.tap else { return Ok(Finding::pass("can be made")) };
     if reason.starts_with(NOT_TRIED) {
         return Ok(grade(inputs, reason, after("network-bridge")));
     }
+    Ok(grade(inputs, reason, tap_remedy(inputs, opened.map(drop))))
+}
+
+fn tap_remedy(inputs: &Inputs, opened: std::io::Result<()>) -> String {
     let device = inputs.host.tun.display();
-    let opened =
-        fs_err::tokio::OpenOptions::new().read(true).write(true).open(&inputs.host.tun).await;
-    let remedy = match opened.map_err(|error| error.kind()) {
+    match opened.map_err(|error| error.kind()) {
         Err(ErrorKind::NotFound) => "Load the kernel's module: `sudo modprobe tun`, and for later \
              `echo tun | sudo tee /etc/modules-load.d/tun.conf`. A container is given the device: \
              `--device /dev/net/tun`."
@@ -86,12 +107,14 @@ pub(in crate::doctor) async fn tap(inputs: &Inputs) -> Outcome {
              OPTIONS+=\"static_node=net/tun\"' | sudo tee /etc/udev/rules.d/99-tun.rules`."
         ),
         _ => "Load the kernel's module: `sudo modprobe tun`.".to_owned(),
-    };
-    Ok(grade(inputs, reason, remedy))
+    }
 }
 
 /// Rules for packets, which nft loads.
 pub(in crate::doctor) async fn rules(inputs: &Inputs) -> Outcome {
+    if let Some(service) = &inputs.network.service {
+        return Ok(system_network::rules(service));
+    }
     let Some(reason) = &tried(inputs)?.nft else { return Ok(Finding::pass("can be loaded")) };
     let remedy = if reason.starts_with(NOT_TRIED) {
         after("network-namespace")
@@ -106,6 +129,9 @@ pub(in crate::doctor) async fn rules(inputs: &Inputs) -> Outcome {
 
 /// Pasta, which only VMs need that reach what lies beyond the host.
 pub(in crate::doctor) async fn way_out(inputs: &Inputs) -> Outcome {
+    if let Some(service) = &inputs.network.service {
+        return Ok(system_network::way_out(service));
+    }
     let Some(path) = inputs.env.find(PASTA) else {
         let found = format!("`{PASTA}` was not found: no VM reaches beyond the host (`--nat`)");
         let hint = load_install_hint(&inputs.host.etc, &PASST).await;
@@ -127,13 +153,21 @@ pub(in crate::doctor) async fn way_out(inputs: &Inputs) -> Outcome {
 
 /// Which network VMs get, and whether they do.
 pub(in crate::doctor) async fn mode(inputs: &Inputs) -> Outcome {
-    let NetworkFacts { choice, probe, status, .. } = &inputs.network;
-    let chosen = match choice {
-        NetworkChoice::Auto => "a namespace of your own (network = \"auto\")",
-        NetworkChoice::User => "a namespace of your own (network = \"user\")",
-        NetworkChoice::System => "a namespace of your own (network = \"system\" is not there yet)",
+    let NetworkFacts { choice, probe, status, service, .. } = &inputs.network;
+    let place = match service {
+        Some(_) => "the host's network",
+        None => "a namespace of your own",
     };
-    let works = probe.as_ref().is_ok_and(|report| *report == ProbeReport::default());
+    let choice = match choice {
+        NetworkChoice::Auto => "auto",
+        NetworkChoice::User => "user",
+        NetworkChoice::System => "system",
+    };
+    let chosen = format!("{place} (network = \"{choice}\")");
+    let works = match service {
+        Some(service) => service.is_ok(),
+        None => probe.as_ref().is_ok_and(|report| *report == ProbeReport::default()),
+    };
     Ok(match (status.subnet, &status.problem) {
         (_, Some(problem)) => grade(
             inputs,
