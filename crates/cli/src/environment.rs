@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use banger_proto::paths::PathsError;
+use banger_proto::paths::{PathsError, system_runtime_dir};
 use banger_proto::{Paths, env};
 use jiff::Timestamp;
 
@@ -26,6 +27,8 @@ pub(crate) struct Environment {
     pub(crate) exe: io::Result<PathBuf>,
     /// The user, as the kernel numbers them.
     pub(crate) uid: u32,
+    /// Who called `sudo`, if somebody did.
+    pub(crate) sudo_uid: Option<String>,
     /// Whether `NO_COLOR` is set to anything.
     pub(crate) no_color: bool,
     /// Terminal type.
@@ -52,10 +55,11 @@ impl Environment {
         let uid = rustix::process::getuid().as_raw();
         Self {
             args: std::env::args_os().collect(),
-            paths: Paths::from_env(text, uid),
+            paths: Paths::from_env(text, uid, is_serviced(uid)),
             cwd: std::env::current_dir(),
             exe: std::env::current_exe(),
             uid,
+            sudo_uid: text(env::SUDO_UID),
             no_color: std::env::var_os(env::NO_COLOR).is_some_and(|value| !value.is_empty()),
             term: text(env::TERM),
             completing: text(COMPLETE).is_some_and(|value| value != "0"),
@@ -63,8 +67,26 @@ impl Environment {
         }
     }
 
+    /// Says why this cannot be done, unless root does it.
+    ///
+    /// # Errors
+    /// When somebody else does.
+    pub(crate) fn require_root(&self, command: &str) -> Result<(), CliError> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(CliError::failure("only root changes services of the system")
+            .hint(format!("sudo {command}")))
+    }
+
     /// Whether the terminal can move its cursor.
     pub(crate) fn can_animate(&self) -> bool {
         self.term.as_deref().is_some_and(|term| term != "dumb")
     }
+}
+
+/// Whether the daemon of this user is a service of the system.
+fn is_serviced(uid: u32) -> bool {
+    std::fs::symlink_metadata(system_runtime_dir(uid))
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == uid)
 }

@@ -51,6 +51,9 @@ pub const NO_COLOR: &str = "NO_COLOR";
 /// Terminal type, handed to interactive guest commands.
 pub const TERM: &str = "TERM";
 
+/// Who called `sudo`, as the kernel numbers them.
+pub const SUDO_UID: &str = "SUDO_UID";
+
 /// The table of them all.
 pub const TABLE: &[Variable] = &[
     Variable { name: XDG_CONFIG_HOME, purpose: "directory of configuration files" },
@@ -72,5 +75,6 @@ pub const TABLE: &[Variable] = &[
     Variable { name: REGISTRY_AUTH_FILE, purpose: "file of registry logins" },
     Variable { name: DOCKER_CONFIG, purpose: "directory of Docker's registry logins" },
     Variable { name: NO_COLOR, purpose: "no colour in output" },
+    Variable { name: SUDO_UID, purpose: "user whose VMs a service of the system runs" },
     Variable { name: TERM, purpose: "terminal type for interactive guest commands" },
 ];

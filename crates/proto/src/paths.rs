@@ -46,11 +46,17 @@ pub enum PathsError {
 }
 
 impl Paths {
-    /// Computes the places from environment variables (`lookup`) and the user's id.
+    /// Computes the places from environment variables (`lookup`) and the user's id. `serviced` says
+    /// whether [`system_runtime_dir`] is there and the user's; it is used unless the environment names
+    /// another directory than a session of the user's has.
     ///
     /// # Errors
     /// When `HOME` is needed and missing, or a variable is not an absolute path.
-    pub fn from_env(lookup: impl Fn(&str) -> Option<String>, uid: u32) -> Result<Self, PathsError> {
+    pub fn from_env(
+        lookup: impl Fn(&str) -> Option<String>,
+        uid: u32,
+        serviced: bool,
+    ) -> Result<Self, PathsError> {
         let absolute = |variable: &'static str| match lookup(variable).filter(|v| !v.is_empty()) {
             None => Ok(None),
             Some(value) if value.starts_with('/') => Ok(Some(PathBuf::from(value))),
@@ -64,16 +70,24 @@ impl Paths {
                 .map(|home| home.join(under_home).join("banger"))
                 .ok_or(PathsError::NoHome),
         };
+        let session = Path::new("/run/user").join(uid.to_string());
         Ok(Self {
             config_file: place(env::XDG_CONFIG_HOME, ".config")?.join("config.toml"),
             state_dir: place(env::XDG_STATE_HOME, ".local/state")?,
             data_dir: place(env::XDG_DATA_HOME, ".local/share")?,
             cache_dir: place(env::XDG_CACHE_HOME, ".cache")?,
             runtime_dir: match absolute(env::XDG_RUNTIME_DIR)? {
-                Some(base) => base.join("banger"),
-                None => PathBuf::from(format!("/tmp/banger-runtime-{uid}")),
+                Some(base) if !serviced || base != session => base.join("banger"),
+                _ if serviced => system_runtime_dir(uid),
+                _ => PathBuf::from(format!("/tmp/banger-runtime-{uid}")),
             },
         })
+    }
+
+    /// Whether the daemon is a service of the system: the service manager listens for it, and starts it.
+    #[must_use]
+    pub fn is_serviced(&self) -> bool {
+        self.runtime_dir.starts_with(SYSTEM_RUNTIME_DIR)
     }
 
     /// The daemon's socket.
@@ -155,6 +169,7 @@ mod tests {
         Paths::from_env(
             |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()),
             1000,
+            false,
         )
     }
 
@@ -164,6 +179,28 @@ mod tests {
         assert_eq!(paths.config_file, Path::new("/home/u/.config/banger/config.toml"));
         assert_eq!(paths.database(), Path::new("/home/u/.local/state/banger/banger.db"));
         assert_eq!(paths.daemon_socket(), Path::new("/tmp/banger-runtime-1000/bangerd.sock"));
+    }
+
+    #[test]
+    fn a_service_of_the_system_has_its_own_sockets() {
+        let of = |runtime: Option<&'static str>| {
+            let lookup = |name: &str| match name {
+                "HOME" => Some("/home/u".to_owned()),
+                "XDG_RUNTIME_DIR" => runtime.map(ToOwned::to_owned),
+                _ => None,
+            };
+            Paths::from_env(lookup, 1000, true).unwrap()
+        };
+        for runtime in [None, Some(""), Some("/run/user/1000"), Some("/run/user/1000/")] {
+            let paths = of(runtime);
+            assert_eq!(paths.daemon_socket(), Path::new("/run/banger/1000/bangerd.sock"));
+            assert!(paths.is_serviced());
+        }
+        for other in ["/run/user/1001", "/tmp/x"] {
+            let paths = of(Some(other));
+            assert_eq!(paths.runtime_dir, Path::new(other).join("banger"));
+            assert!(!paths.is_serviced());
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl TestDaemon {
         let thread = std::thread::spawn(move || {
             let runtime = build_runtime().expect("a runtime");
             let life = async {
-                let daemon = Daemon::open(host, owner, "test".to_owned()).await.expect("a daemon");
+                let daemon =
+                    Daemon::open(host, owner, "test".to_owned(), None).await.expect("a daemon");
                 let _ = ready.send(());
                 daemon.serve(stopping).await.expect("a daemon that ends well");
             };

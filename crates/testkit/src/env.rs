@@ -50,7 +50,7 @@ impl TestEnv {
             "XDG_RUNTIME_DIR" => Some(at("run")),
             _ => None,
         };
-        let paths = Paths::from_env(lookup, rustix::process::getuid().as_raw())
+        let paths = Paths::from_env(lookup, rustix::process::getuid().as_raw(), false)
             .expect("paths of a complete environment");
         let dirs = [&paths.state_dir, &paths.data_dir, &paths.cache_dir, &paths.runtime_dir];
         for dir in dirs {

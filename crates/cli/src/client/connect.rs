@@ -72,10 +72,11 @@ fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
         .hint("`banger daemon status` says whether it runs")
 }
 
-/// Commands, environments and files go through this socket: the peer must be ourselves.
+/// Commands, environments and files go through this socket: the peer must be ourselves, or root, as
+/// whom the service manager listens for a daemon that is yet to start.
 fn check_peer(stream: &UnixStream, socket: &Path, uid: u32) -> Result<(), CliError> {
     let peer = stream.peer_cred().map_err(|error| cannot_connect(socket, &error))?.uid();
-    if peer == uid {
+    if peer == uid || peer == 0 {
         return Ok(());
     }
     Err(CliError::failure(format!(

@@ -55,6 +55,12 @@ pub(crate) async fn ensure(
 ) -> Result<Client, CliError> {
     let paths = paths(environment)?;
     ensure_runtime_dir(&paths.runtime_dir, environment.uid)?;
+    if paths.is_serviced() {
+        return match timeout(START_DEADLINE, await_service(environment, build)).await {
+            Ok(found) => found,
+            Err(_) => Err(CliError::failure("the daemon does not answer").hint(JOURNAL_HINT)),
+        };
+    }
     // What is wrong with one that runs is told below, if it still is: another command may be
     // replacing it.
     if let Ok(Found::Usable(client)) = look(environment, build).await {
@@ -65,6 +71,37 @@ pub(crate) async fn ensure(
     match timeout(START_DEADLINE, start(environment, build)).await {
         Ok(started) => started.map_err(|error| error.hint(hint())),
         Err(_) => Err(CliError::failure("the daemon did not become ready in time").hint(hint())),
+    }
+}
+
+/// What the daemon of a service says where nobody else hears it.
+const JOURNAL_HINT: &str = "what the service says: `journalctl -u bangerd.service`";
+
+/// The daemon where the service manager listens for it: who connects has it started, so that one of
+/// an older build need only end.
+async fn await_service(
+    environment: &Environment,
+    build: fn() -> String,
+) -> Result<Client, CliError> {
+    let socket = paths(environment)?.daemon_socket();
+    loop {
+        // The service manager keeps what is asked until a daemon is there to answer it, or gives up
+        // and closes its socket. So one that is lost was answered by a daemon that has ended since.
+        match look(environment, build).await? {
+            Found::Usable(client) => return Ok(client),
+            Found::Replaceable(client) => match stop(&client).await {
+                Err(error) if !error.is_lost() => return Err(error),
+                _ => {}
+            },
+            Found::Nobody => match probe(socket.clone(), environment.uid).await? {
+                Presence::Running(_) => {}
+                Presence::Absent => {
+                    return Err(CliError::failure("the service of banger does not run")
+                        .hint("sudo systemctl restart bangerd.socket bangerd.service")
+                        .hint(JOURNAL_HINT));
+                }
+            },
+        }
     }
 }
 

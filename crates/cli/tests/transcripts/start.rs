@@ -2,6 +2,8 @@
 //! and never two.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -43,6 +45,11 @@ impl User {
 
     /// A daemon that is started by hand; its standard output tells how that goes.
     fn daemon(&self) -> Child {
+        self.daemon_with(Stdio::null())
+    }
+
+    /// A daemon that is started with `input` as its standard input.
+    fn daemon_with(&self, input: impl Into<Stdio>) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
         command
             .arg0("bangerd")
@@ -50,6 +57,7 @@ impl User {
             .env_clear()
             .env("HOME", self.0.path("home"))
             .env("XDG_RUNTIME_DIR", self.0.path("run"))
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         command.spawn().unwrap()
@@ -108,6 +116,30 @@ fn succeed(child: Child) -> String {
 
 fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+/// As a service manager does it: the socket is there before the daemon, and after it.
+#[test]
+fn a_socket_that_is_handed_over_outlives_the_daemon() {
+    let user = User::new();
+    let listener = UnixListener::bind(user.0.socket()).unwrap();
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        // Asked before there is anybody to answer, and answered all the same.
+        let early = user.0.banger(&["ls", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let handed = OwnedFd::from(listener.try_clone().unwrap());
+        let mut daemon = user.daemon_with(handed);
+        assert!(succeed(early).contains("\"vms\": []"));
+        assert_eq!(user.pid(), daemon.id().cast_signed());
+        pids.push(user.pid());
+        user.run(&["daemon", "stop"]);
+        assert!(daemon.wait().unwrap().success());
+        assert!(user.0.socket().exists());
+    }
+    assert_ne!(pids[0], pids[1]);
+    // Nobody else listens there: with the socket the daemon of a command is in nobody's way.
+    drop(listener);
+    std::fs::remove_file(user.0.socket()).unwrap();
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Place {
     fn with_catalog(entries: Option<serde_json::Value>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().display().to_string();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000, false).unwrap();
         let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
         let url = entries.map(|entries| {
             let catalog = serde_json::json!({ "version": 1, "images": entries });

@@ -53,7 +53,8 @@ mod tests {
     fn each_agent_and_each_kernel_has_its_own() {
         let place = tempfile::tempdir().unwrap();
         let home = place.path().display().to_string();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1, false).unwrap();
         let agent = place.path().join("agent");
         let modules = place.path().join("modules.cpio");
         fs_err::write(&agent, "agent one").unwrap();

@@ -22,7 +22,8 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().display().to_string();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 1000, false).unwrap();
         let env = HostEnv::from_env(|name| (name == "PATH").then(|| "/nonexistent".into()));
         let fetcher = Fetcher::direct(&env, &paths.cache_dir);
         let kernels = Kernels::new(&paths, &env, &fetcher, None);

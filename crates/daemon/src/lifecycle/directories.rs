@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use banger_proto::Paths;
+use banger_proto::paths::system_runtime_dir;
 
 use crate::private;
 
@@ -35,6 +36,12 @@ pub enum DirectoryError {
         /// Its mode.
         mode: u32,
     },
+}
+
+/// Whether the daemon of user `uid` is a service of the system.
+pub(super) fn is_serviced(uid: u32) -> bool {
+    fs_err::symlink_metadata(system_runtime_dir(uid))
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == uid)
 }
 
 /// Makes the directories that every start needs.

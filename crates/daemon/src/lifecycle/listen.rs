@@ -1,12 +1,15 @@
-//! The daemon's socket: private from birth, gone with the daemon.
+//! The daemon's socket: private from birth, gone with the daemon; or the service manager's, which has it
+//! before a daemon starts and after it has ended.
 
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
+use rustix::stdio::{dup2_stdin, stdin};
 use tokio::net::UnixListener;
 
 /// Connections that wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). One that
@@ -19,6 +22,9 @@ pub enum ListenError {
     /// Somebody else answers on it.
     #[error("another daemon answers on `{0}`")]
     InUse(PathBuf),
+    /// The one that was handed over cannot be used.
+    #[error("cannot listen on the socket that is standard input")]
+    Inherited(#[source] std::io::Error),
     /// It cannot be made.
     #[error("cannot listen on `{path}`")]
     Bind {
@@ -34,7 +40,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
-    bound: Bound,
+    bound: Option<Bound>,
 }
 
 /// The socket's name; removed when dropped.
@@ -62,14 +68,48 @@ impl Listener {
             _ => {}
         }
         let socket = bind_private(path).and_then(UnixListener::from_std).map_err(failed)?;
-        Ok(Self { socket, bound: Bound { path: path.to_owned() } })
+        Ok(Self { socket, bound: Some(Bound { path: path.to_owned() }) })
+    }
+
+    /// A socket whose name is somebody else's, who keeps it.
+    ///
+    /// # Errors
+    /// When it cannot be waited on.
+    pub fn inherited(socket: StdUnixListener) -> Result<Self, ListenError> {
+        let socket = UnixListener::from_std(socket).map_err(ListenError::Inherited)?;
+        Ok(Self { socket, bound: None })
     }
 
     /// The socket, and what has to be dropped when nobody listens any more.
     #[must_use]
-    pub fn into_parts(self) -> (UnixListener, Bound) {
+    pub fn into_parts(self) -> (UnixListener, Option<Bound>) {
         (self.socket, self.bound)
     }
+}
+
+/// Takes the socket that a service manager has handed over as standard input, if that is a unix socket
+/// that listens. Standard input is the null device then.
+///
+/// # Errors
+/// When it cannot be used.
+pub(super) fn take_inherited() -> Result<Option<StdUnixListener>, ListenError> {
+    let input = stdin();
+    let unix = sockopt::socket_domain(input).is_ok_and(|domain| domain == AddressFamily::UNIX);
+    let stream = sockopt::socket_type(input).is_ok_and(|kind| kind == SocketType::STREAM);
+    let listens = sockopt::socket_acceptconn(input).is_ok_and(|listens| listens);
+    if !(unix && stream && listens) {
+        return Ok(None);
+    }
+    let take = || {
+        let socket = fcntl_dupfd_cloexec(input, 0)?;
+        dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        // Once more: from now on whoever connects sees this process's user at the other end.
+        listen(&socket, BACKLOG)?;
+        let socket = StdUnixListener::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    take().map(Some).map_err(ListenError::Inherited)
 }
 
 /// Binds a socket of mode 0600. The mode is set on the nameless socket, and `bind` gives it to

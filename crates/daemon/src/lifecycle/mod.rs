@@ -6,7 +6,9 @@
 //!      └────────────────── undone in reverse by SIGTERM, SIGINT, or a call ◀──────┘
 //! ```
 //!
-//! VMs belong to their supervisors: they neither notice that a daemon ends nor that one starts.
+//! VMs belong to their supervisors: they neither notice that a daemon ends nor that one starts. Where the
+//! daemon is a service of the system, the socket is the service manager's, and a daemon that ends because
+//! the host does stops its VMs first (`host_end.rs`).
 //!
 //! The runtime is single-threaded with a small blocking pool: the daemon waits, it does not
 //! compute, and every worker thread would cost memory while nothing happens.
@@ -14,12 +16,14 @@
 mod announce;
 mod companion;
 mod directories;
+mod host_end;
 mod limits;
 mod listen;
 mod lock;
 mod log;
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -139,7 +143,7 @@ impl Options {
         let uid = rustix::process::getuid().as_raw();
         let host_env = HostEnv::from_env(&lookup);
         Ok(Self {
-            paths: Paths::from_env(text, uid)?,
+            paths: Paths::from_env(text, uid, directories::is_serviced(uid))?,
             uid,
             executable,
             agent: lookup(env::BANGER_AGENT_BIN).map(PathBuf::from),
@@ -191,6 +195,7 @@ fn render_chain(error: &dyn std::error::Error) -> String {
 fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), LifecycleError> {
     // Everything made from here on, sockets above all, is this user's alone from its birth.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let inherited = listen::take_inherited()?;
     directories::ensure_all(&options.paths, options.uid)?;
     let mut lock = Lock::take(&options.paths.daemon_lock(), &options.paths.daemon_socket())?;
     let (file, warnings) = load_config(&options.paths.config_file)?;
@@ -208,13 +213,22 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     let build = build_identity(&options.executable);
     let host = build_host(&options, config);
     let ended = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let signals = watch_signals(stop.clone()).map_err(LifecycleError::Runtime)?;
-        let daemon = Daemon::open(host, options.uid, build).await?;
+        let (signalled, stop) = (CancellationToken::new(), CancellationToken::new());
+        let signals = watch_signals(signalled.clone()).map_err(LifecycleError::Runtime)?;
+        let daemon = Daemon::open(host, options.uid, build, inherited).await?;
         lock.serves();
         announcement.ready();
+        let (engine, ending) = (daemon.engine.clone(), stop.clone());
+        let farewell = tokio::spawn(async move {
+            signalled.cancelled().await;
+            if engine.host().paths.is_serviced() {
+                host_end::stop_vms(&engine).await;
+            }
+            ending.cancel();
+        });
         let served = daemon.serve(stop).await;
         signals.abort();
+        farewell.abort();
         served
     });
     // Blocking work that is still under way is bounded by itself, not by who waits for it.
@@ -290,12 +304,17 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens the store, recovers, and binds the socket; undone as far as it came if it fails.
-    /// The caller has the lock and has prepared the directories.
+    /// Opens the store, recovers, and binds the socket, unless one was `inherited`; undone as far as it
+    /// came if it fails. The caller has the lock and has prepared the directories.
     ///
     /// # Errors
     /// When the store is of no use or the socket cannot be made.
-    pub async fn open(host: Host, owner: u32, build: String) -> Result<Self, LifecycleError> {
+    pub async fn open(
+        host: Host,
+        owner: u32,
+        build: String,
+        inherited: Option<UnixListener>,
+    ) -> Result<Self, LifecycleError> {
         let store = Store::open(&host.paths.database())?;
         let socket = host.paths.daemon_socket();
         host.images.remove_leftovers().await;
@@ -303,7 +322,11 @@ impl Daemon {
         let host = engine.host();
         let names = host.names.serve_host(host.config.dns_listen.value);
         host.network.route_names().await;
-        match Listener::bind(&socket) {
+        let listener = match inherited {
+            Some(inherited) => Listener::inherited(inherited),
+            None => Listener::bind(&socket),
+        };
+        match listener {
             Ok(listener) => Ok(Self { engine, names, listener, owner, build }),
             Err(error) => {
                 engine.close().await;

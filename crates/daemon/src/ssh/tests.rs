@@ -13,7 +13,8 @@ impl Home {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().to_str().unwrap().to_owned();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0, false).unwrap();
         Self { dir, paths }
     }
 

@@ -119,7 +119,8 @@ mod tests {
     fn scratch_goes_and_the_record_stays() {
         let root = tempfile::tempdir().unwrap();
         let home = root.path().to_str().unwrap().to_owned();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0, false).unwrap();
         let vm: VmId = "0123456789ab".parse().unwrap();
         remove_scratch(&paths, &vm).unwrap();
         let workspace = workspace(&paths, &vm);
@@ -137,7 +138,8 @@ mod tests {
     fn a_users_file_keeps_its_directory() {
         let root = tempfile::tempdir().unwrap();
         let home = root.path().to_str().unwrap().to_owned();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| home.clone()), 0, false).unwrap();
         let vm: VmId = "0123456789ab".parse().unwrap();
         ensure_state_dir(&paths, &vm).unwrap();
         let dir = paths.vm_state_dir(&vm);

@@ -244,7 +244,8 @@ mod tests {
     fn the_launch_file_says_whose_a_vm_is() {
         let home = tempfile::tempdir().unwrap();
         let text = home.path().to_str().unwrap().to_owned();
-        let paths = Paths::from_env(|name| (name == "HOME").then(|| text.clone()), 0).unwrap();
+        let paths =
+            Paths::from_env(|name| (name == "HOME").then(|| text.clone()), 0, false).unwrap();
         let vm: VmId = "0123456789ab".parse().unwrap();
         let dir = home.path().join("run");
         fs_err::create_dir(&dir).unwrap();

@@ -10,7 +10,7 @@ use crate::table::render_pairs;
 
 /// Show the daemon: version, process, log, number of VMs, network, names
 ///
-/// Exits with 1 if none runs.
+/// Exits with 1 if none runs. A service of the system is started by being asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  banger daemon status --json")]
 pub(crate) struct Args {
@@ -21,7 +21,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn status(context: &Context, args: Args) -> Outcome {
     let Presence::Running(client) = find(&context.environment).await? else {
-        let log = paths(&context.environment)?.daemon_log();
+        let paths = paths(&context.environment)?;
+        if paths.is_serviced() {
+            return Err(CliError::failure("the service of banger does not run")
+                .hint("sudo systemctl restart bangerd.socket bangerd.service")
+                .hint("more about it: banger system status"));
+        }
+        let log = paths.daemon_log();
         return Err(CliError::failure("the daemon is not running")
             .hint("the next command that needs it starts it, and so does `banger daemon start`")
             .hint(format!("what it did last: `banger daemon logs`, from `{}`", log.display())));

@@ -8,7 +8,8 @@ use crate::errors::Outcome;
 
 /// End the daemon; VMs keep running
 ///
-/// Waits until it has ended. The next command that needs a daemon starts one.
+/// Waits until it has ended. The next command that needs a daemon starts one, also where it is a
+/// service of the system: `sudo systemctl stop bangerd.socket` ends that for good.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  banger daemon stop")]
 pub(crate) struct Args {}
