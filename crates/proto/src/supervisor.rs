@@ -78,6 +78,11 @@ pub struct LaunchSpec {
     pub console_limit: u64,
     /// The supervisor's own log.
     pub log: String,
+    /// Socket of the helper that moves the supervisor out of the daemon's service before it starts
+    /// anything ([`Request::EnterScope`](crate::helper::Request::EnterScope)); absent where there is no
+    /// such service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope_helper: Option<String>,
 }
 
 /// What a supervisor knows; also its state file.

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use banger_proto::helper::SYSTEM_SOCKET;
 use banger_proto::{Paths, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -64,7 +65,9 @@ impl ConfiguredHypervisor {
 
     fn qemu(&self, program: PathBuf, accel: Accel, host_khz: Option<u32>) -> Qemu {
         let (paths, supervisor) = (self.paths.clone(), self.supervisor.clone());
-        Qemu::new(QemuOptions { program, accel, paths, supervisor, host_khz })
+        // What the daemon's service starts would else end with it.
+        let scope_helper = paths.is_serviced().then(|| SYSTEM_SOCKET.into());
+        Qemu::new(QemuOptions { program, accel, paths, supervisor, scope_helper, host_khz })
     }
 }
 

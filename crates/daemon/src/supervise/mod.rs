@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `ownership` | the order of things: start, report, serve, end |
 //! | `launch_channel` | being kept or abandoned by the daemon |
+//! | `scope` | leaving the daemon's service, where it is one |
 //! | `vmm` | the child: start, console, stderr, end |
 //! | `link`, `splice` | the guest link's host end and the streams on it |
 //! | `accept` | taking connections on its sockets |
@@ -29,6 +30,7 @@ mod link;
 mod ownership;
 pub(crate) mod processes;
 mod recorder;
+mod scope;
 mod splice;
 mod state;
 mod sys;
@@ -118,6 +120,12 @@ fn prepare(launch_file: &Path, channel: &StdUnixStream) -> io::Result<(LaunchSpe
     // Asked after the launch file was read: while the daemon still waits, the file is ours.
     if is_abandoned(channel) {
         return Err(io::Error::other("nobody keeps the launch"));
+    }
+    // Before anything is started, which would stay behind.
+    if let Some(helper) = &spec.scope_helper {
+        scope::enter(helper.as_ref(), &spec.vm).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot leave the daemon's service: {error}"))
+        })?;
     }
     Ok((spec, files))
 }

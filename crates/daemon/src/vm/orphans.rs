@@ -260,6 +260,7 @@ mod tests {
                 console_log: log.to_str().unwrap().to_owned(),
                 console_limit: 0,
                 log: String::new(),
+                scope_helper: None,
             };
             fs_err::write(dir.join(LAUNCH_FILE), serde_json::to_vec(&launch).unwrap()).unwrap();
         };

@@ -38,6 +38,7 @@ fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
         console_log: console_log.to_owned(),
         console_limit: 0,
         log: String::new(),
+        scope_helper: None,
     };
     let dir = env.paths.vm_runtime_dir(vm);
     fs_err::create_dir_all(&dir).expect("a directory");

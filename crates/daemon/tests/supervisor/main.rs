@@ -5,6 +5,7 @@
 
 mod fake_vmm;
 mod rig;
+mod scopes;
 
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;

@@ -29,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Rig {
     dir: tempfile::TempDir,
+    options: QemuOptions,
     pub(crate) hypervisor: Qemu,
     pub(crate) spec: VmmSpec,
     pub(crate) walk: Walk,
@@ -79,15 +80,24 @@ impl Rig {
             card: None,
             console_log: at("console.log"),
         };
-        let hypervisor = Qemu::new(QemuOptions {
+        let options = QemuOptions {
             program: script(&at("fake-qemu"), vmm),
             accel: Accel::Tcg,
             paths,
             supervisor: script(&at("supervisor"), &supervisor),
+            scope_helper: None,
             host_khz: Some(1),
-        });
+        };
         let walk = Followers::default().walk(&"vm", Operation::Start);
-        Self { dir, hypervisor, spec, walk, runtime_dir }
+        let hypervisor = Qemu::new(options.clone());
+        Self { dir, options, hypervisor, spec, walk, runtime_dir }
+    }
+
+    /// The rig with a helper at `socket` that gives scopes.
+    pub(crate) fn with_scopes(mut self, socket: &Path) -> Self {
+        self.options.scope_helper = Some(socket.to_owned());
+        self.hypervisor = Qemu::new(self.options.clone());
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -126,6 +126,7 @@ fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, Hype
         console_log: text(&spec.console_log)?,
         console_limit: CONSOLE_LIMIT,
         log: text(&log)?,
+        scope_helper: options.scope_helper.as_deref().map(text).transpose()?,
     })
 }
 

@@ -39,6 +39,9 @@ pub struct QemuOptions {
     pub paths: Paths,
     /// The program that is started as supervisor: the banger executable.
     pub supervisor: PathBuf,
+    /// Socket of the helper that gives each supervisor a scope of its own, where the daemon is a
+    /// service of the system.
+    pub scope_helper: Option<PathBuf>,
     /// Frequency of the host's time stamp counter in kHz
     /// ([`CpuInfo::tsc_khz`](super::detect::CpuInfo::tsc_khz)); without it guests in software
     /// get a machine that boots a little slower.
