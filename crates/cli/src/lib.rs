@@ -15,6 +15,7 @@
 //! | `errors` | failures: kind, text, exit code |
 //! | `reference` | names and ids as people type them |
 //! | `repository` | what a path must be before a VM is made for it |
+//! | `system` | banger as a service of the system |
 //! | `complete` | shell completion with names from the daemon |
 
 mod client;
@@ -35,6 +36,7 @@ mod session;
 mod signals;
 mod stdin;
 mod sys;
+mod system;
 mod table;
 mod terminal;
 mod ui;

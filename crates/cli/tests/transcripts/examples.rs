@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 
 /// What stands before a command line in a document, and what a person types for the program.
-const PROMPTS: [&str; 2] = ["$ banger ", "$ target/release/banger "];
+const PROMPTS: [&str; 3] = ["$ banger ", "$ sudo banger ", "$ target/release/banger "];
 
 /// Calls `visit` with every command and its words.
 pub(crate) fn walk(command: &Command, words: &str, visit: &mut impl FnMut(&str, &Command)) {
@@ -26,7 +26,9 @@ fn examples_of_the_help_are_command_lines() {
     let mut wrong = Vec::new();
     walk(&banger_cli::command(), "banger", &mut |words, command| {
         for line in after_help(command).lines() {
-            let Some(typed) = line.strip_prefix("  banger ") else { continue };
+            let typed =
+                ["  banger ", "  sudo banger "].iter().find_map(|mark| line.strip_prefix(mark));
+            let Some(typed) = typed else { continue };
             // An example stands alone, or two blanks before what it does.
             let typed = typed.split("  ").next().unwrap_or_default();
             examples += 1;
