@@ -7,6 +7,7 @@
 //! (`vm/undo.rs`).
 
 mod artifacts;
+mod autostart;
 mod copy;
 mod creation;
 mod examine;
@@ -307,7 +308,7 @@ impl Engine {
         let cancel = self.inner.stopping.child_token();
         let progress = Progress::new(sender);
         let (since, op) = (Instant::now(), operation::current());
-        let order = Order { wait, progress, cancel, since, op };
+        let order = Order { wait, progress, cancel, since, op, unattended: false };
         (order, Work { events: Some(events), _cancel: None })
     }
 

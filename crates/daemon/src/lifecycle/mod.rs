@@ -327,7 +327,10 @@ impl Daemon {
             None => Listener::bind(&socket),
         };
         match listener {
-            Ok(listener) => Ok(Self { engine, names, listener, owner, build }),
+            Ok(listener) => {
+                engine.autostart().await;
+                Ok(Self { engine, names, listener, owner, build })
+            }
             Err(error) => {
                 engine.close().await;
                 Err(error.into())

@@ -63,6 +63,8 @@ pub(crate) struct Order {
     pub(crate) since: Instant,
     /// The request's id.
     pub(crate) op: Option<OpId>,
+    /// Whether nobody is there to hear of a failure: the VM then keeps it in any case.
+    pub(crate) unattended: bool,
 }
 
 impl Order {

@@ -5,6 +5,7 @@
 //! | processors, memory, environment | at its next start | at its next start |
 //! | size of the disk, larger only | the file now, the file system at its next start | now |
 //! | the way beyond the host | at its next start | now, if it has a network card |
+//! | start with the host | now | now |
 //! | image | at its next start | refused |
 
 use banger_proto::api::{SetVm, Setting};
@@ -68,7 +69,7 @@ pub(crate) fn plan_change(
     plan: &VmPlan,
     state: &VmState,
 ) -> Result<VmPlan, ChangeError> {
-    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat } = asked;
+    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat, autostart } = asked;
     if *asked == SetVm::default() {
         return Err(ChangeError::Nothing(plan.name.clone()));
     }
@@ -96,6 +97,7 @@ pub(crate) fn plan_change(
     changed.env.retain(|name, _| !unset_env.contains(name));
     changed.env.extend(env.clone());
     changed.nat = nat.unwrap_or(plan.nat);
+    changed.autostart = autostart.unwrap_or(plan.autostart);
     if let Some(image) = image {
         if state.has_vmm() {
             return Err(ChangeError::Runs(plan.name.clone()));

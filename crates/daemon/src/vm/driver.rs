@@ -280,7 +280,7 @@ impl Driver {
             Err(failure) => failure,
         };
         let state = match &failure {
-            Failure::Problem(problem) if self.vm.vmm.is_some() => {
+            Failure::Problem(problem) if self.vm.vmm.is_some() || order.unattended => {
                 VmState::Error { problem: problem.clone() }
             }
             Failure::Cancelled if self.vm.vmm.is_some() => {

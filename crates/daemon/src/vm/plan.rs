@@ -92,6 +92,9 @@ pub struct VmPlan {
     /// How long it may be idle before it is stopped; absent for ever.
     #[serde(default)]
     pub idle_stop: Option<Period>,
+    /// Whether it is started when the host has started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub autostart: bool,
     /// 32 hexadecimal digits for `/etc/machine-id`.
     pub machine_id: String,
     /// Marker magic of the guest link, 32 hexadecimal digits.
@@ -193,6 +196,9 @@ pub enum PlanError {
     /// An end by idleness for a VM that ends with its request.
     #[error("a VM that goes when its command ends cannot be stopped when it is idle")]
     EphemeralIdle,
+    /// A start with the host for a VM that ends with its request.
+    #[error("a VM that goes when its command ends cannot start with the host (autostart)")]
+    EphemeralAutostart,
     /// More ports of the host than a VM can have.
     #[error("`{0}` ports of the host are more than a VM can reach: {MAX_HOST_PORTS} at most")]
     HostPorts(usize),
@@ -264,6 +270,9 @@ pub fn plan_vm(
     {
         return Err(PlanError::NeedsStart);
     }
+    if asked.autostart && asked.ephemeral {
+        return Err(PlanError::EphemeralAutostart);
+    }
     let idle_stop = match asked.idle_stop_seconds {
         Some(seconds) if asked.ephemeral && seconds > 0 => return Err(PlanError::EphemeralIdle),
         _ if asked.ephemeral => None,
@@ -300,6 +309,7 @@ pub fn plan_vm(
         wait: asked.wait,
         no_start: asked.no_start,
         idle_stop,
+        autostart: asked.autostart,
         machine_id: render_machine_id(entropy.machine_id),
         link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
         nat: asked.nat.unwrap_or(defaults.nat.value),
@@ -420,6 +430,7 @@ impl VmPlan {
             ("published", format!("{} leads to port {}", publish.endpoint(), publish.guest))
         });
         let idle = self.idle_stop.map(|period| ("idle stop", format!("after {period}")));
+        let autostart = self.autostart.then(|| ("autostart", "with the host".to_owned()));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
         let program = self.entrypoint.as_ref().map(|entrypoint| {
             let how = match entrypoint {
@@ -435,6 +446,7 @@ impl VmPlan {
             .chain(ports)
             .chain(published)
             .chain(idle)
+            .chain(autostart)
             .chain(env)
             .map(|(label, value)| (label.to_owned(), value))
             .collect()

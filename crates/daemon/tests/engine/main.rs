@@ -2,6 +2,7 @@
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
 #[cfg(test)]
+mod autostart;
 mod copying;
 mod crowd;
 mod failures;

@@ -41,6 +41,9 @@ pub struct SetVm {
     /// are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat: Option<bool>,
+    /// Whether it is started when the host has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autostart: Option<bool>,
 }
 
 /// Something about a VM that can be changed while it runs.

@@ -60,6 +60,9 @@ pub struct CreateVm {
     /// configured. An ephemeral VM goes with its request instead.
     #[serde(default)]
     pub idle_stop_seconds: Option<u32>,
+    /// Start the VM when the host has started. An ephemeral VM cannot be.
+    #[serde(default)]
+    pub autostart: bool,
     /// Whether it reaches what lies beyond the host; absent for what is configured.
     #[serde(default)]
     pub nat: Option<bool>,
@@ -401,6 +404,9 @@ pub struct VmView {
     /// Seconds of idleness after which it is stopped; absent for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_stop_seconds: Option<Period>,
+    /// Whether it is started when the host has started.
+    #[serde(default)]
+    pub autostart: bool,
     /// Whether it reaches what lies beyond the host.
     #[serde(default)]
     pub nat: bool,

@@ -46,6 +46,9 @@ pub(super) struct MachineArgs {
     /// [default: the configured one]
     #[arg(long, value_name = "PERIOD")]
     idle_stop: Option<IdleStop>,
+    /// Start the VM when this host has started
+    #[arg(long)]
+    autostart: bool,
     /// Let the VM reach what lies beyond the host; --nat=off if that is configured
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_missing_value = "on", hide_possible_values = true)]
@@ -125,6 +128,7 @@ impl MachineArgs {
             ephemeral: false,
             wait: self.wait.into(),
             no_start: false,
+            autostart: self.autostart,
             nat: self.nat.map(Switch::is_on),
             publish: self.publish.into_iter().collect(),
             host_ports: self.host_port.into_iter().collect(),

@@ -16,9 +16,9 @@ use crate::reference::vm_path;
 
 /// Change VMs
 ///
-/// A larger disk is there at once, and so is the way beyond the host or its end. Processors, memory and environment of a VM that runs change at
-/// its next start, which is said. Another image is for a VM that is down: its next start is over
-/// that image and keeps what is in /root, nothing else.
+/// A larger disk is there at once, and so is the way beyond the host or its end. Processors, memory and
+/// environment of a VM that runs change at its next start, which is said. Another image is for a VM
+/// that is down: its next start is over that image and keeps what is in /root, nothing else.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +27,7 @@ Examples:
   banger vm set --nat=off web
   banger vm set --image debian-bookworm web")]
 #[command(group(clap::ArgGroup::new("changes")
-    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat"])
+    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat", "autostart"])
     .required(true)
     .multiple(true)))]
 pub(crate) struct Args {
@@ -55,6 +55,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_missing_value = "on", hide_possible_values = true)]
     nat: Option<Switch>,
+    /// Start the VM when this host has started, or with --autostart=off not any more
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "on", hide_possible_values = true)]
+    autostart: Option<Switch>,
 }
 
 pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
@@ -66,6 +70,7 @@ pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
         env: args.env.into_iter().collect::<BTreeMap<_, _>>(),
         unset_env: args.unset_env.into_iter().collect::<BTreeSet<_>>(),
         nat: args.nat.map(Switch::is_on),
+        autostart: args.autostart.map(Switch::is_on),
     };
     let (mut several, targets) = Several::find(context, args.several).await?;
     let act = |client, vm| set_one(client, vm, &request);

@@ -89,6 +89,9 @@ fn render_vm(vm: &VmView) -> String {
         pairs.extend(guest.service.iter().map(|service| ("service", render_service(service))));
     }
     pairs.extend(vm.idle_stop_seconds.map(|period| ("idle stop", format!("after {period}"))));
+    if vm.autostart {
+        pairs.push(("autostart", "with the host".to_owned()));
+    }
     if let Some(ended) = &vm.ended {
         pairs.push(("ended", render_end(ended)));
     }
