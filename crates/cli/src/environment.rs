@@ -1,5 +1,6 @@
 //! The process's surroundings, read once at the start and handed down as values.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -83,6 +84,12 @@ impl Environment {
     pub(crate) fn can_animate(&self) -> bool {
         self.term.as_deref().is_some_and(|term| term != "dumb")
     }
+}
+
+/// All variables that are text, for a program that stands for another one.
+pub(crate) fn variables() -> BTreeMap<String, String> {
+    let text = |variable: OsString| variable.into_string().ok();
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
 /// Whether the daemon of this user is a service of the system.

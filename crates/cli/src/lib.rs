@@ -16,8 +16,10 @@
 //! | `reference` | names and ids as people type them |
 //! | `repository` | what a path must be before a VM is made for it |
 //! | `system` | banger as a service of the system |
+//! | `builder` | builds outside of the daemon's service |
 //! | `complete` | shell completion with names from the daemon |
 
+mod builder;
 mod client;
 mod cmd;
 mod complete;
@@ -59,6 +61,7 @@ pub fn run(hooks: Hooks) -> ExitCode {
             (hooks.daemon)(args)
         }
         role::Role::Supervisor(launch_file) => (hooks.supervisor)(launch_file),
+        role::Role::Builder => builder::serve(),
         role::Role::CommandLine => ExitCode::from(cmd::main(environment, hooks)),
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// Name under which the daemon is started.
 pub(crate) const DAEMON: &str = "bangerd";
+/// Name under which the service that builds images is started.
+const BUILDER: &str = "banger-builder";
 /// Name under which a supervisor is started.
 const SUPERVISOR: &str = "banger-supervisor";
 
@@ -15,6 +17,8 @@ pub(crate) enum Role<'a> {
     Daemon(&'a [OsString]),
     /// The supervisor of one VM, with its launch file; an empty path when none was named.
     Supervisor(&'a Path),
+    /// What runs a build outside of the daemon's service.
+    Builder,
     /// The command line: any other name.
     CommandLine,
 }
@@ -25,6 +29,7 @@ impl<'a> Role<'a> {
         let Some((program, rest)) = args.split_first() else { return Self::CommandLine };
         match Path::new(program).file_name().and_then(OsStr::to_str) {
             Some(DAEMON) => Self::Daemon(rest),
+            Some(BUILDER) => Self::Builder,
             Some(SUPERVISOR) => {
                 Self::Supervisor(Path::new(rest.first().map_or(OsStr::new(""), |path| path)))
             }
@@ -54,6 +59,7 @@ mod tests {
             Role::of(&args(&["/x/banger-supervisor", "/run/launch.json"])),
             Role::Supervisor(Path::new("/run/launch.json"))
         );
+        assert_eq!(Role::of(&args(&["banger-builder"])), Role::Builder);
         assert_eq!(Role::of(&args(&["/usr/bin/banger", "bangerd"])), Role::CommandLine);
         assert_eq!(Role::of(&[]), Role::CommandLine);
     }

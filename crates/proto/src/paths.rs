@@ -96,6 +96,12 @@ impl Paths {
         self.runtime_dir.join("bangerd.sock")
     }
 
+    /// The socket of the service that builds images for a daemon that is a service itself.
+    #[must_use]
+    pub fn builder_socket(&self) -> PathBuf {
+        self.runtime_dir.join("build.sock")
+    }
+
     /// The daemon's log.
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {

@@ -93,6 +93,17 @@ pub(super) const HELPER: &[Setting] = &[
     setting("UMask", "0077", "it makes no file for others"),
 ];
 
+/// Of builds. What filters system calls would keep setuid programs from being that, and what hides
+/// parts of `/proc` keeps a build from having one of its own.
+pub(super) const BUILDER: &[Setting] = &[
+    setting("CapabilityBoundingSet", "CAP_SETGID CAP_SETUID", "`newuidmap` and `newgidmap`"),
+    setting("AmbientCapabilities", "", "none is needed"),
+    setting("ProtectSystem", "full", "`/usr`, `/boot` and `/etc` are read only"),
+    setting("DevicePolicy", "closed", "no device but those like `/dev/null`"),
+    setting("KeyringMode", "private", "keys of others are none of its business"),
+    setting("UMask", "0077", "files are the owner's alone from birth"),
+];
+
 /// The settings as lines of a unit.
 pub(super) fn render(settings: &[Setting]) -> String {
     settings.iter().map(|setting| format!("{}={}\n", setting.name, setting.value)).collect()
@@ -105,7 +116,12 @@ mod tests {
     #[test]
     fn the_page_says_what_the_units_say() {
         let page = include_str!("../../../../docs/privileges.md");
-        for (unit, settings) in [("bangerd.service", DAEMON), ("banger-helper@.service", HELPER)] {
+        let units = [
+            ("bangerd.service", DAEMON),
+            ("banger-helper@.service", HELPER),
+            ("banger-build@.service", BUILDER),
+        ];
+        for (unit, settings) in units {
             let rows: String = settings
                 .iter()
                 .map(|Setting { name, value, why }| match *value {

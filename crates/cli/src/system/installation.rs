@@ -11,10 +11,15 @@ use crate::system::host::{self, AsOwner, systemctl};
 use crate::system::owner::Owner;
 use crate::system::programs::Programs;
 use crate::system::record::{RECORD, Record};
-use crate::system::units::{self, DAEMON_SERVICE, DAEMON_SOCKET, HELPER_SOCKET, HELPERS, UnitFile};
+use crate::system::units::{
+    self, BUILD_SOCKET, BUILDS, DAEMON_SERVICE, DAEMON_SOCKET, HELPER_SOCKET, HELPERS, UnitFile,
+};
 
 /// What is started, and runs from boot on.
-const ENABLED: [&str; 3] = [HELPER_SOCKET, DAEMON_SOCKET, DAEMON_SERVICE];
+const ENABLED: [&str; 4] = [HELPER_SOCKET, BUILD_SOCKET, DAEMON_SOCKET, DAEMON_SERVICE];
+
+/// All VMs that run: those that nobody could stop are ended.
+const SCOPES: &str = "banger-vm-*.scope";
 
 /// What an installation comes down to.
 #[derive(Debug)]
@@ -198,7 +203,7 @@ pub(crate) async fn restart() -> Result<(), CliError> {
 async fn disable() -> Result<(), CliError> {
     let disable: Vec<&str> = ["disable", "--now"].into_iter().chain(ENABLED).collect();
     systemctl(&disable).await?;
-    systemctl(&["stop", HELPERS]).await.map(drop)
+    systemctl(&["stop", HELPERS, BUILDS]).await.map(drop)
 }
 
 /// Removes what `record` says, and nothing else. The VMs have been stopped.
@@ -209,6 +214,7 @@ pub(crate) async fn uninstall(record: &Record) -> Result<(), CliError> {
     // A unit that is gone already, because this was tried before, is disabled.
     if record.files.iter().any(|file| file.ends_with(DAEMON_SERVICE) && file.exists()) {
         disable().await?;
+        systemctl(&["stop", SCOPES]).await?;
     }
     for file in &record.files {
         remove(file)?;
@@ -227,7 +233,7 @@ pub(crate) async fn uninstall(record: &Record) -> Result<(), CliError> {
 /// Removes what daemon and commands leave in the directory of sockets.
 fn remove_runtime(uid: u32) {
     let dir = system_runtime_dir(uid);
-    for name in ["bangerd.sock", "start.lock"] {
+    for name in ["bangerd.sock", "build.sock", "start.lock"] {
         let _ = remove(&dir.join(name));
     }
     for dir in [&dir.join("vms"), &dir, Path::new(SYSTEM_RUNTIME_DIR)] {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use banger_proto::helper::{DEFAULT_BRIDGE, SYSTEM_SOCKET};
 use banger_proto::paths::{SYSTEM_RUNTIME_DIR, system_runtime_dir};
 
-use crate::system::hardening::{self, DAEMON, HELPER};
+use crate::system::hardening::{self, BUILDER, DAEMON, HELPER};
 use crate::system::owner::Owner;
 
 /// The daemon's socket.
@@ -17,6 +17,13 @@ pub(crate) const HELPER_SOCKET: &str = "banger-helper.socket";
 /// All helpers there are: one for each connection.
 pub(super) const HELPERS: &str = "banger-helper@*.service";
 
+/// The socket of builds.
+pub(super) const BUILD_SOCKET: &str = "banger-build.socket";
+/// All builds there are: one for each connection.
+pub(super) const BUILDS: &str = "banger-build@*.service";
+
+/// Most builds at a time.
+const MAX_BUILDS: u32 = 16;
 /// Most connections to the helper at a time: the daemon's, and one for each VM that is just starting.
 const MAX_HELPERS: u32 = 64;
 /// Connections that wait for the daemon; the daemon's own number.
@@ -53,6 +60,12 @@ pub(super) fn render(owner: &Owner, prefix: &Path) -> Vec<UnitFile> {
             "banger-helper@.service",
             "changes networks, as root with two capabilities",
             render_helper(owner, prefix),
+        ),
+        unit(BUILD_SOCKET, "where the daemon has images built", render_build_socket(owner)),
+        unit(
+            "banger-build@.service",
+            "builds images, as the owner, with the user namespaces that the daemon may not have",
+            render_builder(owner, prefix),
         ),
         unit(DAEMON_SOCKET, "where commands reach the daemon", render_daemon_socket(owner)),
         unit(
@@ -109,6 +122,53 @@ StandardError=journal
     )
 }
 
+fn render_build_socket(owner: &Owner) -> String {
+    format!(
+        "{HEAD}[Unit]
+Description=Images of {name}'s VMs
+
+[Socket]
+ListenStream={socket}
+Accept=yes
+SocketUser={uid}
+SocketGroup={gid}
+SocketMode=0600
+MaxConnections={MAX_BUILDS}
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+",
+        name = owner.name,
+        socket = system_runtime_dir(owner.uid).join("build.sock").display(),
+        uid = owner.uid,
+        gid = owner.gid,
+    )
+}
+
+fn render_builder(owner: &Owner, prefix: &Path) -> String {
+    format!(
+        "{HEAD}[Unit]
+Description=An image of {name}'s VMs
+CollectMode=inactive-or-failed
+
+[Service]
+User={uid}
+Group={gid}
+ExecStart=@{banger} banger-builder
+StandardInput=socket
+StandardOutput=journal
+StandardError=journal
+KillMode=control-group
+{hardening}",
+        name = owner.name,
+        uid = owner.uid,
+        gid = owner.gid,
+        banger = prefix.join("bin/banger").display(),
+        hardening = hardening::render(BUILDER),
+    )
+}
+
 fn render_daemon_socket(owner: &Owner) -> String {
     format!(
         "{HEAD}[Unit]
@@ -138,8 +198,8 @@ fn render_daemon(owner: &Owner, prefix: &Path) -> String {
         "{HEAD}[Unit]
 Description=VMs of {name}
 Requires={DAEMON_SOCKET}
-Wants={HELPER_SOCKET}
-After={DAEMON_SOCKET} {HELPER_SOCKET} dbus.service dbus.socket systemd-resolved.service network.target nss-user-lookup.target
+Wants={HELPER_SOCKET} {BUILD_SOCKET}
+After={DAEMON_SOCKET} {HELPER_SOCKET} {BUILD_SOCKET} dbus.service dbus.socket systemd-resolved.service network.target nss-user-lookup.target
 RequiresMountsFor=\"{home}\"
 
 [Service]
@@ -190,8 +250,9 @@ mod tests {
     #[test]
     fn services_are_exposed_little() {
         let dir = tempfile::tempdir().unwrap();
-        for file in files().iter().filter(|file| file.path.to_string_lossy().ends_with(".service"))
-        {
+        for name in [DAEMON_SERVICE, "banger-helper@.service"] {
+            let files = files();
+            let file = files.iter().find(|file| file.path.ends_with(name)).unwrap();
             let unit = dir.path().join(file.path.file_name().unwrap());
             std::fs::write(&unit, &file.text).unwrap();
             let judged = Command::new("systemd-analyze")

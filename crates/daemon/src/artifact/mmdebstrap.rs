@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::exec::{ExecError, HostEnv, Program};
+use crate::exec::{Builder, ExecError, HostEnv, Program};
 use crate::progress::Progress;
 
 /// How long a build may take: a slow mirror is slow, one that says nothing for long is dead.
@@ -88,12 +88,9 @@ pub(crate) async fn make_tar(
 ) -> Result<(), PackagingError> {
     check(env)?;
     let progress = progress.clone();
-    Program::new(env, "setpriv")
+    in_namespaces(env)
         .called("mmdebstrap")
-        // A daemon that is killed cannot end its builds; the kernel does it then.
-        .args(["--pdeathsig", "KILL", "--", "unshare"])
-        .args(namespaces())
-        .args(["--", "mmdebstrap", "--mode=root", "--format=tar"])
+        .args(["mmdebstrap", "--mode=root", "--format=tar"])
         // Without it apt warns that its own user cannot enter a private directory.
         .arg("--aptopt=APT::Sandbox::User \"root\"")
         .arg("--aptopt=APT::Install-Recommends \"false\"")
@@ -112,8 +109,21 @@ pub(crate) async fn make_tar(
         .map_err(PackagingError::Failed)
 }
 
+/// A program, whose words are to follow, as root of its own users, processes and mounts.
+pub(crate) fn in_namespaces(env: &HostEnv) -> Program {
+    let program = match env.builder() {
+        None => Program::new(env, "setpriv"),
+        Some(Builder { executable, socket }) => Program::new(env, executable)
+            .args(["internal", "build-elsewhere"])
+            .arg(socket)
+            .args(["--", "setpriv"]),
+    };
+    // A daemon that is killed cannot end its builds; the kernel does it then.
+    program.args(["--pdeathsig", "KILL", "--", "unshare"]).args(namespaces()).arg("--")
+}
+
 /// Arguments of `unshare` that make whoever calls it root of their own processes and mounts.
-pub(crate) fn namespaces() -> Vec<&'static str> {
+fn namespaces() -> Vec<&'static str> {
     let mut args = vec!["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if !rustix::process::geteuid().is_root() {
         args.splice(0..0, ["--user", "--map-root-user", "--map-auto"]);

@@ -15,8 +15,8 @@ use banger_proto::ByteSize;
 use banger_proto::api::Pruned;
 use rustix::fs::{FlockOperation, flock};
 
-use super::mmdebstrap::namespaces;
-use crate::exec::{HostEnv, Program};
+use super::mmdebstrap::in_namespaces;
+use crate::exec::HostEnv;
 
 /// Ending of lock files.
 const LOCK_SUFFIX: &str = ".lock";
@@ -172,8 +172,8 @@ async fn remove_tree(env: &HostEnv, path: &Path) -> io::Result<()> {
     match removed.map_err(io::Error::other)? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let program = Program::new(env, "unshare").called("unshare rm");
-            let program = program.args(namespaces()).args(["--", "rm", "-rf", "--"]).arg(path);
+            let program = in_namespaces(env).called("unshare rm");
+            let program = program.args(["rm", "-rf", "--"]).arg(path);
             program.run().await.map_err(io::Error::other)
         }
         removed => removed,

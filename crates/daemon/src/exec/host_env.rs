@@ -28,6 +28,16 @@ const PROXIES: [&str; 8] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostEnv {
     variables: BTreeMap<OsString, OsString>,
+    builder: Option<Builder>,
+}
+
+/// Another service that has the user namespaces which this process may not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Builder {
+    /// The banger executable, which asks it.
+    pub executable: PathBuf,
+    /// Its socket.
+    pub socket: PathBuf,
 }
 
 impl HostEnv {
@@ -41,7 +51,19 @@ impl HostEnv {
         variables.entry(env::PATH.into()).or_insert_with(|| FALLBACK_PATH.into());
         // Messages end up in errors and logs, and some are searched: they stay English.
         variables.insert("LC_ALL".into(), "C".into());
-        Self { variables }
+        Self { variables, builder: None }
+    }
+
+    /// The same environment, in which user namespaces are had from `builder`.
+    #[must_use]
+    pub fn building_through(mut self, builder: Option<Builder>) -> Self {
+        self.builder = builder;
+        self
+    }
+
+    /// Who has user namespaces, where this process has none.
+    pub(crate) fn builder(&self) -> Option<&Builder> {
+        self.builder.as_ref()
     }
 
     /// The same environment with one more variable.

@@ -44,7 +44,7 @@ pub use lock::{Lock, LockError};
 use crate::config::{Config, ConfigError, load_config, observe_host, plan_file_sync, resolve};
 use crate::dns::{DnsServer, Names};
 use crate::engine::{Engine, Host};
-use crate::exec::HostEnv;
+use crate::exec::{Builder, HostEnv};
 use crate::fetcher::{CredentialHelpers, Fetcher};
 use crate::forward::Budget;
 use crate::http::{Api, Requests, serve};
@@ -141,9 +141,13 @@ impl Options {
         use banger_proto::env;
         let text = |name: &str| lookup(name).and_then(|value| value.into_string().ok());
         let uid = rustix::process::getuid().as_raw();
-        let host_env = HostEnv::from_env(&lookup);
+        let paths = Paths::from_env(text, uid, directories::is_serviced(uid))?;
+        let builder = paths
+            .is_serviced()
+            .then(|| Builder { executable: executable.clone(), socket: paths.builder_socket() });
+        let host_env = HostEnv::from_env(&lookup).building_through(builder);
         Ok(Self {
-            paths: Paths::from_env(text, uid, directories::is_serviced(uid))?,
+            paths,
             uid,
             executable,
             agent: lookup(env::BANGER_AGENT_BIN).map(PathBuf::from),

@@ -1,5 +1,6 @@
 //! `banger internal`: for those who publish what others use; not for every day, and not shown.
 
+mod build_elsewhere;
 mod image_bundle;
 mod kernel_bundle;
 
@@ -19,10 +20,13 @@ Example:
 pub(crate) enum Command {
     MakeBundle(image_bundle::Args),
     MakeKernelBundle(kernel_bundle::Args),
+    #[command(hide = true)]
+    BuildElsewhere(build_elsewhere::Args),
 }
 
 pub(super) async fn run_command(context: &Context, command: Command) -> Outcome {
     match command {
+        Command::BuildElsewhere(args) => build_elsewhere::build(context, args),
         Command::MakeBundle(args) => image_bundle::make(context, args).await,
         Command::MakeKernelBundle(args) => kernel_bundle::make(context, args),
     }
