@@ -96,7 +96,11 @@ pub(super) const HELPER: &[Setting] = &[
 /// Of builds. What filters system calls would keep setuid programs from being that, and what hides
 /// parts of `/proc` keeps a build from having one of its own.
 pub(super) const BUILDER: &[Setting] = &[
-    setting("CapabilityBoundingSet", "CAP_SETGID CAP_SETUID", "`newuidmap` and `newgidmap`"),
+    setting(
+        "CapabilityBoundingSet",
+        "CAP_DAC_OVERRIDE CAP_SETGID CAP_SETUID CAP_SYS_ADMIN",
+        "none of its own; what the setuid programs `newuidmap` and `newgidmap` need to set up a user namespace",
+    ),
     setting("AmbientCapabilities", "", "none is needed"),
     setting("ProtectSystem", "full", "`/usr`, `/boot` and `/etc` are read only"),
     setting("DevicePolicy", "closed", "no device but those like `/dev/null`"),
