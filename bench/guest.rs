@@ -13,10 +13,10 @@ use banger_proto::guest::{
     ExecExit, ExecRequest, GuestConfig, GuestNetwork, Hello, InitChoice, Service,
 };
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The guest behind standard input, configured as little as it can be.
-pub async fn configure(magic: Magic, network: Option<GuestNetwork>) -> Result<Session> {
+pub(crate) async fn configure(magic: Magic, network: Option<GuestNetwork>) -> Result<Session> {
     let link: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
     let link = UnixStream::from(link);
     link.set_nonblocking(true)?;
@@ -48,7 +48,7 @@ pub async fn configure(magic: Magic, network: Option<GuestNetwork>) -> Result<Se
 }
 
 /// Runs a command to its end, which must be a good one.
-pub async fn run(session: &Session, argv: &[&str]) -> Result<()> {
+pub(crate) async fn run(session: &Session, argv: &[&str]) -> Result<()> {
     let argv: Vec<String> = argv.iter().map(|&word| word.into()).collect();
     let command = ExecRequest { argv: argv.clone(), ..ExecRequest::default() };
     let exit = call(session, &Service::Exec(Box::new(command)), Kind::Exit).await?;

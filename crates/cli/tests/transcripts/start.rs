@@ -65,7 +65,7 @@ impl User {
 }
 
 /// The lines of a program that goes on, as they come.
-fn follow(output: ChildStdout) -> Receiver<String> {
+fn read_lines(output: ChildStdout) -> Receiver<String> {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(output).lines();
@@ -77,7 +77,7 @@ fn follow(output: ChildStdout) -> Receiver<String> {
 /// Waits for the next line with `text` in it.
 fn wait_for(lines: &Receiver<String>, text: &str) {
     let since = Instant::now();
-    let mut next = || lines.recv_timeout(PATIENCE.saturating_sub(since.elapsed()));
+    let next = || lines.recv_timeout(PATIENCE.saturating_sub(since.elapsed()));
     while !next().unwrap_or_else(|_| panic!("no `{text}`")).contains(text) {}
 }
 
@@ -87,7 +87,7 @@ fn a_log_is_followed_from_daemon_to_daemon() {
     user.run(&["daemon", "start"]);
     let follow = ["daemon", "logs", "-f", "--tail", "1"];
     let mut logs = user.0.banger(&follow).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = follow(logs.stdout.take().unwrap());
+    let lines = read_lines(logs.stdout.take().unwrap());
     wait_for(&lines, "  INFO   ");
     user.run(&["daemon", "stop"]);
     wait_for(&lines, "daemon ended");

@@ -12,7 +12,7 @@ fn with_host(name: &str) -> CreateVm {
 
 /// As if the host had been started anew since a daemon was there last.
 fn reboot(env: &TestEnv) {
-    fs_err::write(env.paths.state_dir.join("boot-id"), "another boot\n").unwrap();
+    fs_err::write(env.paths.state_dir.join("boot-id"), "another boot\n").expect("a note");
 }
 
 async fn stop(daemon: &TestDaemon, name: &str) {

@@ -1,8 +1,8 @@
 //! The daemon from the outside: real HTTP on a real socket, a real database, real files; only
 //! the VMMs are a world in memory (see `banger_testkit::World`).
 
-#[cfg(test)]
 mod autostart;
+#[cfg(test)]
 mod copying;
 mod crowd;
 mod failures;

@@ -1,7 +1,5 @@
 //! Supervisors of a daemon that is a service of the system: each is moved out of it, or does not start.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -10,8 +8,8 @@ use banger_daemon::hypervisor::Hypervisor;
 use banger_proto::helper::{MAX_PACKET, Reply, Request};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, accept, bind, listen, recvmsg, sendmsg, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind,
+    listen, recv, send, socket_with,
 };
 
 use crate::rig::{Rig, soon};
@@ -32,16 +30,12 @@ fn helper(socket: &Path, answers: Vec<Option<Reply>>) -> JoinHandle<Vec<Asked>> 
 fn answer(listener: &OwnedFd, reply: Option<Reply>) -> Asked {
     let client = accept(listener).unwrap();
     let mut packet = vec![0; MAX_PACKET];
-    let mut space = [MaybeUninit::uninit(); 0];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(&mut packet)];
-    let received = recvmsg(&client, &mut slices, &mut control, RecvFlags::empty()).unwrap().bytes;
+    let (received, _) = recv(&client, packet.as_mut_slice(), RecvFlags::empty()).unwrap();
     let request = serde_json::from_slice(&packet[..received]).unwrap();
     let process = socket_peercred(&client).unwrap().pid.as_raw_nonzero().get().unsigned_abs();
     if let Some(reply) = reply {
         let reply = serde_json::to_vec(&reply).unwrap();
-        let mut none = SendAncillaryBuffer::default();
-        sendmsg(&client, &[IoSlice::new(&reply)], &mut none, SendFlags::NOSIGNAL).unwrap();
+        send(&client, &reply, SendFlags::NOSIGNAL).unwrap();
     }
     (request, process)
 }
