@@ -14,6 +14,7 @@ mod changes;
 pub mod ext4;
 mod gate;
 mod home;
+pub mod host;
 mod image;
 mod image_store;
 pub mod lan;

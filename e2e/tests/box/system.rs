@@ -1,0 +1,73 @@
+//! banger as a service of the system.
+
+use banger_e2e::host::{Host, USER};
+
+use super::{create, observe};
+
+/// Somebody else on the host.
+const OTHER: &str = "other";
+
+pub(crate) fn a_service_of_the_system(host: &mut Host) {
+    host.root(&format!("echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}"))
+        .expect_code(0);
+    host.root(&format!("useradd -m {OTHER}")).expect_code(0);
+    let before = observe(host);
+    host.user("sudo banger system install --yes").expect_code(0);
+    host.user("banger system status").expect_code(0);
+    let security = "systemd-analyze security --no-pager --threshold=30";
+    host.root(&format!("{security} bangerd.service banger-helper@.service")).expect_code(0);
+
+    create(host, "web", "--autostart");
+    create(host, "idle", "");
+    expect_reached(host);
+    expect_others_kept_out(host);
+
+    let boot = boot_of(host, "web");
+    host.user("sudo banger system restart").expect_code(0);
+    assert_eq!(boot_of(host, "web"), boot);
+    host.root("systemctl kill --kill-who=main --signal=KILL bangerd.service").expect_code(0);
+    host.root("systemctl kill --signal=KILL 'banger-helper@*.service'").expect_code(0);
+    assert_eq!(boot_of(host, "web"), boot);
+    expect_reached(host);
+
+    host.user("banger vm stop idle").expect_code(0);
+    host.reboot();
+    host.user("banger vm wait --timeout 600 web").expect_code(0);
+    assert_ne!(boot_of(host, "web"), boot);
+    let list = host.user("banger vm list --json").expect_code(0).json();
+    let vms = list["vms"].as_array().expect("VMs");
+    let state = |name: &str| vms.iter().find(|vm| vm["name"] == name).expect(name)["state"].clone();
+    assert_eq!((state("web"), state("idle")), ("running".into(), "stopped".into()));
+
+    host.user("sudo banger system uninstall --yes").expect_code(0);
+    assert_eq!(observe(host), before);
+    // What is the user's stays, and is used without a service again.
+    host.user("banger vm start idle && banger vm exec idle -- true").expect_code(0);
+}
+
+/// From the host, and by its own address.
+fn expect_reached(host: &Host) {
+    for vm in ["web", "idle"] {
+        let named = host.user(&format!("curl -sS -m 20 http://{vm}.vm:8080/name"));
+        assert_eq!(named.expect_code(0).stdout, format!("{vm}\n"));
+    }
+    let resolved = host.user("getent ahostsv4 web.vm").expect_code(0).stdout;
+    assert!(!resolved.starts_with("127."), "{resolved}");
+}
+
+fn expect_others_kept_out(host: &Host) {
+    let other = |script: &str| host.root(&format!("runuser -u {OTHER} -- {script}"));
+    let uid = host.user("id -u").expect_code(0).stdout;
+    for socket in ["/run/banger/helper.sock", &format!("/run/banger/{}/bangerd.sock", uid.trim())] {
+        host.user(&format!("test -w {socket}")).expect_code(0);
+        other(&format!("test -w {socket}")).expect_code(1);
+    }
+    // Couldn't connect.
+    other("curl -sS -m 20 http://web.vm:8080/name").expect_code(7);
+}
+
+/// Which start of its kernel a VM runs since.
+fn boot_of(host: &Host, vm: &str) -> String {
+    let read = host.user(&format!("banger vm exec {vm} -- cat /proc/sys/kernel/random/boot_id"));
+    read.expect_code(0).stdout
+}
