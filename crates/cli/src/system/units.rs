@@ -104,11 +104,14 @@ WantedBy=sockets.target
     )
 }
 
+/// It comes before the daemon, so that at the host's shutdown it goes after it: a daemon that stops its VMs
+/// still has to take their network away.
 fn render_helper(owner: &Owner, prefix: &Path) -> String {
     format!(
         "{HEAD}[Unit]
 Description=Networks of banger's VMs
 CollectMode=inactive-or-failed
+Before={DAEMON_SERVICE}
 
 [Service]
 ExecStart={helper} serve --host --owner {uid} --bridge {DEFAULT_BRIDGE}
