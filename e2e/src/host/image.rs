@@ -34,13 +34,18 @@ const PACKAGES: [&str; 17] = [
     "busybox",
 ];
 
-/// Nothing that differs between hosts; and the resolver is the system's own, though the agent puts
-/// a file of its own there at each boot.
+/// Nothing that differs between hosts; the resolver is the system's own, though the agent puts a file
+/// of its own there at each boot; and KVM is there before any service, as on hosts where nothing holds
+/// udev back.
 const HOOK: &str = "\
 rm -f \"$1\"/etc/hostname \"$1\"/etc/resolv.conf
 : >\"$1\"/etc/machine-id
 : >\"$1\"/etc/fstab
 echo 'L+ /etc/resolv.conf - - - - ../run/systemd/resolve/stub-resolv.conf' >\"$1\"/etc/tmpfiles.d/names.conf
+printf '[Unit]\\nDefaultDependencies=no\\nAfter=systemd-udevd.service\\nBefore=sysinit.target\\n[Service]\\nType=oneshot\\n\
+ExecStart=-/sbin/modprobe -a kvm_amd kvm_intel\\n[Install]\\nWantedBy=sysinit.target\\n' \
+>\"$1\"/etc/systemd/system/kvm.service
+chroot \"$1\" systemctl --quiet enable kvm.service
 ";
 
 /// The name of the image in the homes that share theirs, where it is now.

@@ -40,11 +40,8 @@ exec qemu-system-x86_64 "$@"
 const APPLETS: [&str; 9] =
     ["cat", "echo", "hostname", "httpd", "mkdir", "nslookup", "sh", "sleep", "wget"];
 
-/// KVM, which udev loads some time after the boot; and what is beyond the host: a network that only
-/// leads there, and a server in it.
+/// What is beyond the host: a network that only leads there, and a server in it.
 const SETTLE: &str = "
-modprobe kvm_amd || modprobe kvm_intel
-udevadm settle
 mkdir -p /srv/www && echo 'from the internet' >/srv/www/index.html
 ip netns add internet
 ip link add out type veth peer name in netns internet
