@@ -21,6 +21,7 @@ if [ "${1:-}" = tests ]; then
         "skopeo:skopeo"
         "umoci:umoci"
         "ip:iproute2"
+        "modprobe:kmod"
         "python3:python3"
         "ssh:openssh-client"
         "sshd:openssh-server"
