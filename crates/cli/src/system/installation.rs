@@ -18,8 +18,9 @@ use crate::system::units::{
 /// What is started, and runs from boot on.
 const ENABLED: [&str; 4] = [HELPER_SOCKET, BUILD_SOCKET, DAEMON_SOCKET, DAEMON_SERVICE];
 
-/// All VMs that run: those that nobody could stop are ended.
-const SCOPES: &str = "banger-vm-*.scope";
+/// All VMs that run, since those that nobody could stop are ended; and what they are in, which the service
+/// manager keeps. As patterns: it is no error that nothing fits one.
+const SCOPES: [&str; 2] = ["banger-vm-*.scope", "banger.slic[e]"];
 
 /// What an installation comes down to.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ pub(crate) async fn uninstall(record: &Record) -> Result<(), CliError> {
     // A unit that is gone already, because this was tried before, is disabled.
     if record.files.iter().any(|file| file.ends_with(DAEMON_SERVICE) && file.exists()) {
         disable().await?;
-        systemctl(&["stop", SCOPES]).await?;
+        systemctl(&["stop", SCOPES[0], SCOPES[1]]).await?;
     }
     for file in &record.files {
         remove(file)?;
