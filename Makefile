@@ -51,8 +51,8 @@ unit: ## Run unit, integration and documentation tests (no VMs)
 e2e: setup-tests build ## Run the tests with real VMs, two at a time
 	cargo test -p banger-e2e -- --test-threads=2
 
-fuzz: ## Fuzz each parser of hostile input for half a minute
-	scripts/fuzz.sh 30
+fuzz: ## Fuzz the parsers of hostile input, a minute in all on two processors
+	scripts/fuzz.sh 15
 
 crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
 	BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
