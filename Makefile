@@ -12,7 +12,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPL
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz crash-under-load bench install clean
+.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz crash crash-under-load bench install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ e2e: setup-tests build ## Run the tests with real VMs, two at a time
 fuzz: ## Fuzz the parsers of hostile input, a minute in all on two processors
 	scripts/fuzz.sh 15
 
+crash: setup-tests build ## Run the whole crash matrix, of which `e2e` does every other cell
+	BANGER_CRASH_EVERY=1 cargo test -p banger-e2e --test crash -- --test-threads=2
+
 crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
-	BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
+	BANGER_CRASH_EVERY=1 BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
 
 bench: setup-tests build ## Run the benchmarks against their floors
 	cargo build --release -p banger-e2e --examples

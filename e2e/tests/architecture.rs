@@ -145,7 +145,7 @@ fn only_exec_and_the_owners_of_processes_start_programs() {
         "crates/daemon/src/hypervisor/qemu/launch.rs",
         "crates/daemon/src/net/user/",
         "crates/daemon/src/supervise/",
-        "crates/helper/src/nft.rs",
+        "crates/helper/src/program.rs",
         "crates/helper/src/run.rs",
     ];
     for path in sources() {

@@ -1,4 +1,5 @@
-//! The crash matrix: every process that takes part in something is killed at every step of it.
+//! The crash matrix: every process that takes part in something is killed at every step of it (at every
+//! other one in a run that has little time).
 //!
 //! | module | responsible for |
 //! |---|---|
