@@ -42,7 +42,7 @@ pub(crate) fn a_service_of_the_system(host: &mut Host) {
     host.user("sudo banger system uninstall --yes").expect_code(0);
     assert_eq!(observe(host), before);
     // What is the user's stays, and is used without a service again.
-    host.user("banger vm start idle && banger vm exec idle -- true").expect_code(0);
+    host.user("banger vm start idle && banger vm exec idle -- hostname").expect_code(0);
 }
 
 /// From the host, and by its own address.
