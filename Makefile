@@ -12,7 +12,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPL
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz crash crash-under-load bench install clean
+.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz host crash crash-under-load bench install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,7 @@ check: ## Check formatting, and that the lock file fits
 
 lint: ## Run clippy with warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p banger-e2e --test box -- -D warnings
 
 unit: ## Run unit, integration and documentation tests (no VMs)
 	cargo test --workspace --exclude banger-e2e
@@ -53,6 +54,9 @@ e2e: setup-tests build ## Run the tests with real VMs, two at a time
 
 fuzz: ## Fuzz the parsers of hostile input, a minute in all on two processors
 	scripts/fuzz.sh 15
+
+host: setup-tests build ## Install banger as a service on a whole Debian in a VM, use it, reboot, remove it
+	cargo test -p banger-e2e --test box
 
 crash: setup-tests build ## Run the whole crash matrix, of which `e2e` does every other cell
 	BANGER_CRASH_EVERY=1 cargo test -p banger-e2e --test crash -- --test-threads=2
