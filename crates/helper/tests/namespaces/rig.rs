@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub(crate) const HELPER: &str = env!("CARGO_BIN_EXE_banger-helper");
 /// What is waited for comes at once, or never.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A child that ends with its value.
 pub(crate) struct Process(pub Child);
