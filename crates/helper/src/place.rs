@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use banger_proto::helper::{DEFAULT_BRIDGE, TAP_PREFIX, UPLINK};
+use banger_proto::helper::{DEFAULT_BRIDGE, HOST_MTU, OWN_MTU, TAP_PREFIX, UPLINK};
 
 /// Where the operations work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,17 @@ pub enum Uplink {
     /// By whichever interface of the host is not the bridge: what does not concern the bridge is not the
     /// helper's.
     Host,
+}
+
+impl Uplink {
+    /// Most bytes in a packet on the bridge and the taps.
+    #[must_use]
+    pub fn mtu(self) -> u32 {
+        match self {
+            Self::Own => OWN_MTU.into(),
+            Self::Host => HOST_MTU.into(),
+        }
+    }
 }
 
 impl Place {

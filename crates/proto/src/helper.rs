@@ -23,6 +23,12 @@ pub const MAX_PACKET: usize = 128 << 10;
 pub const MAX_GUESTS: usize = 1_000;
 /// Most ports of the host that one guest may reach.
 pub const MAX_HOST_PORTS: usize = 64;
+/// Most bytes in a packet in a network of the user's own, those that pasta puts in one. Its end of a guest's
+/// connection is in the host, so no network beyond sees such a packet; downloads are several times as
+/// fast as with [`HOST_MTU`] (docs/networking.md).
+pub const OWN_MTU: u16 = 65_520;
+/// Most bytes in a packet in the host's network: Ethernet's, as the host's own cards have.
+pub const HOST_MTU: u16 = 1_500;
 /// Most networks in [`Rules::host_addresses`].
 pub const MAX_HOST_ADDRESSES: usize = 256;
 

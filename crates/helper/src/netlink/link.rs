@@ -109,15 +109,23 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Gives an interface the address of a card and a size of packets.
+    /// Gives an interface the address of a card.
     ///
     /// # Errors
     ///
     /// The kernel refuses.
-    pub fn set_card(&mut self, link: u32, mac: MacAddress, mtu: u32) -> Result<(), NetlinkError> {
-        let attributes =
-            vec![LinkAttribute::Address(mac.bytes().to_vec()), LinkAttribute::Mtu(mtu)];
+    pub fn set_mac(&mut self, link: u32, mac: MacAddress) -> Result<(), NetlinkError> {
+        let attributes = vec![LinkAttribute::Address(mac.bytes().to_vec())];
         self.change(RouteNetlinkMessage::SetLink(of(link, attributes)), 0)
+    }
+
+    /// Says how many bytes a packet may have.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses: a tap takes 65,521.
+    pub fn set_mtu(&mut self, link: u32, mtu: u32) -> Result<(), NetlinkError> {
+        self.change(RouteNetlinkMessage::SetLink(of(link, vec![LinkAttribute::Mtu(mtu)])), 0)
     }
 
     /// Makes an interface a port of a bridge.

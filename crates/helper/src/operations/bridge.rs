@@ -8,9 +8,6 @@ use crate::netlink::{Link, Netlink};
 use crate::place::{Place, Uplink};
 use crate::sysctl::Sysctl;
 
-/// Most bytes in a packet, those of Ethernet.
-const MTU: u32 = 1500;
-
 /// Makes it as it must be. One that was made here goes again when it cannot be completed.
 pub(super) fn ensure(
     place: &Place,
@@ -24,7 +21,8 @@ pub(super) fn ensure(
     let bridge = match there {
         Some(bridge) => bridge,
         None => {
-            netlink.add_bridge(name, mac, MTU).map_err(link_error("make bridge", name))?;
+            let mtu = place.uplink.mtu();
+            netlink.add_bridge(name, mac, mtu).map_err(link_error("make bridge", name))?;
             look_for_bridge(place, netlink)?
                 .ok_or_else(|| OperationError::NoBridge(name.to_owned()))?
         }
@@ -62,8 +60,12 @@ fn complete(
             .ensure()
             .map_err(|source| OperationError::Setting { name: name.to_owned(), source })?;
     }
-    if bridge.mac != mac.bytes() || bridge.mtu != MTU {
-        netlink.set_card(bridge.index, mac, MTU).map_err(link_error("set the card of", name))?;
+    if bridge.mac != mac.bytes() {
+        netlink.set_mac(bridge.index, mac).map_err(link_error("set the card of", name))?;
+    }
+    let mtu = place.uplink.mtu();
+    if bridge.mtu != mtu {
+        netlink.set_mtu(bridge.index, mtu).map_err(link_error("set the MTU of", name))?;
     }
     ensure_address(netlink, bridge, subnet).map_err(link_error("set the address of", name))?;
     if !bridge.up {

@@ -41,7 +41,7 @@ pub(super) fn ensure(
                 .ok_or_else(|| failed(&name, io::ErrorKind::NotFound.into()))?
         }
     };
-    let done = complete(netlink, &bridge, &tap);
+    let done = complete(place, netlink, &bridge, &tap);
     if done.is_err() && made {
         // What went wrong first is what is told.
         let _ = netlink.remove_link(tap.index);
@@ -91,8 +91,17 @@ fn failed(name: &str, source: io::Error) -> OperationError {
 }
 
 /// A port is isolated before it is up, so that no frame goes astray.
-fn complete(netlink: &mut Netlink, bridge: &Link, tap: &Link) -> Result<(), OperationError> {
+fn complete(
+    place: &Place,
+    netlink: &mut Netlink,
+    bridge: &Link,
+    tap: &Link,
+) -> Result<(), OperationError> {
     let name = tap.name.as_str();
+    let mtu = place.uplink.mtu();
+    if tap.mtu != mtu {
+        netlink.set_mtu(tap.index, mtu).map_err(link_error("set the MTU of", name))?;
+    }
     Sysctl::NoIpv6(name)
         .ensure()
         .map_err(|source| OperationError::Setting { name: name.to_owned(), source })?;

@@ -149,6 +149,7 @@ fn what_is_the_hosts_stays_as_it_is() {
     assert_eq!(namespaces.see("ip -j route show default"), json!([]));
     let tap = namespaces.see(&format!("ip -j -d link show dev {}", tap_name(&vm(1))));
     assert_eq!(tap[0]["linkinfo"]["info_data"]["user"], "root");
+    assert_eq!(tap[0]["mtu"], 1500);
     // Answers come in by another interface, once somebody may ask.
     helper.done(&rules(&[open(1)]));
     assert_eq!(setting(&namespaces, "ipv4/ip_forward"), "1");

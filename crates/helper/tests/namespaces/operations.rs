@@ -48,7 +48,7 @@ fn the_bridge_is_as_it_must_be() {
     let seen = namespaces.see("ip -j -d address show dev br-fc");
     let link = &seen[0];
     assert_eq!(link["address"], json!(gateway_mac()));
-    assert_eq!(link["mtu"], 1500);
+    assert_eq!(link["mtu"], 65520);
     assert_eq!(link["linkinfo"]["info_data"]["stp_state"], 0);
     assert_eq!(link["linkinfo"]["info_data"]["forward_delay"], 0);
     assert!(link["flags"].as_array().unwrap().contains(&json!("UP")));
@@ -90,6 +90,7 @@ fn a_tap_is_as_it_must_be() {
         (&json!("tap"), &json!(true), &json!(true))
     );
     assert_eq!(tap["user"], "root");
+    assert_eq!(link["mtu"], 65520);
     assert_eq!(link["linkinfo"]["info_slave_data"]["isolated"], true);
 
     // Away from the bridge, it comes back.

@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use banger_proto::api::NetworkMode;
 use banger_proto::guest::GuestNetwork;
-use banger_proto::helper::{Request, tap_name};
+use banger_proto::helper::{HOST_MTU, OWN_MTU, Request, tap_name};
 use banger_proto::{MacAddress, Subnet, VmId};
 
 use super::super::host_networks::observe_addresses;
@@ -12,8 +13,6 @@ use super::super::rules::plan_rules;
 use super::{Card, State, VmNetwork};
 use crate::dns::DOMAIN;
 
-/// Most bytes in a packet of a guest's card: Ethernet's.
-const MTU: u16 = 1500;
 /// The first person's number on most hosts (login.defs(5)).
 const FIRST_UID: u32 = 1000;
 
@@ -53,7 +52,10 @@ impl VmNetwork {
                     gateway: subnet.gateway(),
                     resolver: subnet.gateway(),
                     search: DOMAIN.to_owned(),
-                    mtu: MTU,
+                    mtu: match self.privileged.mode() {
+                        NetworkMode::User => OWN_MTU,
+                        NetworkMode::System => HOST_MTU,
+                    },
                 },
             }),
             Err(error) => {

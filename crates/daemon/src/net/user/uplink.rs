@@ -13,7 +13,7 @@ use super::UserOptions;
 use super::record::Namespace;
 use crate::exec::Program;
 use crate::supervise::identity::ProcessIdentity;
-use banger_proto::helper::UPLINK;
+use banger_proto::helper::{OWN_MTU, UPLINK};
 
 /// The program; part of passt.
 pub(super) const PASTA: &str = "pasta";
@@ -60,6 +60,7 @@ pub(super) async fn start(
         .args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw"])
         // A network of two, which is seen in the namespace only.
         .args(["-a", "10.255.77.2", "-n", "30", "-g", "10.255.77.1"])
+        .args(["--mtu".to_owned(), OWN_MTU.to_string()])
         .arg("--pid")
         .arg(&pid_file)
         .arg("--log-file")
