@@ -1,6 +1,7 @@
 """Two guests of the same image on the same host: one of banger's, and one whose QEMU and network were
 started by hand with the words that banger uses, less its bridge and rules."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -27,25 +28,32 @@ class Site:
     """The host with both of them; a context that ends everything."""
 
     def __enter__(self):
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="bb-"))
-        self.host, self.internet = lan.make_host()
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "XDG_RUNTIME_DIR": str(self.home / "run"),
-            "XDG_STATE_HOME": str(self.home / "state"),
-            "XDG_CONFIG_HOME": str(self.home / "config"),
-            "XDG_DATA_HOME": str(TOP / "target/e2e/data"),
-            "XDG_CACHE_HOME": str(TOP / "target/e2e/cache"),
-        }
-        for name in ("run", "state", "config"):
-            (self.home / name).mkdir(mode=0o700)
-        # Images and kernels are got outside: the host of this bench has an internet of its own.
-        for words in (["kernel", "pull"], ["image", "build"], ["daemon", "stop"]):
-            subprocess.run([BANGER, *words], env=self.env, check=True, capture_output=True)
-        self.ended = []
-        self.banger("vm", "create", "--name", "ours", "--nat", "-p", f"{PUBLISHED}:{SERVED}")
-        self.start_by_hand()
+        with contextlib.ExitStack() as ends:
+            self.ends = ends
+            self.home = pathlib.Path(tempfile.mkdtemp(prefix="bb-"))
+            ends.callback(shutil.rmtree, self.home)
+            self.host, self.internet = lan.make_host()
+            ends.callback(self.host.end)
+            ends.callback(self.internet.end)
+            self.env = {
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.home),
+                "XDG_RUNTIME_DIR": str(self.home / "run"),
+                "XDG_STATE_HOME": str(self.home / "state"),
+                "XDG_CONFIG_HOME": str(self.home / "config"),
+                "XDG_DATA_HOME": str(TOP / "target/e2e/data"),
+                "XDG_CACHE_HOME": str(TOP / "target/e2e/cache"),
+            }
+            for name in ("run", "state", "config"):
+                (self.home / name).mkdir(mode=0o700)
+            # Images and kernels are got outside: the host of this bench has an internet of its own.
+            for words in (["kernel", "pull"], ["image", "build"], ["daemon", "stop"]):
+                subprocess.run([BANGER, *words], env=self.env, check=True, capture_output=True)
+            ends.callback(self.end_banger)
+            self.banger("vm", "create", "--name", "ours", "--nat", "-p", f"{PUBLISHED}:{SERVED}")
+            self.start_by_hand()
+            # Everything began: from here on it ends with the site.
+            self.ends = ends.pop_all()
         return self
 
     def banger(self, *words):
@@ -66,9 +74,10 @@ class Site:
                .replace(shown["id"], "HAND") for word in vmm]
         mac = next(word for word in vmm if "mac=" in word).split("mac=")[1].split(",")[0]
         self.by_hand, pasta = lan.make_by_hand(self.host, self.home)
-        self.ended.append(lambda: os.kill(pasta, signal.SIGTERM))
+        self.ends.callback(self.by_hand.end)
+        self.ends.callback(os.kill, pasta, signal.SIGTERM)
         network = {"mac": mac, "address": lan.GUEST, "prefix": 24, "gateway": lan.GATEWAY,
-                   "resolver": lan.GATEWAY, "search": "vm", "mtu": 1500}
+                   "resolver": lan.GATEWAY, "search": "vm", "mtu": lan.MTU}
         link, vmm_link = socket.socketpair()
         control, vmm_control = socket.socketpair()
 
@@ -79,13 +88,13 @@ class Site:
         qemu = subprocess.Popen(self.by_hand.inside(*vmm), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, preexec_fn=inherit,
                                 pass_fds=(LINK_FD, CONTROL_FD))
-        self.ended.append(qemu.kill)
+        self.ends.callback(qemu.kill)
         self.control = control
         commands, asked = os.pipe()
         self.peer = subprocess.Popen(
             [PEER, launch["link_magic"], json.dumps(network), f"/dev/fd/{commands}"], stdin=link,
             stdout=subprocess.PIPE, pass_fds=(commands,), text=True)
-        self.ended.append(self.peer.kill)
+        self.ends.callback(self.peer.kill)
         self.asked = os.fdopen(asked, "w", buffering=1)
 
     def start(self, whose, script):
@@ -101,16 +110,12 @@ class Site:
     def fail(self, script):
         raise RuntimeError(f"failed in a guest: {script}")
 
+    def end_banger(self):
+        for words in (["vm", "delete", "--force", "ours", "fresh"], ["daemon", "stop"]):
+            subprocess.run(self.host.inside(BANGER, *words), env=self.env, capture_output=True)
+
     def __exit__(self, *_):
-        subprocess.run(self.host.inside(BANGER, "vm", "delete", "--force", "ours", "fresh"),
-                       env=self.env, capture_output=True)
-        subprocess.run(self.host.inside(BANGER, "daemon", "stop"), env=self.env,
-                       capture_output=True)
-        for end in self.ended:
-            end()
-        for namespace in (self.by_hand, self.internet, self.host):
-            namespace.end()
-        shutil.rmtree(self.home)
+        self.ends.close()
 
 
 def copy_sparse(source, target):

@@ -10,6 +10,8 @@ import subprocess
 
 SERVER = "203.0.113.9"
 GUEST, GATEWAY, TAP = "172.31.0.2", "172.31.0.1", "tap0"
+# As in banger's network (OWN_MTU in crates/proto/src/helper.rs).
+MTU = 65520
 
 
 class Namespace:
@@ -49,9 +51,11 @@ def make_host():
 
 def make_by_hand(host, directory: pathlib.Path):
     """A tap with pasta as the way out, in a namespace on `host`; with pasta's process."""
-    by_hand = Namespace(*host.inside("unshare", "--net", "--"))
+    # In a user namespace of its own, as banger's is: pasta gives up the capabilities that it would need to
+    # enter one of its own namespace.
+    by_hand = Namespace(*host.inside("unshare", "--user", "--map-root-user", "--net", "--"))
     by_hand.set_up("ip link set lo up", f"ip tuntap add {TAP} mode tap vnet_hdr",
-                   f"ip addr add {GATEWAY}/24 dev {TAP}", f"ip link set {TAP} up",
+                   f"ip addr add {GATEWAY}/24 dev {TAP}", f"ip link set {TAP} mtu {MTU} up",
                    "sysctl -q -w net.ipv4.ip_forward=1")
     rules = ("table ip by_hand { chain post { type nat hook postrouting priority srcnat\n"
              'oifname "up0" masquerade\n } \n }\n')
@@ -61,7 +65,8 @@ def make_by_hand(host, directory: pathlib.Path):
     subprocess.run(host.inside(
         "pasta", "--config-net", "--ipv4-only", "--quiet", "--ns-ifname", "up0",
         "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw",
-        "-a", "10.255.77.2", "-n", "30", "-g", "10.255.77.1", "--runas", "0",
+        "-a", "10.255.77.2", "-n", "30", "-g", "10.255.77.1", "--mtu", MTU, "--runas", "0",
         "--pid", pid_file, "--log-file", directory / "pasta.log",
-        "--netns-only", "--netns", f"/proc/{by_hand.keeper.pid}/ns/net"), check=True)
+        "--netns", f"/proc/{by_hand.keeper.pid}/ns/net",
+        "--userns", f"/proc/{by_hand.keeper.pid}/ns/user"), check=True)
     return by_hand, int(pid_file.read_text())
