@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use banger_proto::BridgeName;
+use banger_proto::bridge_name::ParseBridgeNameError;
+
 use crate::namespace::{Door, Entrance};
-use crate::place::{BridgeName, ParseBridgeNameError};
 
 /// What the program is started for.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 
 use std::io::{self, Write};
 
+use banger_proto::BridgeName;
 use banger_proto::helper::{NOT_TRIED, ProbeReport, Reply, Request, Rules};
 use banger_proto::{Subnet, VmId};
 
 use crate::namespace::{Refused, create_user};
 use crate::operations::execute;
-use crate::place::{BridgeName, Place};
+use crate::place::Place;
 use crate::request::parse_request;
 
 /// Tries everything and prints what was found as one line of JSON.

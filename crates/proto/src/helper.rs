@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddress, Subnet, VmId};
+use crate::{BridgeName, MacAddress, Subnet, VmId};
 
 /// Largest packet, bytes. The kernel's default for what waits in a socket is 208 KiB.
 pub const MAX_PACKET: usize = 128 << 10;
@@ -86,8 +86,6 @@ pub struct ProbeReport {
     pub nft: Option<String>,
 }
 
-/// What the bridge is called unless it is configured otherwise.
-pub const DEFAULT_BRIDGE: &str = "br-fc";
 /// What the uplink is called in a namespace of a user's own.
 pub const UPLINK: &str = "up0";
 /// What the name of every tap begins with; the VM's id follows. 15 bytes, the most there can be.
@@ -235,6 +233,9 @@ pub enum Reply {
 /// What there is of banger's in the helper's network.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Observed {
+    /// What the bridge is called, whether it is there or not.
+    #[serde(default)]
+    pub bridge_name: BridgeName,
     /// The bridge's networks; absent without a bridge, empty for one without an address.
     pub bridge: Option<Vec<Network>>,
     /// VMs that have a tap, by id.

@@ -19,6 +19,7 @@
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
 
 pub mod api;
+pub mod bridge_name;
 pub mod env;
 pub mod exit_code;
 pub mod guest;
@@ -37,6 +38,7 @@ pub mod size;
 pub mod subnet;
 pub mod supervisor;
 
+pub use bridge_name::BridgeName;
 pub use id::{JobId, OpId, VmId};
 pub use image_name::ImageName;
 pub use mac::MacAddress;

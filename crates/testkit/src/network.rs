@@ -138,6 +138,7 @@ impl State {
                     vec![Network { address: subnet.gateway(), prefix: subnet.prefix() }]
                 };
                 let observed = Reply::Observed(Observed {
+                    bridge_name: Default::default(),
                     bridge: state.subnet.as_ref().map(of),
                     taps: state.taps.iter().cloned().collect(),
                     uplink: state.uplink,

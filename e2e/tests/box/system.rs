@@ -12,13 +12,14 @@ pub(crate) fn a_service_of_the_system(host: &mut Host) {
         .expect_code(0);
     host.root(&format!("useradd -m {OTHER}")).expect_code(0);
     let before = observe(host);
-    host.user("sudo banger system install --yes").expect_code(0);
+    host.user("sudo banger system install --yes --bridge vms").expect_code(0);
     host.user("banger system status").expect_code(0);
     let security = "systemd-analyze security --no-pager --threshold=30";
     host.root(&format!("{security} bangerd.service banger-helper@.service")).expect_code(0);
 
     create(host, "web", "--autostart");
     create(host, "idle", "");
+    host.root("ip addr show dev vms").expect_code(0);
     expect_reached(host);
     expect_others_kept_out(host);
 

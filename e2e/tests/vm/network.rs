@@ -8,6 +8,8 @@ use banger_e2e::{Home, Ran, is_gone_within, kill_and_wait};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the bridge is called, which is another name than where nobody says so.
+const BRIDGE: &str = "vms";
 
 /// A home on a host with an internet behind it.
 struct Site {
@@ -22,7 +24,9 @@ impl Site {
         // All of the host's addresses, and its own alone.
         lan.serve_host("0.0.0.0", 8099, "from the host");
         lan.serve_host("127.0.0.1", 8100, "from the host's loopback");
-        Self { home: Home::new(), lan }
+        let home = Home::new();
+        home.configure(&format!("bridge_name = \"{BRIDGE}\"\n"));
+        Self { home, lan }
     }
 
     fn run(&self, command: &Command) -> Ran {
@@ -74,6 +78,12 @@ impl Site {
         let pid = |value: &Value| i32::try_from(value["pid"].as_i64()?).ok();
         (pid(&notes["holder"]).expect("a holder"), pid(&notes["uplink"]))
     }
+
+    fn expect_bridge(&self) {
+        let links = std::fs::read_to_string(format!("/proc/{}/net/dev", self.noted().0));
+        let links = links.expect("links");
+        assert!(links.lines().any(|line| line.starts_with(&format!("{BRIDGE:>6}:"))), "{links}");
+    }
 }
 
 #[test]
@@ -96,6 +106,9 @@ fn guests_reach_what_they_may_and_nothing_else() {
         let six = site.exec(vm, "ip -6 addr show dev eth0; ip -6 route show dev eth0");
         assert_eq!(six.expect_code(0).stdout, "");
     }
+    site.expect_bridge();
+    let card = site.exec("open", "cat /sys/class/net/eth0/mtu");
+    assert_eq!(card.expect_code(0).stdout, "65520\n");
     assert_eq!(site.fetch("open", "http://host.vm:8100/"), page("from the host's loopback"));
     assert_eq!(site.fetch("closed", "http://host.vm:8100/"), None);
 
@@ -201,4 +214,5 @@ fn the_network_outlives_who_made_it(site: &Site, internet: &str) {
     assert!(site.fetch("open", "http://closed:8000/page").is_some());
     assert_eq!(site.fetch("closed", internet), None);
     assert_ne!(site.noted().0, holder);
+    site.expect_bridge();
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use banger_proto::Paths;
 use banger_proto::paths::{SYSTEM_RUNTIME_DIR, system_runtime_dir};
+use banger_proto::{BridgeName, Paths};
 
 use crate::errors::CliError;
 use crate::system::files::{Changes, Trust, remove, remove_if_empty};
@@ -28,19 +28,21 @@ pub(crate) struct Installation {
     /// Whom it is for.
     pub(crate) owner: Owner,
     programs: Programs,
+    bridge: BridgeName,
     units: Vec<UnitFile>,
     before: Option<Record>,
 }
 
 impl Installation {
     /// Plans to install the programs that belong to `executable` for `owner`, where `before` is
-    /// installed already.
+    /// installed already. The bridge is called as it was, unless `bridge` says otherwise.
     ///
     /// # Errors
-    /// When a program is missing, or banger is installed for somebody else.
+    /// When a program is missing, or banger is installed for somebody else or with another bridge.
     pub(crate) fn plan(
         owner: Owner,
         executable: &Path,
+        bridge: Option<BridgeName>,
         before: Option<Record>,
     ) -> Result<Self, CliError> {
         if let Some(before) = before.as_ref().filter(|before| before.uid != owner.uid) {
@@ -51,8 +53,9 @@ impl Installation {
                 .hint("to give the service to somebody else: sudo banger system uninstall"));
         }
         let programs = Programs::of(executable, Trust::root())?;
-        let units = units::render(&owner, &programs.prefix);
-        let installation = Self { owner, programs, units, before };
+        let bridge = choose_bridge(bridge, before.as_ref())?;
+        let units = units::render(&owner, &programs.prefix, &bridge);
+        let installation = Self { owner, programs, bridge, units, before };
         installation.check_copies()?;
         Ok(installation)
     }
@@ -127,7 +130,8 @@ impl Installation {
             // What is not there yet cannot be stopped, which is just as good.
             let _ = disable().await;
         }
-        for left in changes.undo() {
+        let left = changes.undo();
+        for left in &left {
             error = error.hint(format!("could not be taken back: {left:?}"));
         }
         let _ = systemctl(&["daemon-reload"]).await;
@@ -136,7 +140,7 @@ impl Installation {
         } else {
             remove_runtime(self.owner.uid);
         }
-        Err(error.hint("everything is as it was before"))
+        Err(if left.is_empty() { error.hint("everything is as it was before") } else { error })
     }
 
     fn write(&self, changes: &mut Changes) -> Result<(), CliError> {
@@ -155,6 +159,7 @@ impl Installation {
             owner: self.owner.name.clone(),
             uid: self.owner.uid,
             prefix: self.programs.prefix.clone(),
+            bridge: self.bridge.clone(),
             files,
             directories,
         };
@@ -199,6 +204,25 @@ impl Installation {
 pub(crate) async fn restart() -> Result<(), CliError> {
     systemctl(&["stop", HELPERS]).await?;
     systemctl(&["restart", DAEMON_SERVICE]).await.map(drop)
+}
+
+/// What the bridge is called: of another name than that of a bridge that is there, it would be a second one.
+///
+/// # Errors
+/// When it would be.
+fn choose_bridge(
+    wanted: Option<BridgeName>,
+    before: Option<&Record>,
+) -> Result<BridgeName, CliError> {
+    match (wanted, before.map(|before| &before.bridge)) {
+        (Some(wanted), Some(there)) if wanted != *there => {
+            let message =
+                format!("banger is a service of this system already, with bridge `{there}`");
+            Err(CliError::failure(message)
+                .hint("to have another: sudo banger system uninstall, then install again"))
+        }
+        (wanted, there) => Ok(there.cloned().or(wanted).unwrap_or_default()),
+    }
 }
 
 async fn disable() -> Result<(), CliError> {
@@ -251,4 +275,28 @@ pub(crate) fn user_directories(owner: &Owner) -> Vec<PathBuf> {
         |_| Vec::new(),
         |paths| vec![paths.config_file, paths.state_dir, paths.data_dir, paths.cache_dir],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bridge_keeps_its_name() {
+        let name = |text: &str| text.parse::<BridgeName>().unwrap();
+        let before = Record {
+            version: "1.2.3".into(),
+            owner: "jo".into(),
+            uid: 1000,
+            prefix: "/usr/local".into(),
+            bridge: name("vms"),
+            files: vec![],
+            directories: vec![],
+        };
+        assert_eq!(choose_bridge(None, None).unwrap().as_str(), "br-fc");
+        assert_eq!(choose_bridge(Some(name("x")), None).unwrap(), name("x"));
+        assert_eq!(choose_bridge(None, Some(&before)).unwrap(), name("vms"));
+        assert_eq!(choose_bridge(Some(name("vms")), Some(&before)).unwrap(), name("vms"));
+        assert!(choose_bridge(Some(name("x")), Some(&before)).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use banger_proto::BridgeName;
 use serde::{Deserialize, Serialize};
 
 use crate::errors::CliError;
@@ -20,6 +21,9 @@ pub(crate) struct Record {
     pub(crate) uid: u32,
     /// What the programs are beneath.
     pub(crate) prefix: PathBuf,
+    /// What the bridge is called.
+    #[serde(default)]
+    pub(crate) bridge: BridgeName,
     /// Files that were written, this one excluded.
     pub(crate) files: Vec<PathBuf>,
     /// Directories that were made for them, outermost first.
@@ -74,6 +78,7 @@ mod tests {
             owner: "jo".into(),
             uid: 1000,
             prefix: "/usr/local".into(),
+            bridge: "br-x".parse().unwrap(),
             files: vec!["/etc/x".into()],
             directories: vec![],
         };

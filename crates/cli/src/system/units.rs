@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use banger_proto::helper::{DEFAULT_BRIDGE, SYSTEM_SOCKET};
+use banger_proto::BridgeName;
+use banger_proto::helper::SYSTEM_SOCKET;
 use banger_proto::paths::{SYSTEM_RUNTIME_DIR, system_runtime_dir};
 
 use crate::system::hardening::{self, BUILDER, DAEMON, HELPER};
@@ -42,8 +43,8 @@ pub(crate) struct UnitFile {
     pub(crate) text: String,
 }
 
-/// All files for `owner`, with the programs beneath `prefix`.
-pub(super) fn render(owner: &Owner, prefix: &Path) -> Vec<UnitFile> {
+/// All files for `owner`, with the programs beneath `prefix`, and VMs on `bridge`.
+pub(super) fn render(owner: &Owner, prefix: &Path, bridge: &BridgeName) -> Vec<UnitFile> {
     let unit = |name: &str, purpose, text| UnitFile {
         path: Path::new("/etc/systemd/system").join(name),
         purpose,
@@ -59,7 +60,7 @@ pub(super) fn render(owner: &Owner, prefix: &Path) -> Vec<UnitFile> {
         unit(
             "banger-helper@.service",
             "changes networks, as root with two capabilities",
-            render_helper(owner, prefix),
+            render_helper(owner, prefix, bridge),
         ),
         unit(BUILD_SOCKET, "where the daemon has images built", render_build_socket(owner)),
         unit(
@@ -106,7 +107,7 @@ WantedBy=sockets.target
 
 /// It comes before the daemon, so that at the host's shutdown it goes after it: a daemon that stops its VMs
 /// still has to take their network away.
-fn render_helper(owner: &Owner, prefix: &Path) -> String {
+fn render_helper(owner: &Owner, prefix: &Path, bridge: &BridgeName) -> String {
     format!(
         "{HEAD}[Unit]
 Description=Networks of banger's VMs
@@ -114,7 +115,7 @@ CollectMode=inactive-or-failed
 Before={DAEMON_SERVICE}
 
 [Service]
-ExecStart={helper} serve --host --owner {uid} --bridge {DEFAULT_BRIDGE}
+ExecStart={helper} serve --host --owner {uid} --bridge {bridge}
 StandardInput=socket
 StandardOutput=journal
 StandardError=journal
@@ -237,7 +238,7 @@ mod tests {
 
     fn files() -> Vec<UnitFile> {
         let owner = Owner { name: "jo".into(), uid: 1000, gid: 1001, home: "/home/jo doe".into() };
-        render(&owner, Path::new("/usr/local"))
+        render(&owner, Path::new("/usr/local"), &BridgeName::default())
     }
 
     #[test]
@@ -282,7 +283,7 @@ mod tests {
         }
         let mut verify = Command::new("systemd-analyze");
         verify.args(["verify", "--man=no"]);
-        for file in render(&owner, &prefix) {
+        for file in render(&owner, &prefix, &BridgeName::default()) {
             if file.path.starts_with("/etc/systemd") {
                 let unit = dir.path().join(file.path.file_name().unwrap());
                 std::fs::write(&unit, &file.text).unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use banger_proto::{ByteSize, Period, Subnet};
+use banger_proto::{BridgeName, ByteSize, Period, Subnet};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,6 +39,8 @@ pub struct ConfigFile {
     pub idle_stop_after: Option<IdleSetting>,
     /// See [`super::Config::network`].
     pub network: Option<NetworkChoice>,
+    /// See [`super::Config::bridge_name`].
+    pub bridge_name: Option<BridgeName>,
     /// See [`super::Config::subnet`].
     pub subnet: Option<SubnetSetting>,
     /// See [`super::Config::dns_listen`].
@@ -252,6 +254,12 @@ pub const KEYS: &[Key] = &[
         "how VMs get a network: auto, user (without root) or system (`banger system install`)",
     ),
     key(
+        "bridge_name",
+        "br-fc",
+        "the bridge of VMs in a network of your own, from the next time it is made; in the host's it is \
+         `banger system install --bridge` that names it",
+    ),
+    key(
         "subnet",
         "auto",
         "network of VMs, a private one like 172.30.0.0/24; auto takes a free /24",
@@ -442,6 +450,14 @@ mod tests {
         let (file, _) = parse("subnet = \"auto\"\n").unwrap();
         assert_eq!(file.subnet, Some(SubnetSetting(None)));
         for (text, says) in [
+            (
+                "bridge_name = \"br 0\"\n",
+                "line 1, key `bridge_name`: `br 0` is not a name of a bridge",
+            ),
+            (
+                "bridge_name = \"up0\"\n",
+                "line 1, key `bridge_name`: `up0` is no name for the bridge",
+            ),
             (
                 "subnet = \"8.8.8.0/24\"\n",
                 "line 1, key `subnet`: network `8.8.8.0/24` is not private",

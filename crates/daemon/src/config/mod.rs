@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::{ByteSize, Period, Subnet};
+use banger_proto::{BridgeName, ByteSize, Period, Subnet};
 use serde::{Deserialize, Serialize};
 
 pub use file::{
@@ -153,6 +153,8 @@ pub struct Config {
     pub idle_stop_after: Setting<Option<Period>>,
     /// How VMs get a network.
     pub network: Setting<NetworkChoice>,
+    /// What the bridge is called in a network of the user's own.
+    pub bridge_name: Setting<BridgeName>,
     /// The network of VMs; absent for a free one.
     pub subnet: Setting<Option<Subnet>>,
     /// Where names of VMs are answered on this host; absent for nowhere.

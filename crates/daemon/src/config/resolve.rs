@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use banger_proto::ByteSize;
+use banger_proto::{BridgeName, ByteSize};
 
 use super::{Config, ConfigFile, HostFacts, Origin, Setting, VmDefaults};
 
@@ -46,6 +46,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
         ),
         idle_stop_after: layered(file.idle_stop_after.map(|idle| idle.0), None, None),
         network: layered(file.network, None, Default::default()),
+        bridge_name: layered(file.bridge_name, None, BridgeName::default()),
         subnet: layered(file.subnet.map(|subnet| subnet.0), None, None),
         dns_listen: layered(file.dns_listen.map(|listen| listen.0), None, Some(DNS_LISTEN)),
         vm_defaults: VmDefaults {

@@ -275,6 +275,7 @@ fn build_host(options: &Options, config: Config) -> Host {
                     helper: find_helper(executable),
                     runtime_dir: paths.runtime_dir.clone(),
                     env: env.clone(),
+                    bridge: config.bridge_name.value.clone(),
                 },
             ),
             NetworkOptions {

@@ -26,6 +26,7 @@ pub(super) fn observe(place: &Place, netlink: &mut Netlink) -> Result<Observed, 
     let mut taps: Vec<VmId> = links.iter().filter_map(parse_tap).collect();
     taps.sort();
     Ok(Observed {
+        bridge_name: place.bridge.clone(),
         bridge: bridge.map(|bridge| {
             let own = addresses.iter().filter(|(link, _)| *link == bridge.index);
             own.map(|(_, address)| *address).collect()

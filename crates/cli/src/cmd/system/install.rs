@@ -1,6 +1,6 @@
 //! `banger system install`
 
-use banger_proto::exit_code;
+use banger_proto::{BridgeName, exit_code};
 
 use super::check_askable;
 use crate::cmd::Context;
@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// User whose VMs it runs [default: who called sudo]
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
+    /// What the VMs' bridge is called [default: br-fc, or as installed]
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<BridgeName>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -46,7 +49,7 @@ pub(super) async fn install(context: &Context, args: Args) -> Outcome {
     let executable = environment.exe.as_ref().map_err(|error| {
         CliError::failure("cannot tell where this program is, to install it").because(error)
     })?;
-    let installation = Installation::plan(owner, executable, Record::load()?)?;
+    let installation = Installation::plan(owner, executable, args.bridge, Record::load()?)?;
     if args.dry_run {
         for unit in installation.units() {
             ui.print(&format!("# {}: {}\n{}", unit.path.display(), unit.purpose, unit.text))?;

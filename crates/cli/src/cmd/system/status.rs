@@ -122,6 +122,8 @@ fn render_status(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use banger_proto::BridgeName;
+
     use super::*;
 
     #[test]
@@ -135,6 +137,7 @@ mod tests {
             owner: "jo".into(),
             uid: 1000,
             prefix: "/usr/local".into(),
+            bridge: BridgeName::default(),
             files: vec![],
             directories: vec![],
         };

@@ -46,16 +46,19 @@ pub(super) fn rules(service: &Service) -> Finding {
             Finding::pass("no other rules drop what they do not know")
         }
         Ok(observed) => {
-            let chains = observed.dropping.join("`, `");
+            let (chains, bridge) = (observed.dropping.join("`, `"), &observed.bridge_name);
             Finding::warn(
                 format!(
                     "`{chains}` drops what it has no rule for: VMs may reach neither each other nor beyond \
                      the host, or no name server"
                 ),
-                "Let packets of the bridge through. Docker has a chain for that: \
-                 `sudo iptables -I DOCKER-USER -i br-fc -j ACCEPT` and \
-                 `sudo iptables -I DOCKER-USER -o br-fc -j ACCEPT`. ufw: `sudo ufw route allow in on br-fc` \
-                 and `sudo ufw allow in on br-fc`. What VMs may reach is up to banger's own rules all the same.",
+                format!(
+                    "Let packets of the bridge through. Docker has a chain for that: \
+                     `sudo iptables -I DOCKER-USER -i {bridge} -j ACCEPT` and \
+                     `sudo iptables -I DOCKER-USER -o {bridge} -j ACCEPT`. ufw: `sudo ufw route allow in on \
+                     {bridge}` and `sudo ufw allow in on {bridge}`. What VMs may reach is up to banger's own \
+                     rules all the same."
+                ),
             )
         }
         Err(_) => unknown(),

@@ -44,7 +44,8 @@ pub(super) async fn start(
         Ok(HolderReport::Holds(Held { pid, start_time, userns_inode, netns_inode })) => {
             let holder = Noted { pid, start: start_time };
             let uplink = inside.and_then(|namespace| namespace.uplink);
-            let namespace = Namespace { holder, userns_inode, netns_inode, uplink };
+            let bridge = inside.map_or(&options.bridge, |namespace| &namespace.bridge).clone();
+            let namespace = Namespace { holder, userns_inode, netns_inode, uplink, bridge };
             record.save(&namespace)?;
             let mut stdin = stdin.ok_or(NetworkError::Protocol)?;
             stdin.write_all(KEEP).await.map_err(NetworkError::Gone)?;

@@ -203,6 +203,8 @@ fn parse_kind(words: &[u8], helper: &Path) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use banger_proto::BridgeName;
+
     use super::super::record::Noted;
     use super::*;
 
@@ -248,6 +250,7 @@ mod tests {
             userns_inode: 0,
             netns_inode: 20,
             uplink: Some(Noted::from(process(3))),
+            bridge: BridgeName::default(),
         };
         let left = |recorded| {
             let left = find_processes(&all, Path::new("/run/a"), recorded);
@@ -287,6 +290,7 @@ mod tests {
             helper: HELPER.into(),
             runtime_dir: dir.path().to_owned(),
             env: crate::exec::HostEnv::from_env(|_| None),
+            bridge: BridgeName::default(),
         };
         let network = super::super::UserNamespace::new(options);
         for name in ["network.json", "uplink.pid", "daemon.sock"] {

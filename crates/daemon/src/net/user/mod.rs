@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use banger_proto::BridgeName;
 use banger_proto::api::NetworkMode;
 use banger_proto::env;
 use banger_proto::helper::Request;
@@ -43,6 +44,8 @@ pub struct UserOptions {
     pub runtime_dir: PathBuf,
     /// The environment of host programs.
     pub env: HostEnv,
+    /// What the bridge is called in a namespace that is made.
+    pub bridge: BridgeName,
 }
 
 impl UserOptions {
@@ -102,7 +105,7 @@ impl UserNamespace {
             return Ok(serving.client.clone());
         }
         let namespace = self.find_namespace().await?.ok_or_else(gone)?;
-        let serving = Serving::start(&self.options, namespace)?;
+        let serving = Serving::start(&self.options, &namespace)?;
         let client = serving.client.clone();
         *self.serving() = Some(serving);
         Ok(client)

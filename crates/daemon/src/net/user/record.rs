@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use banger_proto::BridgeName;
 use serde::{Deserialize, Serialize};
 
 use super::super::privileged::NetworkError;
@@ -43,7 +44,7 @@ impl From<ProcessIdentity> for Noted {
 }
 
 /// A namespace and who belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Namespace {
     /// Who keeps it.
     pub(super) holder: Noted,
@@ -54,6 +55,9 @@ pub(super) struct Namespace {
     /// The way out, once it was opened.
     #[serde(default)]
     pub(super) uplink: Option<Noted>,
+    /// What its bridge is called: as configured when it was made.
+    #[serde(default)]
+    pub(super) bridge: BridgeName,
 }
 
 impl Namespace {
@@ -76,7 +80,7 @@ impl Namespace {
 
     /// The same namespace, reached by another process in it.
     pub(super) fn seen_from(&self, process: Noted) -> Self {
-        Self { holder: process, ..*self }
+        Self { holder: process, ..self.clone() }
     }
 
     /// How a program is told to enter it.
@@ -152,9 +156,15 @@ mod tests {
         assert_eq!(record.load().unwrap(), None);
         let me = Noted::from(ProcessIdentity::observe(std::process::id()).unwrap());
         let netns_inode = observe_inode(me.pid, "net").unwrap();
-        let namespace = Namespace { holder: me, userns_inode: 1, netns_inode, uplink: None };
+        let namespace = Namespace {
+            holder: me,
+            userns_inode: 1,
+            netns_inode,
+            uplink: None,
+            bridge: "vms".parse().unwrap(),
+        };
         record.save(&namespace).unwrap();
-        assert_eq!(record.load().unwrap(), Some(namespace));
+        assert_eq!(record.load().unwrap(), Some(namespace.clone()));
         assert!(namespace.is_held() && namespace.find_process().unwrap().is_some());
         let gone = Namespace { holder: Noted { start: me.start + 1, ..me }, ..namespace };
         assert!(!gone.is_held());

@@ -22,12 +22,16 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Starts a helper in `namespace`.
-    pub(super) fn start(options: &UserOptions, namespace: Namespace) -> Result<Self, NetworkError> {
+    pub(super) fn start(
+        options: &UserOptions,
+        namespace: &Namespace,
+    ) -> Result<Self, NetworkError> {
         let program = || options.helper.display().to_string();
         let failed = |source| NetworkError::Start { program: program(), source };
         let (ours, theirs) = make_sockets().map_err(failed)?;
         let mut command = Command::from(options.command());
-        command.arg("serve").args(namespace.render_arguments()).kill_on_drop(true);
+        command.arg("serve").args(namespace.render_arguments());
+        command.args(["--bridge", namespace.bridge.as_str()]).kill_on_drop(true);
         command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(failed)?;
         let client = HelperClient::new(ours).map_err(failed)?;
