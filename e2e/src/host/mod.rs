@@ -80,7 +80,7 @@ impl Host {
         let image = image::ensure(&home);
         let _ = home.create(
             NAME,
-            &["--image", &image, "--vcpu", "2", "--memory", "3G", "--wait", "system"],
+            &["--image", &image, "--vcpu", "1", "--memory", "3G", "--wait", "system"],
         );
         let mut host = Self { home, session: None };
         host.install();
