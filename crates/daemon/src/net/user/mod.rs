@@ -98,6 +98,16 @@ impl UserNamespace {
         holder::start(&self.options, Some(&inside), &self.record()).await.map(Some)
     }
 
+    /// The same. Of one that is not there any more, nothing else is left then: a way out that nobody ends
+    /// keeps a namespace in which nobody is.
+    async fn find_or_clean(&self) -> Result<Option<Namespace>, NetworkError> {
+        let found = self.find_namespace().await?;
+        if found.is_none() {
+            self.remove_noted().await?;
+        }
+        Ok(found)
+    }
+
     /// A connection to the helper, which is started if none serves.
     async fn client(&self) -> Result<HelperClient, NetworkError> {
         let _changing = self.changing.lock().await;
@@ -125,7 +135,7 @@ impl UserNamespace {
 
     async fn ensure_namespace(&self) -> Result<(), NetworkError> {
         let _changing = self.changing.lock().await;
-        if self.find_namespace().await?.is_some() {
+        if self.find_or_clean().await?.is_some() {
             return Ok(());
         }
         *self.serving() = None;
@@ -168,6 +178,11 @@ impl UserNamespace {
         if let Some(serving) = serving {
             serving.end().await;
         }
+        self.remove_noted().await
+    }
+
+    /// Ends whoever is noted, and removes the notes.
+    async fn remove_noted(&self) -> Result<(), NetworkError> {
         let Some(namespace) = self.record().load()? else { return Ok(()) };
         for process in [namespace.uplink, Some(namespace.holder)].into_iter().flatten() {
             process.identity().end().await.map_err(NetworkError::Record)?;
@@ -199,7 +214,7 @@ impl Privileged for UserNamespace {
     fn find(&self) -> BoxFuture<'_, Result<bool, NetworkError>> {
         async {
             let _changing = self.changing.lock().await;
-            Ok(self.find_namespace().await?.is_some())
+            Ok(self.find_or_clean().await?.is_some())
         }
         .boxed()
     }
@@ -240,5 +255,47 @@ impl Privileged for UserNamespace {
         left: &'a NetworkLeftover,
     ) -> BoxFuture<'a, Result<(), NetworkError>> {
         self.remove_leftover(left).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::record::{Noted, observe_inode};
+    use super::*;
+    use crate::supervise::identity::ProcessIdentity;
+
+    #[tokio::test]
+    async fn a_namespace_that_is_gone_leaves_no_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = UserOptions {
+            helper: "/nowhere/banger-helper".into(),
+            runtime_dir: dir.path().to_owned(),
+            env: HostEnv::from_env(|_| None),
+            bridge: BridgeName::default(),
+        };
+        let network = UserNamespace::new(options);
+        let me = Noted::from(ProcessIdentity::observe(std::process::id()).unwrap());
+        let mut uplink = Command::new("sleep").arg("1000").spawn().unwrap();
+        let noted = Noted::from(ProcessIdentity::observe(uplink.id()).unwrap());
+        let leave = |holder, netns_inode| {
+            let namespace = Namespace {
+                holder,
+                userns_inode: 0,
+                netns_inode,
+                uplink: Some(noted),
+                bridge: BridgeName::default(),
+            };
+            network.record().save(&namespace).unwrap();
+            fs_err::write(dir.path().join(uplink::LOG_FILE), "").unwrap();
+        };
+        leave(me, observe_inode(me.pid, "net").unwrap());
+        assert!(network.find().await.unwrap());
+        assert_eq!(uplink.try_wait().unwrap(), None);
+
+        // An inode that no namespace has.
+        leave(Noted { start: me.start + 1, ..me }, 1);
+        assert!(!network.find().await.unwrap());
+        assert!(uplink.try_wait().unwrap().is_some(), "it is still there");
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
