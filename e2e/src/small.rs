@@ -8,7 +8,7 @@ use crate::{Home, OciImage};
 pub const SMALL: &str = "small";
 
 /// What the image has besides the shell.
-const APPLETS: [&str; 7] = ["cat", "df", "hostname", "setsid", "sh", "sync", "true"];
+const APPLETS: [&str; 8] = ["cat", "df", "hostname", "nc", "setsid", "sh", "sync", "true"];
 
 impl Home {
     /// A fresh home with images of its own, and the only one is [`SMALL`]: a busybox, with the

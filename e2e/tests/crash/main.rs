@@ -7,7 +7,8 @@
 //! | `victim` | who is killed |
 //! | `guest` | killing the one that is inside |
 //! | `operation` | what is done, what must have become of the VM, what the next command is |
-//! | `matrix` | one cell after the other, and what must hold after each |
+//! | `matrix` | one cell after the other, and what must hold after each (`matrix::rest`) |
+//! | `network` | whether VMs have it, and what is left of it |
 //! | `load` | work for the machine meanwhile |
 //! | `page` | the tables in `docs/reliability.md` |
 //!
@@ -18,6 +19,7 @@ mod follower;
 mod guest;
 mod load;
 mod matrix;
+mod network;
 mod operation;
 mod page;
 mod victim;

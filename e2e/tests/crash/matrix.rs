@@ -1,5 +1,7 @@
 //! One cell after the other: a step, and who is killed at it.
 
+mod rest;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,13 +10,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use banger_e2e::{Changes, Home, Repository, files, is_gone_within, kill_and_wait};
+use banger_e2e::{Home, Repository, is_gone_within, kill_and_wait};
 use banger_proto::supervisor::LINK_SOCKET;
-use serde_json::json;
 
 use super::follower::Follower;
 use super::guest::kill_agent;
 use super::load::Load;
+use super::network;
 use super::operation::{Guest, Operation, Rest, VM, make};
 use super::page;
 use super::victim::Victim;
@@ -115,6 +117,7 @@ impl Bench {
     fn finish(self) {
         self.remove_vm();
         self.home.expect_nothing_left();
+        network::expect_ends_with_daemon(&self.home);
     }
 
     /// Does the operation with nobody killed: its steps, and who is there at each.
@@ -127,12 +130,16 @@ impl Bench {
             self.look();
             self.settle_processes();
             let here = |victim: &Victim| self.find(*victim, pid).is_some();
-            present.push(Victim::HOST.into_iter().filter(here).collect());
+            present.push(Victim::HOST.into_iter().filter(here).collect::<Vec<_>>());
         });
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         drop(follower);
         self.expect_rest(self.operation.leads_to());
-        steps.into_iter().zip(present).collect()
+        let of_step = |(step, mut present): (String, Vec<Victim>)| {
+            present.retain(|victim| victim.takes_part(self.operation, &step));
+            (step, present)
+        };
+        steps.into_iter().zip(present).map(of_step).collect()
     }
 
     /// Kills `victim`; returns when it is gone.
@@ -180,9 +187,16 @@ impl Bench {
         }
 
         let rest = self.operation.expect(step, victim);
+        if victim.is_of_network() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let done = rest == self.operation.leads_to();
+            assert_eq!(output.status.success(), done, "{stderr}");
+        }
         self.expect_rest(rest);
+        self.expect_network(victim, rest);
         // Something may have gone for good only with the VM, or with its power.
         self.prepare_vm();
+        self.expect_network(victim, self.operation.needs());
         if self.operation.keeps_unwritten(victim) {
             let read = self.home.exec(VM, &["cat", "/root/unwritten"]).expect_code(0);
             assert_eq!(read.stdout.trim_end(), unwritten);
@@ -194,23 +208,18 @@ impl Bench {
         if self.operation == Operation::Set {
             self.expect_disk();
         }
+        self.expect_network(victim, self.operation.leads_to());
         rest
-    }
-
-    /// Asserts that the guest has the disk that it was given last.
-    fn expect_disk(&self) {
-        let df = self.home.exec(VM, &["df", "-m", "/"]).expect_code(0).stdout;
-        let mib: u32 =
-            df.split_whitespace().filter_map(|word| word.parse().ok()).next().expect("MiB");
-        // The file system keeps some of it for itself.
-        let range = self.mib.get() * 8 / 10..=self.mib.get();
-        assert!(range.contains(&mib), "{mib} MiB instead of {range:?}: {df}");
     }
 
     /// Makes everything ready for the operation, and follows the daemon that will do it.
     fn prepare(&self) -> Follower {
         self.prepare_vm();
-        self.home.banger(["daemon", "stop"]).expect_code(0);
+        // Others' VMs keep the network there.
+        match self.operation.needs() == Rest::Running || Load::wanted() {
+            true => drop(self.home.banger(["daemon", "stop"]).expect_code(0)),
+            false => network::expect_ends_with_daemon(&self.home),
+        }
         if self.operation == Operation::Recover {
             self.leave_unfinished();
             return Follower::listen(&self.socket, self.operation.as_str(), VM);
@@ -302,32 +311,6 @@ impl Bench {
     fn find(&self, victim: Victim, command: u32) -> Option<i32> {
         victim.find(&self.home, self.id.borrow().as_deref(), command)
     }
-
-    /// Waits until the VM rests as it should, and asserts that nothing is there that a VM in
-    /// that state does not have.
-    fn expect_rest(&self, rest: Rest) {
-        let wanted = (rest != Rest::Absent).then(|| rest.as_str());
-        let mut state = None;
-        let mut changes = Changes::below(&[self.home.state_dir(), self.home.runtime_dir()]);
-        changes.wait_until(&format!("the VM is {}", rest.as_str()), |_| {
-            state = self.state();
-            state.as_deref() == wanted
-        });
-        let gc = self.home.banger(["system", "gc", "--dry-run", "--json"]).expect_code(0).json();
-        assert_eq!(gc["leftovers"], json!([]), "left behind");
-        let id = self.id.borrow().clone();
-        let Some(id) = id else { return };
-        let of_vm = |found: Vec<String>| -> Vec<String> {
-            found.into_iter().filter(|line| line.contains(&id)).collect()
-        };
-        let processes = of_vm(self.home.processes());
-        let expected = if rest == Rest::Running { 2 } else { 0 };
-        assert_eq!(processes.len(), expected, "processes: {processes:#?}");
-        let runtime = of_vm(files(&self.home.runtime_dir()));
-        assert_eq!(!runtime.is_empty(), rest == Rest::Running, "runtime files: {runtime:#?}");
-        let state = of_vm(files(&self.home.state_dir()));
-        assert_eq!(!state.is_empty(), rest != Rest::Absent, "state files: {state:#?}");
-    }
 }
 
 /// Whether a supervisor at this step has not been told yet to go on without its daemon.
@@ -335,7 +318,6 @@ fn is_unkept(step: &str) -> bool {
     matches!(step, "report" | "keep")
 }
 
-/// A home with an image in which there is next to nothing.
 /// Waits for a command's end.
 fn wait(command: Child) -> Output {
     let (sender, output) = channel();

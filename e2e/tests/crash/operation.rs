@@ -2,6 +2,7 @@
 
 use banger_e2e::{Home, SMALL};
 
+use super::network::host_port;
 use super::victim::Victim;
 
 /// Name of the VM that it is done to.
@@ -13,7 +14,7 @@ pub(crate) enum Operation {
     Create,
     Start,
     Exec,
-    /// Its disk is made larger while it runs.
+    /// Its disk is made larger and the rules of the network are given anew, while it runs.
     Set,
     Stop,
     Kill,
@@ -61,18 +62,13 @@ impl Operation {
     /// What the user types; a disk is made as large as `mib` MiB.
     pub(crate) fn args(self, guest: Guest, repository: &str, mib: u32) -> Vec<String> {
         let size = format!("{mib}M");
+        let create = ["vm", "create", repository, "--name", VM, "--wait", "system"];
+        let create = [&create[..], &guest.machine()].concat();
         let words = match self {
-            Self::Create => {
-                return [&["vm", "create", repository, "--name", VM], &guest.machine()[..]]
-                    .concat()
-                    .iter()
-                    .map(ToString::to_string)
-                    .chain(["--wait".to_owned(), "system".to_owned()])
-                    .collect();
-            }
-            Self::Start => ["vm", "start", VM].as_slice(),
+            Self::Create => create.as_slice(),
+            Self::Start => &["vm", "start", VM],
             Self::Exec => &["vm", "exec", VM, "--", "cat", "/root/marker"],
-            Self::Set => &["vm", "set", VM, "--disk-size", &size],
+            Self::Set => &["vm", "set", VM, "--disk-size", &size, "--nat"],
             Self::Stop => &["vm", "stop", VM],
             Self::Kill => &["vm", "kill", VM],
             Self::Delete => &["vm", "delete", "-f", VM],
@@ -118,6 +114,9 @@ impl Operation {
                 Rest::Stopped
             }
             (Self::Start, _) if victim.is_of_vm() && !done => Rest::Error,
+            // The way to the namespace has been told already, and leads by its holder.
+            (Self::Create, Victim::Holder) if step == "launch" => Rest::Absent,
+            (Self::Start, Victim::Holder) if step == "launch" => Rest::Stopped,
             (Self::Create | Self::Start | Self::Exec | Self::Set, _) if victim.is_of_vm() => {
                 Rest::Stopped
             }
@@ -141,13 +140,16 @@ pub(crate) enum Guest {
 }
 
 impl Guest {
-    /// The machine that every VM here has, as arguments.
-    pub(crate) fn machine(self) -> [&'static str; 8] {
+    /// The machine that every VM here has, as arguments. It wishes for something of the network, so
+    /// that it is not started without one.
+    pub(crate) fn machine(self) -> Vec<&'static str> {
         let (image, memory) = match self {
             Self::Small => (SMALL, "160M"),
             Self::System => ("debian-bookworm", "512M"),
         };
-        ["--image", image, "--memory", memory, "--vcpu", "1", "--disk-size", "256M"]
+        let size = ["--memory", memory, "--vcpu", "1", "--disk-size", "256M"];
+        let network = ["--nat", "--host-port", host_port()];
+        [&["--image", image], &size[..], &network].concat()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use banger_e2e::Home;
 
+use super::operation::Operation;
+
 /// A process that takes part in what is done to a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
@@ -12,13 +14,25 @@ pub(crate) enum Victim {
     Vmm,
     /// The agent in the guest.
     Agent,
+    /// The helper that changes the VMs' network.
+    Helper,
+    /// Who keeps the namespace that this network is in.
+    Holder,
 }
 
 impl Victim {
     /// Those on the host.
-    pub(crate) const HOST: [Self; 4] = [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm];
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm, Self::Agent];
+    pub(crate) const HOST: [Self; 6] =
+        [Self::Cli, Self::Daemon, Self::Supervisor, Self::Vmm, Self::Helper, Self::Holder];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Cli,
+        Self::Daemon,
+        Self::Supervisor,
+        Self::Vmm,
+        Self::Agent,
+        Self::Helper,
+        Self::Holder,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -27,12 +41,31 @@ impl Victim {
             Self::Supervisor => "supervisor",
             Self::Vmm => "VMM",
             Self::Agent => "agent",
+            Self::Helper => "helper",
+            Self::Holder => "holder",
         }
     }
 
     /// Whether it is one of the two that are the VM's own.
     pub(crate) fn is_of_vm(self) -> bool {
         matches!(self, Self::Supervisor | Self::Vmm)
+    }
+
+    /// Whether it is one of the two that are the network's.
+    pub(crate) fn is_of_network(self) -> bool {
+        matches!(self, Self::Helper | Self::Holder)
+    }
+
+    /// Whether it matters at `step` that it is there. Nobody asks anything of the network but where a VM
+    /// gets its place on it, has its VMM started there, is changed, or loses its place; `settle` is when
+    /// that has been done, and comes before the change.
+    pub(crate) fn takes_part(self, operation: Operation, step: &str) -> bool {
+        !self.is_of_network()
+            || match step {
+                // Before a VM is started, a new daemon has a network only if others run.
+                "network" => operation == Operation::Create,
+                step => matches!(step, "launch" | "unplug" | "settle"),
+            }
     }
 
     /// Its process id on the host, if there is one now; `command` is the command's.
@@ -51,6 +84,8 @@ impl Victim {
             Self::Supervisor => find("banger-supervisor", vm_id?),
             Self::Vmm => find("qemu-system", vm_id?),
             Self::Agent => None,
+            Self::Helper => find("banger-helper", " serve "),
+            Self::Holder => find("banger-helper", " hold "),
         }
     }
 }
