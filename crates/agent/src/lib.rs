@@ -5,7 +5,7 @@
 //!   kernel ── /init ──┬── process 1 (`pid1`)          becomes the image's systemd, or stays:
 //!                     │        ▲ one socket             reaps, handles signals, powers off
 //!                     │        ▼ (`door`)
-//!                     └── @banger-agent (`resident`)   port → link → services
+//!                     └── @banger-agent (`resident`)   port or vsock → link → services
 //! ```
 //!
 //! The two are separate processes from the start. So only process 1 ever reaps strangers, the
@@ -16,6 +16,7 @@
 //! runs as well over a socket pair in a test, with [`Hosted`] in the place of the boot code.
 
 mod boot;
+mod cmdline;
 mod context;
 mod copy;
 mod door;
@@ -35,6 +36,7 @@ mod survey;
 mod sys;
 mod uevent;
 mod unpack;
+mod vsock;
 
 pub use context::{Context, Hosted, Machine};
 pub use root::Root;

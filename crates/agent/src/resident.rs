@@ -1,4 +1,4 @@
-//! The agent's own process: it keeps the initramfs as its root, opens the port, serves the link
+//! The agent's own process: it keeps the initramfs as its root, opens the transport, serves the link
 //! for the life of the guest, and takes part in ending it.
 
 use std::os::fd::AsFd;
@@ -6,23 +6,29 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use banger_link::{Magic, serve_guest};
+use banger_link::{LinkError, Magic, serve_guest};
+use banger_proto::guest::cmdline as words;
 use rustix::process::{Resource, Rlimit};
 
 use crate::boot::{GuestMachine, load_modules};
+use crate::cmdline;
 use crate::context::Context;
 use crate::guard::Legacy;
 use crate::jobs::Jobs;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
+use crate::vsock::HostPort;
 
 /// Why the agent cannot serve.
 #[derive(Debug, thiserror::Error)]
 enum ResidentError {
     /// The host did not say how it will introduce itself.
-    #[error("the kernel command line has no valid `banger.link=`")]
+    #[error("the kernel command line has no valid `{}=`", words::LINK)]
     NoMagic,
+    /// The host did not say where it listens.
+    #[error("the kernel command line has no valid `{}=`", words::VSOCK)]
+    NoVsock,
     /// A file or device the agent lives on.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -62,14 +68,14 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
             eprintln!("banger-agent: {warning}");
         }
     }
-    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let magic = parse_magic(&cmdline).ok_or(ResidentError::NoMagic)?;
+    let magic = cmdline::load(words::LINK).and_then(|magic| magic.parse().ok());
+    let magic = magic.ok_or(ResidentError::NoMagic)?;
     let door = match &legacy {
         None => UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?),
         // Process 1 closed its own when it became systemd.
         Some(_) => UnixStream::pair()?.0,
     };
-    let port = Port::open()?;
+    let transport = Transport::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(512 << 10)
@@ -90,11 +96,7 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
             });
         }
         loop {
-            let stream = port.connected().await?;
-            let served = serve_guest(stream, magic, |stream| {
-                tokio::spawn(serve_stream(Arc::clone(&context), stream));
-            });
-            if let Err(error) = served.await {
+            if let Err(error) = transport.serve(magic, &context).await? {
                 let cause = std::error::Error::source(&error);
                 eprintln!(
                     "banger-agent: {error}: {}",
@@ -103,6 +105,43 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
             }
         }
     })
+}
+
+/// What carries the guest link.
+#[derive(Debug)]
+enum Transport {
+    /// A virtio-serial port.
+    Port(Port),
+    /// A virtio socket.
+    Vsock(HostPort),
+}
+
+impl Transport {
+    /// That which the host offers.
+    fn open() -> Result<Self, ResidentError> {
+        match cmdline::load(words::VSOCK) {
+            None => Ok(Self::Port(Port::open()?)),
+            Some(port) => {
+                let port = port.parse().map_err(|_| ResidentError::NoVsock)?;
+                Ok(Self::Vsock(HostPort::new(port)))
+            }
+        }
+    }
+
+    /// Serves one connection of the host's to its end.
+    async fn serve(
+        &self,
+        magic: Magic,
+        context: &Arc<Context>,
+    ) -> std::io::Result<Result<(), LinkError>> {
+        let serve = |stream| {
+            tokio::spawn(serve_stream(Arc::clone(context), stream));
+        };
+        Ok(match self {
+            Self::Port(port) => serve_guest(port.connected().await?, magic, serve).await,
+            Self::Vsock(port) => serve_guest(port.connected().await?, magic, serve).await,
+        })
+    }
 }
 
 /// The agent's control group, and by inheritance that of all commands. systemd takes what it
@@ -114,24 +153,4 @@ fn join_control_group() -> std::io::Result<()> {
     let group = std::path::Path::new(CONTROL_GROUP);
     std::fs::create_dir_all(group)?;
     std::fs::write(group.join("cgroup.procs"), "0")
-}
-
-/// The link's magic from the kernel command line.
-fn parse_magic(cmdline: &str) -> Option<Magic> {
-    let word = cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix("banger.link="));
-    word?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_magic_is_found_between_other_words() {
-        let hex = "000102030405060708090a0b0c0d0e0f";
-        let magic = parse_magic(&format!("quiet banger.link={hex} panic=-1\n")).unwrap();
-        assert_eq!(magic.to_string(), hex);
-        assert_eq!(parse_magic("quiet banger.link=12"), None);
-        assert_eq!(parse_magic(""), None);
-    }
 }

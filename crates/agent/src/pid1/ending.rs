@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use banger_proto::guest::cmdline as words;
 use rustix::process::{Pid, Signal as Number, WaitOptions};
 use rustix::system::RebootCommand;
 use tokio::signal::unix::Signal;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::unmount;
+use crate::cmdline;
 use crate::door::Order;
 
 /// How long processes have to end after being asked.
@@ -103,6 +105,11 @@ pub(crate) fn finish_for_systemd(verb: Option<&OsStr>) -> ExitCode {
 }
 
 fn reboot_now(command: RebootCommand) -> ExitCode {
+    let restarts = || cmdline::load(words::POWER_OFF).as_deref() == Some("restart");
+    let command = match command {
+        RebootCommand::PowerOff if restarts() => RebootCommand::Restart,
+        command => command,
+    };
     rustix::fs::sync();
     let error = rustix::system::reboot(command);
     eprintln!("banger-agent: cannot stop the machine: {error:?}");

@@ -11,6 +11,7 @@ use banger_link::Magic;
 use banger_proto::api::{
     Backend, CreateVm, Entrypoint, MAX_PUBLISHED, Publish, WaitFor, WorkspaceSource,
 };
+use banger_proto::guest::cmdline;
 use banger_proto::helper::{DNS_PORT, MAX_HOST_PORTS};
 use banger_proto::name::ParseNameError;
 use banger_proto::{ByteSize, Code, Period, Problem, VmId, VmName};
@@ -471,7 +472,7 @@ impl VmPlan {
             .into_iter()
             .chain(systemd)
             .map(str::to_owned)
-            .chain([format!("banger.link={}", self.link_magic)])
+            .chain([format!("{}={}", cmdline::LINK, self.link_magic)])
             .collect()
     }
 }

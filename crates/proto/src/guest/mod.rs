@@ -34,6 +34,7 @@
 //! unknown fields, so that an older peer can be spoken to; unknown services are refused with
 //! `unknown_method`.
 
+pub mod cmdline;
 mod config;
 mod copy;
 mod disk;
