@@ -33,9 +33,17 @@ pub(super) const HOLDING: &str = ".banger-apply-";
 /// Name of the list of moves in a holding directory.
 const PLAN: &str = "plan";
 
-/// The right to write into a working tree, which one has at a time.
+/// The right to write into a working tree, which one has at a time, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] OwnedFd);
+pub(super) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started by another thread has a copy of
+        // the descriptor until it becomes another program, and with the copy the lock.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Lock {
     /// Takes it.
@@ -176,5 +184,21 @@ impl Placing {
             Move::Out { path, .. } | Move::In { path, .. } => path,
         });
         paths.collect::<std::collections::BTreeSet<_>>().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_descriptor_does_not_keep_the_lock() {
+        let top = tempfile::tempdir().unwrap();
+        let lock = Lock::take(top.path()).unwrap();
+        let copied = lock.0.try_clone().unwrap();
+        Lock::take(top.path()).unwrap_err();
+        drop(lock);
+        Lock::take(top.path()).unwrap();
+        drop(copied);
     }
 }
