@@ -7,6 +7,7 @@
 mod client;
 mod daemon;
 mod env;
+mod firecracker_api;
 mod hostile;
 mod network;
 mod ports;
@@ -16,6 +17,7 @@ mod world;
 pub use client::{Answer, Client, Events, ExecStream, Lines};
 pub use daemon::TestDaemon;
 pub use env::TestEnv;
+pub use firecracker_api::FirecrackerApi;
 pub use hostile::{Hostile, Then, frame};
 pub use network::FakeNetwork;
 pub use trusted::trusted_dir;
