@@ -18,7 +18,7 @@ use crate::jobs::Jobs;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
-use crate::vsock::HostPort;
+use crate::vsock::GuestPort;
 
 /// Why the agent cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ enum ResidentError {
     /// The host did not say how it will introduce itself.
     #[error("the kernel command line has no valid `{}=`", words::LINK)]
     NoMagic,
-    /// The host did not say where it listens.
+    /// The host did not say where it will connect.
     #[error("the kernel command line has no valid `{}=`", words::VSOCK)]
     NoVsock,
     /// A file or device the agent lives on.
@@ -112,8 +112,8 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
 enum Transport {
     /// A virtio-serial port.
     Port(Port),
-    /// A virtio socket.
-    Vsock(HostPort),
+    /// A port of the guest's virtio socket.
+    Vsock(GuestPort),
 }
 
 impl Transport {
@@ -123,7 +123,7 @@ impl Transport {
             None => Ok(Self::Port(Port::open()?)),
             Some(port) => {
                 let port = port.parse().map_err(|_| ResidentError::NoVsock)?;
-                Ok(Self::Vsock(HostPort::new(port)))
+                Ok(Self::Vsock(GuestPort::listen(port)?))
             }
         }
     }

@@ -2,8 +2,8 @@
 
 /// The guest link's magic, 32 hexadecimal digits.
 pub const LINK: &str = "banger.link";
-/// The port of the host (context id 2) at which the guest link is reached by a virtio socket. Without it,
-/// the link is a virtio-serial port.
+/// The port, below 1024, of the guest's virtio socket at which the agent serves the guest link, after it
+/// has called the same port of the host's (context id 2). Without it, the link is a virtio-serial port.
 pub const VSOCK: &str = "banger.vsock";
 /// The serials of the disks, separated by commas, in the order of the VM's devices: of disks whose VMM
 /// gives them none.
