@@ -49,14 +49,30 @@ pub enum LinkTransport {
     /// The VMM finds its end connected, as descriptor [`LINK_FD`]: nothing to listen on, nothing
     /// to wait for, and nobody else can connect.
     Inherited,
+    /// By the VMM's virtio socket, once for each session.
+    VirtioSocket {
+        /// Name of the VMM's socket in the VM's runtime directory.
+        socket: String,
+        /// Port at which the agent listens.
+        port: u32,
+        /// Name of the supervisor's socket to which the VMM passes the agent's calls on.
+        bell: String,
+    },
 }
 
-/// How the VMM is asked to press the power button.
+/// How the VMM is asked for something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VmmControl {
     /// QMP on the socket that the VMM finds as descriptor [`CONTROL_FD`].
     Qmp,
+    /// Firecracker's API.
+    Firecracker {
+        /// Name of its socket in the VM's runtime directory.
+        socket: String,
+        /// Files of the disks, by place.
+        disks: Vec<String>,
+    },
 }
 
 /// Everything a supervisor needs.

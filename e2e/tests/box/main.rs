@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `user` | an ordinary user, without root |
 //! | `system` | banger as a service of the system, also over a reboot |
+//! | `firecracker` | VMs run by Firecracker, where `BANGER_FIRECRACKER_BIN` names one that runs anywhere |
 //!
 //! One host serves both: making it takes longer than what is done in it.
 
+mod firecracker;
 mod system;
 mod user;
 
@@ -22,6 +24,10 @@ fn a_host_with_banger() {
     let mut host = Host::boot();
     user::vms_of_an_ordinary_user(&host);
     system::a_service_of_the_system(&mut host);
+    match std::env::var_os("BANGER_FIRECRACKER_BIN") {
+        Some(program) => firecracker::vms_of_firecracker(&host, program.as_ref()),
+        None => eprintln!("skipped: Firecracker, as BANGER_FIRECRACKER_BIN names none"),
+    }
 }
 
 /// Makes a VM of the user's, with a server in it.

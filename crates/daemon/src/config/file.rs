@@ -21,6 +21,8 @@ pub struct ConfigFile {
     pub vmm: Option<VmmChoice>,
     /// See [`super::Config::accel`].
     pub accel: Option<AccelChoice>,
+    /// See [`super::Config::firecracker_bin`].
+    pub firecracker_bin: Option<PathBuf>,
     /// See [`super::Config::qemu_bin`].
     pub qemu_bin: Option<PathBuf>,
     /// See [`super::Config::default_image_name`].
@@ -220,6 +222,7 @@ pub const KEYS: &[Key] = &[
     key("log_level", "info", "how much the daemon logs: error, warn, info, debug or trace"),
     key("vmm", "auto", "which VMM runs VMs: auto, firecracker or qemu"),
     key("accel", "auto", "how guest code runs: auto, kvm or tcg"),
+    key("firecracker_bin", "on the search path", "path of Firecracker"),
     key("qemu_bin", "on the search path", "path of QEMU"),
     key("default_image_name", "debian-bookworm", "image of a VM that asks for none"),
     key(

@@ -133,6 +133,8 @@ pub struct Config {
     pub vmm: Setting<VmmChoice>,
     /// How guest code is run.
     pub accel: Setting<AccelChoice>,
+    /// Firecracker; absent to look for it on the search path.
+    pub firecracker_bin: Setting<Option<PathBuf>>,
     /// QEMU; absent to look for it on the search path.
     pub qemu_bin: Setting<Option<PathBuf>>,
     /// Image of a VM that asks for none.

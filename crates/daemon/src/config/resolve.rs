@@ -33,6 +33,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
         log_level: layered(file.log_level, None, Default::default()),
         vmm: layered(file.vmm, None, Default::default()),
         accel: layered(file.accel, None, Default::default()),
+        firecracker_bin: layered(file.firecracker_bin.map(Some), None, None),
         qemu_bin: layered(file.qemu_bin.map(Some), None, None),
         default_image_name: layered(file.default_image_name, None, DEFAULT_IMAGE.to_owned()),
         default_kernel_name: layered(file.default_kernel_name, None, DEFAULT_KERNEL.to_owned()),

@@ -21,6 +21,8 @@ pub struct Inputs {
     pub host: HostFacts,
     /// QEMU as configured, when it is.
     pub qemu: Option<PathBuf>,
+    /// Firecracker as configured; absent to look for it on the search path.
+    pub firecracker: Option<PathBuf>,
     /// How VMs are to be accelerated.
     pub accel: AccelChoice,
     /// The agent that VMs boot with.
@@ -177,6 +179,7 @@ pub(super) mod tests {
                     etc: at("etc"),
                 },
                 qemu: None,
+                firecracker: None,
                 accel: AccelChoice::Auto,
                 agent: at("banger-agent"),
                 image: DefaultItem { name: "img".into(), availability: Availability::Local },

@@ -72,7 +72,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "architecture", run: |inputs| Box::pin(checks::machine::architecture(inputs)) },
     Check { name: "kvm", run: |inputs| Box::pin(checks::machine::kvm(inputs)) },
     Check { name: "qemu", run: |inputs| Box::pin(checks::programs::qemu(inputs)) },
-    Check { name: "firecracker", run: |inputs| Box::pin(checks::machine::firecracker(inputs)) },
+    Check { name: "firecracker", run: |inputs| Box::pin(checks::programs::firecracker(inputs)) },
     Check { name: "agent", run: |inputs| Box::pin(checks::content::agent(inputs)) },
     Check { name: "kernel", run: |inputs| Box::pin(checks::content::kernel(inputs)) },
     Check { name: "image", run: |inputs| Box::pin(checks::content::image(inputs)) },

@@ -47,6 +47,7 @@ async fn gather(host: &Host, garbage: Result<Garbage, Problem>) -> Inputs {
         paths: host.paths.clone(),
         host: HostFacts::observe(),
         qemu: host.config.qemu_bin.value.clone(),
+        firecracker: host.config.firecracker_bin.value.clone(),
         accel: host.config.accel.value,
         agent: host.agent.clone(),
         image: DefaultItem { name: image.clone(), availability: judge(image, images) },

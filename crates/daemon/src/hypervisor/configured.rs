@@ -13,21 +13,22 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::{self, Accel, QEMU_PROGRAM};
+use super::firecracker::Firecracker;
 use super::qemu::{Qemu, QemuOptions};
-use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
+use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Supervision, VmmSpec};
 use crate::config::{AccelChoice, Config, VmmChoice};
 use crate::exec::HostEnv;
 use crate::step::Walk;
 
-/// QEMU as configured.
+/// QEMU, or Firecracker where it is asked for.
 #[derive(Debug)]
 pub struct ConfiguredHypervisor {
     vmm: VmmChoice,
     accel: Option<Accel>,
+    firecracker_bin: Option<PathBuf>,
     qemu_bin: Option<PathBuf>,
     env: HostEnv,
-    paths: Paths,
-    supervisor: PathBuf,
+    supervision: Supervision,
 }
 
 impl ConfiguredHypervisor {
@@ -41,38 +42,44 @@ impl ConfiguredHypervisor {
             AccelChoice::Tcg => Some(Accel::Tcg),
         };
         let vmm = config.vmm.value;
+        let firecracker_bin = config.firecracker_bin.value.clone();
         let qemu_bin = config.qemu_bin.value.clone();
-        Self { vmm, accel, qemu_bin, env, paths, supervisor }
+        // What the daemon's service starts would else end with it.
+        let scope_helper = paths.is_serviced().then(|| SYSTEM_SOCKET.into());
+        let supervision = Supervision { paths, program: supervisor, scope_helper };
+        Self { vmm, accel, firecracker_bin, qemu_bin, env, supervision }
     }
 
-    /// QEMU as it can be launched now.
-    fn find(&self) -> Result<Qemu, HypervisorError> {
-        if self.vmm == VmmChoice::Firecracker {
-            let message = "Firecracker was asked for (`vmm = \"firecracker\"`), \
-                           which this build cannot drive; use `vmm = \"auto\"`";
-            return Err(HypervisorError::new(message));
-        }
+    /// The VMM as it can be launched now.
+    fn find(&self) -> Result<Box<dyn Hypervisor>, HypervisorError> {
         let host = detect::observe_host();
         let accel = detect::detect(self.accel, &host)?;
+        if self.vmm == VmmChoice::Firecracker {
+            if accel != Accel::Kvm {
+                let reason = host.kvm_usable().err();
+                let reason = reason.unwrap_or_else(|| "`accel = \"tcg\"` forbids it".to_owned());
+                return Err(HypervisorError::new(format!(
+                    "Firecracker was asked for (`vmm = \"firecracker\"`), and it needs KVM: {reason}; \
+                     use `vmm = \"auto\"`"
+                )));
+            }
+            let program = detect::find_firecracker(self.firecracker_bin.as_deref(), &self.env)?;
+            return Ok(Box::new(Firecracker::new(program, self.supervision.clone())));
+        }
         let program = detect::find_qemu(self.qemu_bin.as_deref(), &self.env)?;
-        Ok(self.qemu(program, accel, host.cpu.tsc_khz))
-    }
-
-    /// QEMU for what needs neither its program nor the processor.
-    fn any(&self) -> Qemu {
-        self.qemu(QEMU_PROGRAM.into(), self.accel.unwrap_or(Accel::Tcg), None)
+        Ok(Box::new(self.qemu(program, accel, host.cpu.tsc_khz)))
     }
 
     fn qemu(&self, program: PathBuf, accel: Accel, host_khz: Option<u32>) -> Qemu {
-        let (paths, supervisor) = (self.paths.clone(), self.supervisor.clone());
-        // What the daemon's service starts would else end with it.
-        let scope_helper = paths.is_serviced().then(|| SYSTEM_SOCKET.into());
-        Qemu::new(QemuOptions { program, accel, paths, supervisor, scope_helper, host_khz })
+        Qemu::new(QemuOptions { program, accel, supervision: self.supervision.clone(), host_khz })
     }
 }
 
 impl Hypervisor for ConfiguredHypervisor {
     fn features(&self) -> Features {
+        if self.vmm == VmmChoice::Firecracker {
+            return Firecracker::describe();
+        }
         // What cannot be launched is refused then; until then it is described as it was asked.
         let wanted = self.accel.unwrap_or(Accel::Tcg);
         let host = detect::observe_host();
@@ -93,10 +100,10 @@ impl Hypervisor for ConfiguredHypervisor {
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
-        async { self.any().adopt(vm).await }.boxed()
+        self.supervision.adopt(vm).boxed()
     }
 
     fn clean<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        async { self.any().clean(vm).await }.boxed()
+        self.supervision.clean(vm).boxed()
     }
 }

@@ -10,6 +10,9 @@ use crate::exec::HostEnv;
 /// QEMU's program for guests of this architecture.
 pub const QEMU_PROGRAM: &str = "qemu-system-x86_64";
 
+/// Firecracker's program.
+pub const FIRECRACKER_PROGRAM: &str = "firecracker";
+
 /// How a guest's instructions are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accel {
@@ -87,6 +90,25 @@ pub fn detect(wanted: Option<Accel>, host: &Host) -> Result<Accel, HypervisorErr
             source: None,
         }),
     }
+}
+
+/// Finds Firecracker: at `configured`, else on the search path of `env`.
+///
+/// # Errors
+/// When it is not there; the message says where to get it.
+pub fn find_firecracker(
+    configured: Option<&Path>,
+    env: &HostEnv,
+) -> Result<PathBuf, HypervisorError> {
+    env.find(configured.unwrap_or(Path::new(FIRECRACKER_PROGRAM))).ok_or_else(|| {
+        let what = match configured {
+            Some(program) => format!("`{}` is no program", program.display()),
+            None => format!("`{FIRECRACKER_PROGRAM}` was not found on the search path"),
+        };
+        HypervisorError::new(format!(
+            "{what} (it is at https://github.com/firecracker-microvm/firecracker/releases)"
+        ))
+    })
 }
 
 /// Finds QEMU: at `configured`, else on the search path of `env`.

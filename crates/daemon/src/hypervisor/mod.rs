@@ -6,9 +6,12 @@
 
 mod configured;
 pub mod detect;
+pub mod firecracker;
 pub mod qemu;
+mod supervised;
 
 pub use configured::ConfiguredHypervisor;
+pub use supervised::Supervision;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::accept::{Door, serve_each};
 use super::lines::LineReader;
 use super::recorder::Recorder;
-use crate::hypervisor::qemu::qmp::{Qmp, QmpError};
+use super::vmm_control::{Control, ControlError};
 
 /// Connections served at once.
 const MAX_CLIENTS: usize = 64;
@@ -35,8 +35,8 @@ const VMM_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Controls {
     /// The state.
     pub(super) state: watch::Receiver<SupervisorState>,
-    /// The VMM's control connection.
-    pub(super) qmp: Qmp,
+    /// The VMM.
+    pub(super) vmm: Control,
     /// Told when the VMM is to be killed.
     pub(super) kill: Notify,
 }
@@ -71,11 +71,11 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
         }
         Ok(Command::Watch) => watch_state(lines, &mut writer, state).await,
         Ok(Command::PowerButton) => {
-            let done = controls.qmp.power_button(VMM_DEADLINE).await;
+            let done = controls.vmm.power_button(VMM_DEADLINE).await;
             reply(&mut writer, &answer(done, &state)).await
         }
         Ok(Command::GrowDisk { disk, bytes }) => {
-            let done = controls.qmp.resize_disk(disk, bytes, VMM_DEADLINE).await;
+            let done = controls.vmm.resize_disk(disk, bytes, VMM_DEADLINE).await;
             reply(&mut writer, &answer(done, &state)).await
         }
         Ok(Command::Kill) => {
@@ -92,7 +92,7 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
 }
 
 /// The answer to what the VMM was asked.
-fn answer(done: Result<(), QmpError>, state: &watch::Receiver<SupervisorState>) -> Reply {
+fn answer(done: Result<(), ControlError>, state: &watch::Receiver<SupervisorState>) -> Reply {
     match done {
         Ok(()) => Reply::State(state.borrow().clone()),
         Err(error) => Reply::Failed { error: error.to_string() },

@@ -56,12 +56,21 @@ impl RuntimeFiles {
     /// # Errors
     /// On I/O errors, a path that is too long included.
     pub(super) fn bind(&self, name: &str) -> io::Result<UnixListener> {
-        let path = self.dir.join(name);
         // Left by a supervisor that was killed: the lock says that it is gone.
-        remove_if_there(&path)?;
+        let path = self.vacate(name)?;
         UnixListener::bind(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on `{}`: {error}", path.display()))
         })
+    }
+
+    /// Where the VMM will make a socket of this name.
+    ///
+    /// # Errors
+    /// When one that another VMM has left cannot be removed.
+    pub(super) fn vacate(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.dir.join(name);
+        remove_if_there(&path)?;
+        Ok(path)
     }
 
     /// Replaces the state file. Not synced: it means nothing after a restart of the host.

@@ -7,38 +7,69 @@
 //!                                       or the agent is gone
 //!      └──────────── the VMM's end of the socket closed ──────────▶ over
 //! ```
+//!
+//! A VMM with a virtio socket gives each session a connection of its own; then the link is over when the VMM is.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use banger_link::{LinkError, LinkStream, Magic, Session, connect_host};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
+use super::guest_port::GuestPort;
 use super::recorder::Recorder;
 use super::state::StateBoard;
 
 /// The session that is up, if one is. The sender is gone when the link is over for good.
 pub(super) type Sessions = watch::Receiver<Option<Session>>;
 
-/// Keeps a session up for as long as the VMM's end of `link` is open.
+/// Where the VMM's end is.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// At the other end of this socket, for as long as it runs.
+    Inherited(StdUnixStream),
+    /// At a port of the guest's, to which each session makes a connection.
+    Guest(GuestPort),
+}
+
+impl Link {
+    /// The next transport for a session; `None` when the link is over.
+    async fn next(&self, over: &CancellationToken) -> io::Result<Option<Transport>> {
+        match self {
+            _ if over.is_cancelled() => Ok(None),
+            Self::Inherited(socket) => Transport::new(socket, over).map(Some),
+            Self::Guest(port) => tokio::select! {
+                // What ends with this connection is not the link.
+                socket = port.connected() => {
+                    Ok(Some(Transport { socket, over: CancellationToken::new() }))
+                }
+                () = over.cancelled() => Ok(None),
+            },
+        }
+    }
+}
+
+/// Keeps a session up until the link is `over`: the VMM's end of it is closed, or whoever saw the VMM's end
+/// says so.
 pub(super) async fn keep_sessions(
-    link: StdUnixStream,
+    link: Link,
     magic: Magic,
     sessions: watch::Sender<Option<Session>>,
     agent_gone: Arc<Notify>,
+    over: CancellationToken,
     board: StateBoard,
     recorder: Recorder,
 ) {
-    let over = Arc::new(AtomicBool::new(false));
-    while !over.load(Ordering::Relaxed) {
-        let transport = match Transport::new(&link, &over) {
-            Ok(transport) => transport,
+    loop {
+        let transport = match link.next(&over).await {
+            Ok(Some(transport)) => transport,
+            Ok(None) => return,
             Err(error) => {
                 recorder.log(format_args!("guest link cannot be waited on: {error}"));
                 return;
@@ -83,17 +114,17 @@ pub(super) async fn open_stream(sessions: &mut Sessions) -> Option<LinkStream> {
 struct Transport {
     socket: UnixStream,
     /// Set when the VMM's end is closed, so that no further session is tried.
-    over: Arc<AtomicBool>,
+    over: CancellationToken,
 }
 
 impl Transport {
-    fn new(link: &StdUnixStream, over: &Arc<AtomicBool>) -> io::Result<Self> {
-        Ok(Self { socket: UnixStream::from_std(link.try_clone()?)?, over: Arc::clone(over) })
+    fn new(link: &StdUnixStream, over: &CancellationToken) -> io::Result<Self> {
+        Ok(Self { socket: UnixStream::from_std(link.try_clone()?)?, over: over.clone() })
     }
 
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if result.is_err() {
-            self.over.store(true, Ordering::Relaxed);
+            self.over.cancel();
         }
         result
     }
@@ -108,7 +139,7 @@ impl AsyncRead for Transport {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
         if buffer.filled().len() == before && buffer.remaining() > 0 {
-            self.over.store(true, Ordering::Relaxed);
+            self.over.cancel();
         }
         Poll::Ready(self.note(result))
     }

@@ -9,8 +9,10 @@
 //! | `scope` | leaving the daemon's service, where it is one |
 //! | `vmm` | the child: start, console, stderr, end |
 //! | `link`, `splice` | the guest link's host end and the streams on it |
+//! | `guest_port` | the guest link's way by a virtio socket |
 //! | `accept` | taking connections on its sockets |
 //! | `control`, `state` | the control socket, the state and its file |
+//! | `vmm_control` | what the VMM is asked for, whichever it is |
 //! | `files` | the runtime directory |
 //! | `recorder` | console log and own log |
 //! | `identity`, `lines` | processes told apart, bounded lines |
@@ -23,6 +25,7 @@
 mod accept;
 mod control;
 pub(crate) mod files;
+mod guest_port;
 pub mod identity;
 mod launch_channel;
 pub(crate) mod lines;
@@ -35,6 +38,7 @@ mod splice;
 mod state;
 mod sys;
 mod vmm;
+mod vmm_control;
 
 pub(crate) use sys::wait_on;
 

@@ -1,13 +1,12 @@
 //! Owning a VMM: the order of things from its start to its end.
 //!
 //! ```text
-//!   start ──▶ starting ──QMP answers──▶ told ──KEEP──▶ kept ──VMM ends──▶ recorded ──▶ over
+//!   start ──▶ starting ──VMM answers──▶ told ──KEEP──▶ kept ──VMM ends──▶ recorded ──▶ over
 //!                │ no answer              │ channel ends                     ▲
 //!                └────────────────────────┴───────▶ VMM killed ──────────────┘ nothing left
 //! ```
 
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +21,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Controls};
 use super::files::RuntimeFiles;
+use super::guest_port::GuestPort;
 use super::identity::ProcessIdentity;
 use super::launch_channel::{LaunchChannel, Verdict};
+use super::link::Link;
 use super::recorder::{Finished, Recorder};
 use super::state::StateBoard;
 use super::vmm::{PassedSockets, Vmm};
+use super::vmm_control::Control;
 use super::{link, splice};
+use crate::hypervisor::firecracker::api::Api;
 use crate::hypervisor::qemu::qmp::{Qmp, QmpConnection};
 
 /// How long a VMM may take until it answers on its control connection. It does in 50 ms on an
@@ -84,9 +88,13 @@ struct Started {
 struct Services {
     control_listener: UnixListener,
     link_listener: UnixListener,
-    link: StdUnixStream,
+    link: Link,
+    /// Where the agent says that it can be connected to.
+    rings: Option<(GuestPort, UnixListener)>,
     magic: Magic,
-    control: UnixStream,
+    control: Control,
+    /// What QEMU says on its control connection.
+    qmp_events: Option<QmpConnection<UnixStream>>,
     signals: Signals,
 }
 
@@ -113,8 +121,6 @@ fn start(
     files: &Arc<RuntimeFiles>,
     sockets: PassedSockets,
 ) -> io::Result<Started> {
-    let LinkTransport::Inherited = spec.link;
-    let VmmControl::Qmp = spec.control;
     let magic = spec.link_magic.parse::<Magic>().map_err(io::Error::other)?;
     let (recorder, finished) =
         Recorder::start(spec.console_log.as_ref(), spec.console_limit, spec.log.as_ref())?;
@@ -122,7 +128,26 @@ fn start(
     let control_listener = files.bind(CONTROL_SOCKET)?;
     let link_listener = files.bind(LINK_SOCKET)?;
     let signals = Signals::listen()?;
-    let (vmm, link, control) = Vmm::start(spec, sockets, &recorder)?;
+    let mut rings = None;
+    let (link, passed) = match &spec.link {
+        LinkTransport::Inherited => (Link::Inherited(sockets.link), sockets.passed),
+        LinkTransport::VirtioSocket { socket, port, bell } => {
+            let port = GuestPort::new(files.vacate(socket)?, *port);
+            rings = Some((port.clone(), files.bind(bell)?));
+            (Link::Guest(port), Vec::new())
+        }
+    };
+    let (control, qmp_events) = match &spec.control {
+        VmmControl::Qmp => {
+            let (qmp, connection) = Qmp::new(UnixStream::from_std(sockets.control)?);
+            (Control::Qmp(qmp), Some(connection))
+        }
+        VmmControl::Firecracker { socket, disks } => {
+            let api = Api::new(files.vacate(socket)?);
+            (Control::Firecracker { api, disks: disks.clone() }, None)
+        }
+    };
+    let vmm = Vmm::start(spec, passed, &recorder)?;
     let start_of = |pid| ProcessIdentity::observe(pid).map(|identity| identity.start);
     let state = SupervisorState {
         vm: spec.vm.clone(),
@@ -134,7 +159,16 @@ fn start(
         exit: None,
     };
     let board = StateBoard::new(state, Arc::clone(files), recorder.clone());
-    let services = Services { control_listener, link_listener, link, magic, control, signals };
+    let services = Services {
+        control_listener,
+        link_listener,
+        link,
+        rings,
+        magic,
+        control,
+        qmp_events,
+        signals,
+    };
     Ok(Started { vmm, board, recorder, finished, services })
 }
 
@@ -157,22 +191,31 @@ async fn serve(
     recorder: &Recorder,
     channel: &mut LaunchChannel,
 ) -> bool {
-    let (qmp, qmp_connection) = Qmp::new(services.control);
     let (sessions_sender, sessions) = watch::channel(None);
     // Ended with this function.
     let mut upkeep = JoinSet::new();
     let agent_gone = Arc::new(Notify::new());
+    let link_over = CancellationToken::new();
     upkeep.spawn(link::keep_sessions(
         services.link,
         services.magic,
         sessions_sender,
         Arc::clone(&agent_gone),
+        link_over.clone(),
         board.clone(),
         recorder.clone(),
     ));
-    upkeep.spawn(heed_qmp(qmp_connection, agent_gone, recorder.clone()));
+    if let Some((port, bell)) = services.rings {
+        let recorder = recorder.clone();
+        upkeep.spawn(async { match port.listen(bell, recorder).await {} });
+    }
+    if let Some(connection) = services.qmp_events {
+        upkeep.spawn(heed_qmp(connection, agent_gone, recorder.clone()));
+    }
 
-    let controls = Arc::new(Controls { state: board.watch(), qmp, kill: Notify::new() });
+    let vmm_control = services.control;
+    let controls =
+        Arc::new(Controls { state: board.watch(), vmm: vmm_control, kill: Notify::new() });
     let mut control_clients = JoinSet::new();
     let mut link_clients = JoinSet::new();
     let mut phase = Phase::Starting;
@@ -192,6 +235,7 @@ async fn serve(
         ) => match never {},
         status = watch_over(&mut vmm, &mut phase, &controls, &mut signals, recorder, channel) => status,
     };
+    link_over.cancel();
     // What the guest said last is still on its way through the link.
     finish(link_clients).await;
     let exit = vmm.into_exit(status).await;
@@ -214,7 +258,7 @@ async fn watch_over(
     channel: &mut LaunchChannel,
 ) -> io::Result<ExitStatus> {
     let mut wanted = true;
-    let answered = controls.qmp.negotiate(START_DEADLINE);
+    let answered = controls.vmm.answers(START_DEADLINE);
     tokio::pin!(answered);
     loop {
         tokio::select! {

@@ -11,7 +11,6 @@ use banger_proto::supervisor::{CONTROL_FD, LINK_FD, LaunchSpec, VmmExit};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -32,7 +31,8 @@ pub(super) struct PassedSockets {
     pub(super) link: StdUnixStream,
     /// This side of the control connection.
     pub(super) control: StdUnixStream,
-    passed: Vec<OwnedFd>,
+    /// The VMM's sides.
+    pub(super) passed: Vec<OwnedFd>,
 }
 
 impl PassedSockets {
@@ -71,7 +71,7 @@ pub(super) struct Vmm {
 }
 
 impl Vmm {
-    /// Starts the VMM; returns it with this side of the link and of the control connection.
+    /// Starts the VMM, which inherits `passed` under the same numbers.
     ///
     /// It gets an empty environment: what the user's holds is no business of a program that
     /// guests try to break.
@@ -80,9 +80,9 @@ impl Vmm {
     /// When the program cannot be started; the error names it.
     pub(super) fn start(
         spec: &LaunchSpec,
-        sockets: PassedSockets,
+        passed: Vec<OwnedFd>,
         recorder: &Recorder,
-    ) -> io::Result<(Self, StdUnixStream, UnixStream)> {
+    ) -> io::Result<Self> {
         let [program, arguments @ ..] = &*spec.vmm else {
             return Err(io::Error::other("the launch file names no program"));
         };
@@ -93,7 +93,7 @@ impl Vmm {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        sys::bind_child(&mut command, sockets.passed);
+        sys::bind_child(&mut command, passed);
         let mut child = Command::from(command).spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start `{program}`: {error}"))
         })?;
@@ -105,14 +105,13 @@ impl Vmm {
             return Err(io::Error::other(format!("`{program}` was started without pipes")));
         };
         let recorder = recorder.clone();
-        let vmm = Self {
+        Ok(Self {
             child,
             pid,
             console: tokio::spawn(copy_console(stdout, recorder)),
             stderr: tokio::spawn(keep_tail(stderr)),
             killed: false,
-        };
-        Ok((vmm, sockets.link, UnixStream::from_std(sockets.control)?))
+        })
     }
 
     /// Its process id.

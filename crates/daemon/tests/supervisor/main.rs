@@ -1,9 +1,12 @@
-//! The real supervisor and the real QEMU backend, around a fake VMM: everything that happens
+//! The real supervisor and the real backends, around fake VMMs: everything that happens
 //! between daemon, supervisor and VMM, without a guest's boot.
 
 #![expect(clippy::unwrap_used, reason = "a test program; its functions fail by panicking")]
 
-mod fake_vmm;
+mod fake_agent;
+mod fake_firecracker;
+mod fake_qemu;
+mod firecracker;
 mod rig;
 mod scopes;
 
@@ -12,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use banger_daemon::guest::GuestError;
-use banger_daemon::hypervisor::{Found, Hypervisor};
+use banger_daemon::hypervisor::Found;
 use banger_daemon::supervise;
 use banger_proto::ByteSize;
 use banger_proto::guest::{GuestConfig, InitChoice, ShutdownRequest, UnpackRequest, Unpacked};
@@ -31,11 +34,21 @@ fn play_supervisor() {
     }
 }
 
-/// Not a test: the VMM, when the supervisor starts this program as one.
+/// Not a test: QEMU, when the supervisor starts this program as one.
 #[test]
-fn play_fake_vmm() {
-    if let Ok(behaviour) = std::env::var(fake_vmm::ROLE) {
-        fake_vmm::play(&behaviour);
+fn play_fake_qemu() {
+    if let Ok(behaviour) = std::env::var(fake_qemu::ROLE) {
+        fake_qemu::play(&behaviour);
+    }
+}
+
+/// Not a test: Firecracker, when the supervisor starts this program as one.
+#[test]
+fn play_fake_firecracker() {
+    if let Ok(behaviour) = std::env::var(fake_firecracker::ROLE) {
+        let arguments = std::env::var(fake_firecracker::ARGUMENTS).unwrap();
+        let code = fake_firecracker::play(&behaviour, &arguments);
+        std::process::exit(i32::from(code != ExitCode::SUCCESS));
     }
 }
 
@@ -119,14 +132,14 @@ async fn a_vmm_that_dies_at_once_is_reported_with_its_words() {
     assert!(!rig.runtime_dir.join(STATE_FILE).exists());
     rig.clean().await;
 
-    fs_err::remove_file(rig.path("fake-qemu")).unwrap();
+    fs_err::remove_file(rig.path("fake-vmm")).unwrap();
     let error = soon(rig.hypervisor.launch(&rig.spec, &rig.walk)).await.unwrap_err().to_string();
-    assert!(error.contains("fake-qemu"), "{error}");
+    assert!(error.contains("fake-vmm"), "{error}");
 }
 
 #[tokio::test]
 async fn a_dropped_launch_leaves_nothing_running() {
-    let rig = Rig::new(fake_vmm::MUTE);
+    let rig = Rig::new(fake_agent::MUTE);
     let state_file = rig.runtime_dir.join(STATE_FILE);
     // The console tells that the VMM runs; it will never answer.
     let console = rig.path("console.log");
@@ -140,7 +153,7 @@ async fn a_dropped_launch_leaves_nothing_running() {
     .unwrap();
     let started = tokio::task::spawn_blocking(move || {
         let lines = BufReader::new(fs_err::File::open(console).unwrap()).lines();
-        lines.map(Result::unwrap).find_map(|line| fake_vmm::parse_processes(&line)).unwrap()
+        lines.map(Result::unwrap).find_map(|line| fake_agent::parse_processes(&line)).unwrap()
     });
     let (supervisor, vmm) = tokio::select! {
         launched = rig.hypervisor.launch(&rig.spec, &rig.walk) => panic!("{launched:?}"),
@@ -241,7 +254,7 @@ async fn a_terminated_supervisor_ends_its_vmm_properly() {
 
 #[tokio::test]
 async fn waiting_for_an_agent_ends_with_the_vmm() {
-    let rig = Rig::new(fake_vmm::NO_AGENT);
+    let rig = Rig::new(fake_agent::NO_AGENT);
     let (vm, guest) = rig.launch().await;
     let raw = UnixStream::connect(rig.runtime_dir.join(LINK_SOCKET)).await.unwrap();
     let read_raw = async {
@@ -265,7 +278,7 @@ async fn the_guests_last_words_arrive() {
     soon(session.stream.read_to_end(&mut said)).await.unwrap();
     assert!(said.ends_with(b"{\"code\":0}"), "{said:?}");
     let exit = soon(vm.exited()).await;
-    assert_eq!((exit.code, exit.killed), (Some(fake_vmm::EXIT_CODE), false));
+    assert_eq!((exit.code, exit.killed), (Some(fake_agent::EXIT_CODE), false));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A QEMU backend whose QEMU is the fake one and whose supervisor is the real one, both played
-//! by this test program.
+//! A backend whose VMM is a fake one and whose supervisor is the real one, both played by this test
+//! program.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use banger_daemon::guest::GuestClient;
 use banger_daemon::hypervisor::detect::Accel;
+use banger_daemon::hypervisor::firecracker::Firecracker;
 use banger_daemon::hypervisor::qemu::{Qemu, QemuOptions};
-use banger_daemon::hypervisor::{Hypervisor, RunningVm, VmmSpec};
+use banger_daemon::hypervisor::{DiskSpec, Hypervisor, RunningVm, Supervision, VmmSpec};
 use banger_daemon::step::{Followers, Operation, Walk};
 use banger_link::Magic;
 use banger_proto::guest::ExecRequest;
@@ -18,7 +19,7 @@ use banger_proto::{Paths, VmId};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::fake_vmm;
+use crate::{fake_firecracker, fake_qemu};
 
 /// Names the supervisor's role and carries its argument.
 pub(crate) const SUPERVISOR_ROLE: &str = "BANGER_TEST_SUPERVISOR";
@@ -27,30 +28,56 @@ const MAGIC: Magic = Magic::from_bytes([0x5a; 16]);
 /// For what should happen at once; only a failing test waits this long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Which VMM is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Qemu,
+    Firecracker,
+}
+
 pub(crate) struct Rig {
     dir: tempfile::TempDir,
-    options: QemuOptions,
-    pub(crate) hypervisor: Qemu,
+    kind: Kind,
+    supervision: Supervision,
+    pub(crate) hypervisor: Box<dyn Hypervisor>,
     pub(crate) spec: VmmSpec,
     pub(crate) walk: Walk,
     pub(crate) runtime_dir: PathBuf,
 }
 
 impl Rig {
-    /// A rig whose VMM behaves as `words` say.
+    /// A rig whose QEMU behaves as `words` say.
     pub(crate) fn new(words: &str) -> Self {
-        let this = std::env::current_exe().unwrap();
-        let this = this.display();
-        // The console must not hear from the test harness more than it has to.
-        Self::with_vmm_script(&format!(
-            "export {}='{MAGIC} {words}'\n\
-             exec '{this}' --exact play_fake_vmm --nocapture --test-threads=1 <&8 2>&9",
-            fake_vmm::ROLE
-        ))
+        Self::of(Kind::Qemu, words)
     }
 
-    /// A rig whose VMM is this shell script.
+    /// A rig whose VMM behaves as `words` say.
+    pub(crate) fn of(kind: Kind, words: &str) -> Self {
+        let this = std::env::current_exe().unwrap();
+        let this = this.display();
+        let play = match kind {
+            Kind::Qemu => format!(
+                "export {}='{MAGIC} {words}'\n\
+                 exec '{this}' --exact play_fake_qemu <&8 2>&9",
+                fake_qemu::ROLE
+            ),
+            Kind::Firecracker => format!(
+                "export {}='{MAGIC} {words}' {}=\"$*\"\n\
+                 exec '{this}' --exact play_fake_firecracker",
+                fake_firecracker::ROLE,
+                fake_firecracker::ARGUMENTS
+            ),
+        };
+        // The console must not hear from the test harness more than it has to.
+        Self::with_script(kind, &format!("{play} --nocapture --test-threads=1"))
+    }
+
+    /// A rig whose QEMU is this shell script.
     pub(crate) fn with_vmm_script(vmm: &str) -> Self {
+        Self::with_script(Kind::Qemu, vmm)
+    }
+
+    fn with_script(kind: Kind, vmm: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let this = std::env::current_exe().unwrap();
         let supervisor = format!(
@@ -60,6 +87,11 @@ impl Rig {
         );
         let vm = VmId::from_random([7; 6]);
         let at = |name: &str| dir.path().join(name);
+        let disk = |name: &str| DiskSpec {
+            path: at(name),
+            serial: name.into(),
+            read_only: name == "base",
+        };
         let paths = Paths {
             config_file: at("config.toml"),
             state_dir: at("state"),
@@ -75,28 +107,26 @@ impl Rig {
             cmdline: Vec::new(),
             vcpu: 1,
             memory_mib: 128,
-            disks: Vec::new(),
+            disks: ["base", "writable"].map(disk).into(),
             link_magic: MAGIC,
             card: None,
             console_log: at("console.log"),
         };
-        let options = QemuOptions {
-            program: script(&at("fake-qemu"), vmm),
-            accel: Accel::Tcg,
+        script(&at("fake-vmm"), vmm);
+        let supervision = Supervision {
             paths,
-            supervisor: script(&at("supervisor"), &supervisor),
+            program: script(&at("supervisor"), &supervisor),
             scope_helper: None,
-            host_khz: Some(1),
         };
         let walk = Followers::default().walk(&"vm", Operation::Start);
-        let hypervisor = Qemu::new(options.clone());
-        Self { dir, options, hypervisor, spec, walk, runtime_dir }
+        let hypervisor = make(kind, &at("fake-vmm"), &supervision);
+        Self { dir, kind, supervision, hypervisor, spec, walk, runtime_dir }
     }
 
     /// The rig with a helper at `socket` that gives scopes.
     pub(crate) fn with_scopes(mut self, socket: &Path) -> Self {
-        self.options.scope_helper = Some(socket.to_owned());
-        self.hypervisor = Qemu::new(self.options.clone());
+        self.supervision.scope_helper = Some(socket.to_owned());
+        self.hypervisor = make(self.kind, &self.path("fake-vmm"), &self.supervision);
         self
     }
 
@@ -117,6 +147,19 @@ impl Rig {
     pub(crate) fn state(&self) -> SupervisorState {
         let text = fs_err::read(self.runtime_dir.join(STATE_FILE)).unwrap();
         serde_json::from_slice(&text).unwrap()
+    }
+}
+
+fn make(kind: Kind, program: &Path, supervision: &Supervision) -> Box<dyn Hypervisor> {
+    let (program, supervision) = (program.to_owned(), supervision.clone());
+    match kind {
+        Kind::Qemu => Box::new(Qemu::new(QemuOptions {
+            program,
+            accel: Accel::Tcg,
+            supervision,
+            host_khz: Some(1),
+        })),
+        Kind::Firecracker => Box::new(Firecracker::new(program, supervision)),
     }
 }
 

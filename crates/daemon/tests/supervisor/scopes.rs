@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use banger_daemon::hypervisor::Hypervisor;
 use banger_proto::helper::{MAX_PACKET, Reply, Request};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{

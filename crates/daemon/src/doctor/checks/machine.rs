@@ -19,17 +19,6 @@ pub(in crate::doctor) async fn architecture(inputs: &Inputs) -> Outcome {
     })
 }
 
-/// Firecracker is of use only to a build that drives it.
-pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
-    Ok(match inputs.vmm {
-        VmmChoice::Firecracker => Finding::fail(
-            "this build cannot drive Firecracker, and `vmm = \"firecracker\"` forbids anything else",
-            "Set `vmm = \"auto\"` in the configuration file.",
-        ),
-        VmmChoice::Auto | VmmChoice::Qemu => Finding::pass("not used: QEMU runs VMs"),
-    })
-}
-
 /// KVM is usable if the device opens for reading and writing and the processor has the extension:
 /// there are hosts with a device on which no ordinary kernel boots.
 pub(in crate::doctor) async fn kvm(inputs: &Inputs) -> Outcome {
@@ -68,6 +57,8 @@ pub(in crate::doctor) async fn kvm(inputs: &Inputs) -> Outcome {
     };
     Ok(if inputs.accel == AccelChoice::Kvm {
         Finding::fail(format!("{problem}, and `accel = \"kvm\"` forbids anything else"), remedy)
+    } else if inputs.vmm == VmmChoice::Firecracker {
+        Finding::fail(format!("{problem}, and Firecracker (`vmm`) needs it"), remedy)
     } else {
         Finding::warn(format!("{problem}: {EMULATION}"), remedy)
     })
@@ -99,14 +90,6 @@ mod tests {
         assert_eq!(architecture(&host.inputs).await.unwrap().status, Pass);
         host.inputs.host.machine = "aarch64".into();
         assert_eq!(architecture(&host.inputs).await.unwrap().status, Fail);
-    }
-
-    #[tokio::test]
-    async fn firecracker_is_refused_before_a_vm_is() {
-        let mut host = Host::new();
-        assert_eq!(firecracker(&host.inputs).await.unwrap().status, Pass);
-        host.inputs.vmm = VmmChoice::Firecracker;
-        assert_eq!(firecracker(&host.inputs).await.unwrap().status, Fail);
     }
 
     #[tokio::test]

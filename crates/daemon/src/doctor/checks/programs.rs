@@ -1,9 +1,10 @@
-//! Host programs that banger starts: QEMU and git.
+//! Host programs that banger starts: VMMs and git.
 
 use std::path::Path;
 
+use crate::config::VmmChoice;
 use crate::exec::Program;
-use crate::hypervisor::detect::QEMU_PROGRAM;
+use crate::hypervisor::detect::{FIRECRACKER_PROGRAM, QEMU_PROGRAM};
 
 use super::super::inputs::Inputs;
 use super::super::packages::{self, GIT, QEMU, load_install_hint};
@@ -11,12 +12,46 @@ use super::super::{Finding, Outcome, Unable};
 
 /// Oldest QEMU that is known to have what the machine uses (April 2022).
 const MIN_QEMU: (u32, u32) = (7, 0);
+/// Oldest Firecracker that is driven (September 2023).
+const MIN_FIRECRACKER: (u32, u32) = (1, 5);
+/// Latest Firecracker that VMs were run with.
+const TESTED_FIRECRACKER: (u32, u32) = (1, 16);
+/// Where it is.
+const GET_FIRECRACKER: &str = "Get one and put it on the search path, or name it with `firecracker_bin`: \
+                               https://github.com/firecracker-microvm/firecracker/releases";
 /// Oldest git with all that workspaces ask of it (December 2020).
 const MIN_GIT: (u32, u32) = (2, 30);
 
 pub(in crate::doctor) async fn qemu(inputs: &Inputs) -> Outcome {
     let name = inputs.qemu.as_deref().unwrap_or(Path::new(QEMU_PROGRAM));
     program(inputs, name, "QEMU emulator version ", MIN_QEMU, &QEMU).await
+}
+
+/// Firecracker is used only where it is asked for.
+pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
+    if inputs.vmm != VmmChoice::Firecracker {
+        return Ok(Finding::pass("not used: QEMU runs VMs"));
+    }
+    let name = inputs.firecracker.as_deref().unwrap_or(Path::new(FIRECRACKER_PROGRAM));
+    let Some(path) = inputs.env.find(name) else {
+        let found = format!("`{}` was not found", name.display());
+        return Ok(Finding::fail(found, GET_FIRECRACKER));
+    };
+    let (text, version) = ask_version(inputs, &path, "Firecracker v").await?;
+    let found = format!("`{}` {text}", path.display());
+    let as_text = |(major, minor)| format!("{major}.{minor}");
+    Ok(if version < MIN_FIRECRACKER {
+        let least = as_text(MIN_FIRECRACKER);
+        Finding::fail(format!("{found} is older than {least}"), GET_FIRECRACKER)
+    } else if version > TESTED_FIRECRACKER {
+        let tested = as_text(TESTED_FIRECRACKER);
+        Finding::warn(
+            format!("{found} is newer than {tested}, the latest that was tried"),
+            "If VMs do not start with it, use an older one, or `vmm = \"qemu\"`.",
+        )
+    } else {
+        Finding::pass(found)
+    })
 }
 
 /// Git is needed for workspaces only.
@@ -41,16 +76,26 @@ async fn program(
     let Some(path) = inputs.env.find(name) else {
         return Ok(Finding::fail(format!("`{}` was not found", name.display()), hint));
     };
-    let answer = Program::new(&inputs.env, &path).arg("--version").output(1 << 16).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (text, version) = parse_version(&answer, before_version)
-        .ok_or_else(|| Unable::from(format!("`{}` tells no version", path.display())))?;
+    let (text, version) = ask_version(inputs, &path, before_version).await?;
     let found = format!("`{}` {text}", path.display());
     Ok(if version >= (major, minor) {
         Finding::pass(found)
     } else {
         Finding::fail(format!("{found} is older than {major}.{minor}"), hint)
     })
+}
+
+/// What the program says that its version is, behind `before`, as text and as numbers.
+async fn ask_version(
+    inputs: &Inputs,
+    path: &Path,
+    before: &str,
+) -> Result<(String, (u32, u32)), Unable> {
+    let answer = Program::new(&inputs.env, path).arg("--version").output(1 << 16).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (text, version) = parse_version(&answer, before)
+        .ok_or_else(|| Unable::from(format!("`{}` tells no version", path.display())))?;
+    Ok((text.to_owned(), version))
 }
 
 /// The version behind `before` as text and as numbers.
@@ -98,6 +143,28 @@ mod tests {
                 None => host.remove("bin/qemu-system-x86_64"),
             }
             let found = qemu(&host.inputs).await.ok().map(|finding| finding.status);
+            assert_eq!(found, expected, "{script:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn firecracker_is_judged_where_it_is_asked_for() {
+        for (script, expected) in [
+            (Some("echo Firecracker v1.5.0; echo; echo exiting"), Some(Pass)),
+            (Some("echo Firecracker v1.16.1"), Some(Pass)),
+            (Some("echo Firecracker v1.17.0-dev"), Some(Warn)),
+            (Some("echo Firecracker v2.0.0"), Some(Warn)),
+            (Some("echo Firecracker v1.4.1"), Some(Fail)),
+            (Some("exit 1"), None),
+            (None, Some(Fail)),
+        ] {
+            let mut host = Host::new();
+            if let Some(script) = script {
+                host.program("firecracker", script);
+            }
+            assert_eq!(firecracker(&host.inputs).await.unwrap().status, Pass, "QEMU is used");
+            host.inputs.vmm = VmmChoice::Firecracker;
+            let found = firecracker(&host.inputs).await.ok().map(|finding| finding.status);
             assert_eq!(found, expected, "{script:?}");
         }
     }

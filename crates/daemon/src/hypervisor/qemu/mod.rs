@@ -3,27 +3,24 @@
 //! | module | responsible for |
 //! |---|---|
 //! | `command` | the command line (pure) |
-//! | `launch` | starting a supervisor, so that a start given up half-way leaves nothing |
-//! | `handle` | a VM that runs, through its supervisor's sockets |
-//! | `leftovers` | what an earlier life of the daemon left: adopting and cleaning |
 //! | `qmp` | QEMU's control protocol, spoken by the supervisor |
 
 mod command;
-mod handle;
-mod launch;
-mod leftovers;
 pub(crate) mod qmp;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::{Paths, VmId};
+use banger_proto::VmId;
+use banger_proto::supervisor::{LinkTransport, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::Accel;
+use super::supervised::{Invocation, Supervision};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
 use crate::step::Walk;
+use command::render_command;
 
 /// How much longer than with KVM a boot may take in software.
 const TCG_SLOWNESS: u32 = 6;
@@ -35,13 +32,8 @@ pub struct QemuOptions {
     pub program: PathBuf,
     /// How guests are executed.
     pub accel: Accel,
-    /// Where VMs are.
-    pub paths: Paths,
-    /// The program that is started as supervisor: the banger executable.
-    pub supervisor: PathBuf,
-    /// Socket of the helper that gives each supervisor a scope of its own, where the daemon is a
-    /// service of the system.
-    pub scope_helper: Option<PathBuf>,
+    /// What supervisors are started with.
+    pub supervision: Supervision,
     /// Frequency of the host's time stamp counter in kHz
     /// ([`CpuInfo::tsc_khz`](super::detect::CpuInfo::tsc_khz)); without it guests in software
     /// get a machine that boots a little slower.
@@ -90,18 +82,22 @@ impl Hypervisor for Qemu {
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
         async {
-            Ok(Arc::new(launch::launch(&self.options, spec, walk).await?) as Arc<dyn RunningVm>)
+            let command = render_command(self.options.machine(), spec).map_err(|error| {
+                let message = format!("cannot write a command line for VM `{}`", spec.vm);
+                HypervisorError::because(message, error)
+            })?;
+            let (link, control) = (LinkTransport::Inherited, VmmControl::Qmp);
+            let invocation = Invocation { command, link, control, files: Vec::new() };
+            self.options.supervision.launch(spec, invocation, walk).await
         }
         .boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
-        let dir = self.options.paths.vm_runtime_dir(vm);
-        async move { leftovers::adopt(&dir, vm).await }.boxed()
+        self.options.supervision.adopt(vm).boxed()
     }
 
     fn clean<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        let dir = self.options.paths.vm_runtime_dir(vm);
-        async move { leftovers::clean(&dir, vm).await }.boxed()
+        self.options.supervision.clean(vm).boxed()
     }
 }

@@ -12,17 +12,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use banger_proto::supervisor::{
-    KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, LinkTransport, VmmControl,
-};
+use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::QemuOptions;
-use super::command::render_command;
 use super::handle::{SupervisedVm, describe_exit};
-use super::leftovers;
+use super::{Invocation, RuntimeFile, Supervision, leftovers};
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
 use crate::step::{Step, Walk};
 use crate::supervise::lines::LineReader;
@@ -37,24 +33,33 @@ const END_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes in a report at most: paths, and 1 KiB of stderr as JSON.
 const REPORT_LIMIT: usize = 64 << 10;
 
-/// Starts the VM and returns it once QEMU answers.
+/// Starts the VM and returns it once its VMM answers.
 pub(super) async fn launch(
-    options: &QemuOptions,
+    supervision: &Supervision,
     spec: &VmmSpec,
+    invocation: Invocation,
     walk: &Walk,
 ) -> Result<SupervisedVm, HypervisorError> {
     let vm = &spec.vm;
-    let dir = options.paths.vm_runtime_dir(vm);
+    let dir = supervision.paths.vm_runtime_dir(vm);
     let failed = |what: String| move |error: io::Error| HypervisorError::because(what, error);
     if let Found::Alive(_) = leftovers::adopt(&dir, vm).await? {
         return Err(HypervisorError::new(format!("VM `{vm}` already runs")));
     }
-    let launch = launch_spec(options, spec)?;
+    let mut invocation = invocation;
+    let mut files = std::mem::take(&mut invocation.files);
+    let launch = launch_spec(supervision, spec, invocation)?;
+    let content = serde_json::to_vec(&launch).map_err(io::Error::from);
     let launch_file = dir.join(LAUNCH_FILE);
-    write_launch_file(&launch_file, &launch)
+    content
+        .and_then(|content| {
+            // Last: whoever finds it finds the others.
+            files.push(RuntimeFile { name: LAUNCH_FILE, content });
+            files.iter().try_for_each(|file| write_file(&dir, file))
+        })
         .map_err(failed(format!("cannot prepare the start of VM `{vm}`")))?;
 
-    let (mut child, channel) = start_supervisor(&options.supervisor, &launch_file)
+    let (mut child, channel) = start_supervisor(&supervision.program, &launch_file)
         .map_err(failed(format!("cannot start the supervisor of VM `{vm}`")))?;
     walk.enter(Step::Report).await;
     let (reader, mut keep) = channel.into_split();
@@ -105,10 +110,11 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
     serde_json::from_slice(line)
 }
 
-fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, HypervisorError> {
-    let command = render_command(options.machine(), spec).map_err(|error| {
-        HypervisorError::because(format!("cannot write a command line for VM `{}`", spec.vm), error)
-    })?;
+fn launch_spec(
+    supervision: &Supervision,
+    spec: &VmmSpec,
+    Invocation { command, link, control, files: _ }: Invocation,
+) -> Result<LaunchSpec, HypervisorError> {
     let entrance = spec.card.iter().flat_map(|card| card.entrance.clone());
     let vmm = entrance.chain(command).collect();
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
@@ -120,29 +126,27 @@ fn launch_spec(options: &QemuOptions, spec: &VmmSpec) -> Result<LaunchSpec, Hype
     Ok(LaunchSpec {
         vm: spec.vm.clone(),
         vmm,
-        link: LinkTransport::Inherited,
-        control: VmmControl::Qmp,
+        link,
+        control,
         link_magic: spec.link_magic.to_string(),
         console_log: text(&spec.console_log)?,
         console_limit: CONSOLE_LIMIT,
         log: text(&log)?,
-        scope_helper: options.scope_helper.as_deref().map(text).transpose()?,
+        scope_helper: supervision.scope_helper.as_deref().map(text).transpose()?,
     })
 }
 
 /// Writes the file, private from birth, in a directory that is private too.
-fn write_launch_file(path: &Path, launch: &LaunchSpec) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
-        })?;
-    }
-    let new = path.with_extension("json.new");
+fn write_file(dir: &Path, RuntimeFile { name, content }: &RuntimeFile) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
+    })?;
+    let new = dir.join(format!("{name}.new"));
     let mut file = fs_err::OpenOptions::new();
     file.options_mut().mode(0o600);
     let mut file = file.write(true).create(true).truncate(true).open(&new)?;
-    io::Write::write_all(&mut file, &serde_json::to_vec(launch)?)?;
-    fs_err::rename(new, path)
+    io::Write::write_all(&mut file, content)?;
+    fs_err::rename(new, dir.join(name))
 }
 
 fn start_supervisor(program: &Path, launch_file: &Path) -> io::Result<(Child, UnixStream)> {

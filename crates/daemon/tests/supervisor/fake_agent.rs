@@ -1,12 +1,6 @@
-//! A program that stands where QEMU does: it speaks QMP and the guest link, and its agent does
-//! what the arguments of an exec say.
-//!
-//! Its start script gives it the link as standard input and QMP as standard error; standard
-//! output is the console, as with QEMU.
+//! The agent behind a fake VMM: it does what the arguments of an exec say.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use banger_link::framed::{FrameReader, FrameWriter, framed};
@@ -14,12 +8,10 @@ use banger_link::{LinkStream, Magic, serve_guest};
 use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{AgentHello, ExecStarted, Health, InitState, Service, Unpacked};
 use banger_proto::{Code, Problem};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-/// Names the role and carries its behaviour: the link's magic, and words.
-pub(crate) const ROLE: &str = "BANGER_TEST_FAKE_VMM";
 /// The VMM never greets.
 pub(crate) const MUTE: &str = "mute";
 /// No agent ever calls.
@@ -32,27 +24,11 @@ const CONSOLE_GREETING: &str = "fake console: ";
 type Reader = FrameReader<ReadHalf<LinkStream>>;
 type Writer = FrameWriter<WriteHalf<LinkStream>>;
 
-/// Plays the VMM until it is told to end.
-pub(crate) fn play(behaviour: &str) -> ! {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (magic, words) = behaviour.split_once(' ').unwrap();
-        let (supervisor, vmm) = (std::os::unix::process::parent_id(), std::process::id());
-        // The test harness has begun a line of its own.
-        print_console(format!("\n{CONSOLE_GREETING}{supervisor} {vmm}\n").as_bytes());
-        let qmp = socket(std::io::stderr().as_fd());
-        let link = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-        let gone = Arc::new(Notify::new());
-        if words.contains(MUTE) {
-            std::future::pending::<()>().await;
-        }
-        if !words.contains(NO_AGENT) {
-            let gone = Arc::clone(&gone);
-            tokio::spawn(serve_link(link, magic.parse().unwrap(), gone));
-        }
-        serve_qmp(qmp, &gone).await;
-        std::process::exit(0);
-    })
+/// Says on the console which processes supervisor and VMM are.
+pub(crate) fn greet() {
+    let (supervisor, vmm) = (std::os::unix::process::parent_id(), std::process::id());
+    // The test harness has begun a line of its own.
+    print_console(format!("\n{CONSOLE_GREETING}{supervisor} {vmm}\n").as_bytes());
 }
 
 /// Reads the console's greeting: the process ids of supervisor and VMM.
@@ -61,74 +37,49 @@ pub(crate) fn parse_processes(line: &str) -> Option<(u32, u32)> {
     Some((supervisor.parse().ok()?, vmm.parse().ok()?))
 }
 
-fn socket(fd: std::os::fd::BorrowedFd<'_>) -> UnixStream {
-    from_owned(fd.try_clone_to_owned().unwrap())
-}
-
-fn from_owned(fd: OwnedFd) -> UnixStream {
-    let socket = std::os::unix::net::UnixStream::from(fd);
-    socket.set_nonblocking(true).unwrap();
-    UnixStream::from_std(socket).unwrap()
-}
-
 fn print_console(bytes: &[u8]) {
     let mut console = std::io::stdout().lock();
     console.write_all(bytes).unwrap();
     console.flush().unwrap();
 }
 
-async fn serve_qmp(qmp: UnixStream, agent_gone: &Notify) {
-    let (reader, mut writer) = qmp.into_split();
-    writer.write_all(b"{\"QMP\":{\"version\":{},\"capabilities\":[]}}\n").await.unwrap();
-    let mut lines = BufReader::new(reader).lines();
-    loop {
-        let line = tokio::select! {
-            line = lines.next_line() => line.unwrap(),
-            () = agent_gone.notified() => {
-                let data = serde_json::json!({ "id": "link", "open": false });
-                let event = serde_json::json!({ "event": "VSERPORT_CHANGE", "data": data });
-                writer.write_all(format!("{event}\n").as_bytes()).await.unwrap();
-                continue;
-            }
-        };
-        let Some(line) = line else { return };
-        let command: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let mut answer = serde_json::json!({ "return": {}, "id": command["id"] });
-        // It has one disk that can be resized, and its file is of one size.
-        let resized = serde_json::json!({ "node-name": "disk1", "size": 4096 });
-        if command["execute"] == "block_resize" && command["arguments"] != resized {
-            let error = serde_json::json!({ "class": "GenericError", "desc": "no such disk" });
-            answer = serde_json::json!({ "error": error, "id": command["id"] });
-        }
-        writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
-        if command["execute"] == "system_powerdown" {
-            return;
-        }
-    }
-}
-
 /// How an agent goes away.
 #[derive(Debug, Clone, Copy)]
-enum Exit {
+pub(crate) enum Exit {
     /// Another one calls at once.
     Restart,
-    /// For good; the VMM sees that the port is closed.
+    /// For good; the VMM sees that nobody listens.
     Death,
+    /// The link ended.
+    Link,
 }
 
-async fn serve_link(link: OwnedFd, magic: Magic, gone: Arc<Notify>) {
-    let (exit, mut exits) = mpsc::channel(1);
-    let commands = watch::Sender::new(0u32);
-    loop {
-        let io = from_owned(link.try_clone().unwrap());
-        let serve = serve_guest(io, magic, |stream| {
+/// The agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    magic: Magic,
+    exit: mpsc::Sender<Exit>,
+    exits: mpsc::Receiver<Exit>,
+    commands: watch::Sender<u32>,
+}
+
+impl Agent {
+    /// The one of the link with this magic.
+    pub(crate) fn new(magic: &str) -> Self {
+        let (exit, exits) = mpsc::channel(1);
+        let magic = magic.parse().unwrap();
+        Self { magic, exit, exits, commands: watch::Sender::new(0) }
+    }
+
+    /// Serves a connection of the host's until one of both goes away.
+    pub(crate) async fn serve(&mut self, io: UnixStream) -> Exit {
+        let Self { magic, exit, exits, commands } = self;
+        let serve = serve_guest(io, *magic, |stream| {
             tokio::spawn(serve_stream(stream, exit.clone(), commands.clone()));
         });
         tokio::select! {
-            over = serve => return over.unwrap_or_default(),
-            how = exits.recv() => if let Some(Exit::Death) = how {
-                return gone.notify_one();
-            }
+            _ = serve => Exit::Link,
+            how = exits.recv() => how.unwrap(),
         }
     }
 }

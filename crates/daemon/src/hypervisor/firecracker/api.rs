@@ -1,0 +1,240 @@
+//! Firecracker's API: HTTP on a unix socket, a connection for each request.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::config::render_drive_id;
+
+/// Most bytes of an answer that are read.
+const ANSWER_LIMIT: usize = 64 << 10;
+/// How long to wait before the socket is looked for again. Nothing else tells when it is there: a file in
+/// its place may not be listened at yet.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Why Firecracker did not do something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The socket.
+    #[error("Firecracker's API cannot be reached: {0}")]
+    Io(#[from] io::Error),
+    /// What is spoken on it.
+    #[error("Firecracker's API does not speak HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    /// No answer.
+    #[error("Firecracker did not answer `{0}` in time")]
+    Timeout(&'static str),
+    /// An answer that nobody can read.
+    #[error("Firecracker's answer to `{0}` makes no sense")]
+    Answer(&'static str),
+    /// It said why.
+    #[error("Firecracker refused `{request}`: {reason}")]
+    Refused {
+        /// What was asked.
+        request: &'static str,
+        /// Its own words.
+        reason: String,
+    },
+}
+
+/// Where the API is.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    socket: PathBuf,
+}
+
+/// A refusal, as the API describes it (`Error`).
+#[derive(Debug, Deserialize)]
+struct Fault {
+    fault_message: String,
+}
+
+/// How a VM is (`InstanceInfo`).
+#[derive(Debug, Deserialize)]
+struct InstanceInfo {
+    state: String,
+}
+
+impl Api {
+    /// That at `socket`, which need not be there yet.
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Waits until it answers, and says that the VM runs.
+    pub(crate) async fn answers(&self, deadline: Duration) -> Result<(), ApiError> {
+        const REQUEST: &str = "GET /";
+        let answered = async {
+            while !self.is_listening().await {
+                sleep(PAUSE).await;
+            }
+            let told = self.send(REQUEST, Method::GET, "/", None).await?;
+            let InstanceInfo { state } =
+                serde_json::from_slice(&told).map_err(|_| ApiError::Answer(REQUEST))?;
+            match state.as_str() {
+                "Running" => Ok(()),
+                _ => {
+                    let reason = format!("the VM is in state `{state}`");
+                    Err(ApiError::Refused { request: REQUEST, reason })
+                }
+            }
+        };
+        timeout(deadline, answered).await.map_err(|_| ApiError::Timeout(REQUEST))?
+    }
+
+    /// Presses Ctrl, Alt and Del, the one thing that its keyboard can.
+    pub(crate) async fn power_button(&self, deadline: Duration) -> Result<(), ApiError> {
+        let body = json!({ "action_type": "SendCtrlAltDel" });
+        self.change("PUT /actions", Method::PUT, "/actions", body, deadline).await
+    }
+
+    /// Has the guest see that the disk at place `disk`, the file `path`, has another size.
+    pub(crate) async fn resize_disk(
+        &self,
+        disk: u32,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<(), ApiError> {
+        let id = render_drive_id(disk);
+        let body = json!({ "drive_id": id, "path_on_host": path });
+        self.change("PATCH /drives", Method::PATCH, &format!("/drives/{id}"), body, deadline).await
+    }
+
+    async fn is_listening(&self) -> bool {
+        UnixStream::connect(&self.socket).await.is_ok()
+    }
+
+    async fn change(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        body: Value,
+        deadline: Duration,
+    ) -> Result<(), ApiError> {
+        let sent = self.send(request, method, path, Some(body));
+        timeout(deadline, sent).await.map_err(|_| ApiError::Timeout(request))?.map(drop)
+    }
+
+    async fn send(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Bytes, ApiError> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let message = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(io::Error::other)?;
+        let answer = sender.send_request(message).await?;
+        let status = answer.status();
+        let told = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+        let told = told.map_err(|_| ApiError::Answer(request))?.to_bytes();
+        if status == StatusCode::OK || status == StatusCode::NO_CONTENT {
+            return Ok(told);
+        }
+        let reason = match serde_json::from_slice(&told) {
+            Ok(Fault { fault_message }) => fault_message,
+            Err(_) => format!("status {status}"),
+        };
+        Err(ApiError::Refused { request, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// Answers one request with `status` and `body`; tells what was asked.
+    async fn answer_once(listener: &UnixListener, status: &str, body: &str) -> String {
+        // Whoever looks whether somebody listens says nothing.
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let length = client.read(&mut asked).await.unwrap();
+            if length == 0 {
+                continue;
+            }
+            let length_of_body = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length_of_body}\r\n\r\n{body}"
+            );
+            client.write_all(answer.as_bytes()).await.unwrap();
+            return String::from_utf8_lossy(&asked[..length]).into_owned();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_and_how_a_refusal_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let api = Api::new(dir.path().join("api.sock"));
+        let listener = UnixListener::bind(dir.path().join("api.sock")).unwrap();
+
+        let (done, asked) =
+            tokio::join!(api.power_button(DEADLINE), answer_once(&listener, "204", ""));
+        done.unwrap();
+        assert!(asked.starts_with("PUT /actions HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.ends_with(r#"{"action_type":"SendCtrlAltDel"}"#), "{asked}");
+
+        let fault = r#"{"fault_message":"Invalid device ID: disk7"}"#;
+        let (refused, asked) =
+            tokio::join!(api.resize_disk(7, "/d", DEADLINE), answer_once(&listener, "400", fault));
+        assert!(asked.starts_with("PATCH /drives/disk7 HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "Firecracker refused `PATCH /drives`: Invalid device ID: disk7"
+        );
+    }
+
+    #[tokio::test]
+    async fn it_is_waited_for_and_must_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let api = Api::new(path.clone());
+        let serve = async {
+            let listener = UnixListener::bind(&path).unwrap();
+            let state = |state| format!(r#"{{"id":"x","state":"{state}","vmm_version":"1"}}"#);
+            answer_once(&listener, "200", &state("Running")).await;
+            answer_once(&listener, "200", &state("Not started")).await;
+        };
+        let ask = async { (api.answers(DEADLINE).await, api.answers(DEADLINE).await) };
+        let ((first, second), ()) = tokio::join!(ask, serve);
+        first.unwrap();
+        assert!(second.unwrap_err().to_string().contains("`Not started`"));
+    }
+
+    #[tokio::test]
+    async fn silence_has_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let api = Api::new(dir.path().join("api.sock"));
+        let soon = Duration::from_millis(50);
+        assert!(matches!(api.answers(soon).await, Err(ApiError::Timeout(_))));
+        let _listener = UnixListener::bind(dir.path().join("api.sock")).unwrap();
+        assert!(matches!(api.power_button(soon).await, Err(ApiError::Timeout(_))));
+    }
+}

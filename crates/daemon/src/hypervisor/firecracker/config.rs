@@ -1,0 +1,168 @@
+//! The configuration that Firecracker boots from, rendered from a [`VmmSpec`]. Pure.
+//!
+//! Its parts are the bodies of the requests of its API, by which the tests hold them.
+
+use std::path::Path;
+
+use banger_proto::guest::cmdline;
+use serde_json::{Value, json};
+
+use crate::hypervisor::VmmSpec;
+
+/// Port of the virtio socket for the guest link: the last of those at which only root can listen.
+pub(super) const LINK_PORT: u32 = 1023;
+/// The guest's context id: each VMM has a virtio socket of its own, so all guests have the same. The
+/// smaller ones have a meaning (virtio 1.2, 5.10.4).
+const GUEST_CID: u32 = 3;
+
+/// Where in the VM's runtime directory things are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// The host's side of the virtio socket.
+    pub(super) vsock: &'a Path,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RenderError {
+    /// The configuration is JSON, so paths are text.
+    #[error("path `{0}` is not UTF-8")]
+    Path(String),
+    /// The list of serials has commas between them.
+    #[error("disk serial `{0}` has a comma or a space")]
+    Serial(String),
+}
+
+/// Renders the configuration as JSON.
+pub(super) fn render_config(places: Places<'_>, spec: &VmmSpec) -> Result<String, RenderError> {
+    let mut drives = Vec::new();
+    for (place, disk) in spec.disks.iter().enumerate() {
+        drives.push(json!({
+            "drive_id": render_drive_id(place),
+            "path_on_host": text(&disk.path)?,
+            "is_root_device": false,
+            "is_read_only": disk.read_only,
+            // Flushes of the guest reach the host's disk; nobody flushes what is only read.
+            "cache_type": if disk.read_only { "Unsafe" } else { "Writeback" },
+        }));
+    }
+    let mut config = json!({
+        "boot-source": {
+            "kernel_image_path": text(&spec.kernel)?,
+            "initrd_path": text(&spec.initramfs)?,
+            "boot_args": render_cmdline(spec)?,
+        },
+        "machine-config": { "vcpu_count": spec.vcpu, "mem_size_mib": spec.memory_mib },
+        "drives": drives,
+        "vsock": { "guest_cid": GUEST_CID, "uds_path": text(places.vsock)? },
+        "entropy": {},
+    });
+    if let Some(card) = &spec.card {
+        config["network-interfaces"] = json!([{
+            "iface_id": "net",
+            "host_dev_name": card.tap,
+            "guest_mac": card.mac.to_string(),
+        }]);
+    }
+    Ok(Value::to_string(&config))
+}
+
+/// Firecracker's name of the disk at this place.
+pub(super) fn render_drive_id(place: impl std::fmt::Display) -> String {
+    format!("disk{place}")
+}
+
+/// The kernel's command line.
+///
+/// - There is neither a firmware nor a way to switch the machine off; it ends when the guest restarts it
+///   by the keyboard controller (`reboot=k`), the only thing that this one can do.
+/// - Disks have serials of Firecracker's own making.
+fn render_cmdline(spec: &VmmSpec) -> Result<String, RenderError> {
+    let mut serials = Vec::new();
+    for disk in &spec.disks {
+        if disk.serial.contains([',', ' ']) {
+            return Err(RenderError::Serial(disk.serial.clone()));
+        }
+        serials.push(&*disk.serial);
+    }
+    let machine =
+        ["console=ttyS0", "reboot=k", "pci=off", "i8042.noaux", "i8042.nomux", "i8042.dumbkbd"];
+    let words = machine.into_iter().map(ToOwned::to_owned);
+    let words = words.chain(spec.cmdline.iter().cloned()).chain([
+        format!("{}={LINK_PORT}", cmdline::VSOCK),
+        format!("{}={}", cmdline::DISKS, serials.join(",")),
+        format!("{}=restart", cmdline::POWER_OFF),
+    ]);
+    Ok(words.collect::<Vec<_>>().join(" "))
+}
+
+fn text(path: &Path) -> Result<&str, RenderError> {
+    path.to_str().ok_or_else(|| RenderError::Path(path.to_string_lossy().into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_link::Magic;
+    use banger_proto::VmId;
+
+    use super::*;
+    use crate::hypervisor::{CardSpec, DiskSpec};
+
+    fn spec() -> VmmSpec {
+        let disk = |path: &str, serial: &str, read_only| DiskSpec {
+            path: path.into(),
+            serial: serial.into(),
+            read_only,
+        };
+        VmmSpec {
+            vm: VmId::from_random([1; 6]),
+            kernel: "/k/vmlinux".into(),
+            initramfs: "/c/i.cpio".into(),
+            cmdline: vec!["quiet".into(), "panic=-1".into()],
+            vcpu: 2,
+            memory_mib: 512,
+            disks: vec![
+                disk("/images/\"a\".ext4", "base", true),
+                disk("/vms/x/disk.ext4", "writable", false),
+            ],
+            link_magic: Magic::from_bytes([0; 16]),
+            console_log: "/vms/x/console.log".into(),
+            card: Some(CardSpec {
+                tap: "bt-010101010101".into(),
+                mac: "02:01:01:01:01:01".parse().unwrap(),
+                entrance: vec!["/lib/helper".into(), "run".into(), "--".into()],
+            }),
+        }
+    }
+
+    fn render(spec: &VmmSpec) -> Result<Value, RenderError> {
+        let places = Places { vsock: Path::new("/run/x/vsock.sock") };
+        render_config(places, spec).map(|text| text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_whole_vm() {
+        let config = render(&spec()).unwrap();
+        insta::assert_snapshot!(format!("{config:#}"));
+        if let Some(description) = banger_testkit::FirecrackerApi::load() {
+            description.check_config(&config).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_vm_without_a_card_has_no_interfaces() {
+        let config = render(&VmmSpec { card: None, ..spec() }).unwrap();
+        assert_eq!(config.get("network-interfaces"), None);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_said() {
+        let mut bad = spec();
+        bad.disks[0].serial = "a,b".to_owned();
+        assert_eq!(render(&bad), Err(RenderError::Serial("a,b".to_owned())));
+        let mut bad = spec();
+        bad.kernel =
+            <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"/k/\xff").into();
+        assert_eq!(render(&bad), Err(RenderError::Path("/k/\u{fffd}".to_owned())));
+    }
+}

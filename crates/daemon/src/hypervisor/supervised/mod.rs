@@ -1,0 +1,85 @@
+//! VMMs as their supervisors have them: the same for every kind of VMM.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `launch` | starting a supervisor, so that a start given up half-way leaves nothing |
+//! | `handle` | a VM that runs, through its supervisor's sockets |
+//! | `leftovers` | what an earlier life of the daemon left: adopting and cleaning |
+
+mod handle;
+mod launch;
+mod leftovers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use banger_proto::supervisor::{LinkTransport, VmmControl};
+use banger_proto::{Paths, VmId};
+
+use super::{Found, HypervisorError, RunningVm, VmmSpec};
+use crate::step::Walk;
+
+/// What supervisors are started with.
+#[derive(Debug, Clone)]
+pub struct Supervision {
+    /// Where VMs are.
+    pub paths: Paths,
+    /// The supervisor's program.
+    pub program: PathBuf,
+    /// Socket of the helper that gives each supervisor a scope of its own, where the daemon is a
+    /// service of the system.
+    pub scope_helper: Option<PathBuf>,
+}
+
+/// How a VMM is started, spoken to and controlled.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    /// Program and arguments.
+    pub(super) command: Vec<String>,
+    /// Where the guest link is.
+    pub(super) link: LinkTransport,
+    /// How it is controlled.
+    pub(super) control: VmmControl,
+    /// What it reads.
+    pub(super) files: Vec<RuntimeFile>,
+}
+
+/// A file in a VM's runtime directory, this user's alone.
+#[derive(Debug)]
+pub(super) struct RuntimeFile {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What is in it.
+    pub(super) content: Vec<u8>,
+}
+
+impl Supervision {
+    /// Starts a supervisor with the VMM of `spec`; returns once that answers.
+    ///
+    /// # Errors
+    /// When it does not. Nothing is left then.
+    pub(super) async fn launch(
+        &self,
+        spec: &VmmSpec,
+        invocation: Invocation,
+        walk: &Walk,
+    ) -> Result<Arc<dyn RunningVm>, HypervisorError> {
+        Ok(Arc::new(launch::launch(self, spec, invocation, walk).await?))
+    }
+
+    /// Looks for the VM's supervisor.
+    ///
+    /// # Errors
+    /// When nobody can tell whether there is one.
+    pub(super) async fn adopt(&self, vm: &VmId) -> Result<Found, HypervisorError> {
+        leftovers::adopt(&self.paths.vm_runtime_dir(vm), vm).await
+    }
+
+    /// Removes the runtime directory of a VM that does not run.
+    ///
+    /// # Errors
+    /// When it runs, or the directory cannot be removed.
+    pub(super) async fn clean(&self, vm: &VmId) -> Result<(), HypervisorError> {
+        leftovers::clean(&self.paths.vm_runtime_dir(vm), vm).await
+    }
+}
