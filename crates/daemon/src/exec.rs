@@ -16,6 +16,7 @@
 
 mod host_env;
 mod sys;
+mod version;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -31,6 +32,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio_util::task::AbortOnDropHandle;
+pub(crate) use version::Version;
 
 /// How much of a program's stderr an error keeps, in bytes: its end.
 const STDERR_TAIL: usize = 1024;

@@ -138,6 +138,7 @@ impl Installation {
         if self.is_again() {
             let _ = systemctl(&["try-restart", DAEMON_SERVICE]).await;
         } else {
+            forget_failures().await;
             remove_runtime(self.owner.uid);
         }
         Err(if left.is_empty() { error.hint("everything is as it was before") } else { error })
@@ -250,9 +251,14 @@ pub(crate) async fn uninstall(record: &Record) -> Result<(), CliError> {
         remove_if_empty(dir);
     }
     systemctl(&["daemon-reload"]).await?;
-    // A service that failed once is remembered; one that did not is not known.
-    let _ = systemctl(&["reset-failed", DAEMON_SERVICE]).await;
+    forget_failures().await;
     Ok(())
+}
+
+/// The service manager remembers what failed once, although it is gone.
+async fn forget_failures() {
+    // A pattern, so that it is no error that nothing failed.
+    let _ = systemctl(&["reset-failed", "banger*"]).await;
 }
 
 /// Removes what daemon and commands leave in the directory of sockets.

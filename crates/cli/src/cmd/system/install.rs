@@ -7,7 +7,7 @@ use crate::cmd::Context;
 use crate::confirm::confirm;
 use crate::errors::{CliError, Outcome};
 use crate::signals::Signals;
-use crate::system::{Installation, Owner, Record, check_manager};
+use crate::system::{Installation, Owner, Record, Turn, check_manager};
 use crate::table::render_pairs;
 
 /// Make banger a service of this system, for one user
@@ -37,10 +37,12 @@ pub(crate) struct Args {
 
 pub(super) async fn install(context: &Context, args: Args) -> Outcome {
     let (ui, environment) = (&context.ui, &context.environment);
+    let mut turn = None;
     if !args.dry_run {
         environment.require_root("banger system install")?;
         check_manager()?;
         check_askable(ui, args.yes, "sudo banger system install")?;
+        turn = Some(Turn::take()?);
     }
     // Who only looks need not be root.
     let own = (args.dry_run && environment.uid != 0).then(|| environment.uid.to_string());
@@ -78,6 +80,7 @@ pub(super) async fn install(context: &Context, args: Args) -> Outcome {
         }
     }
     installation.perform().await?;
+    drop(turn);
     ui.note(format!(
         "banger is a service of this system, for `{name}`; see `banger system status`"
     ));

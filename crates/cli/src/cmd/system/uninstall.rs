@@ -8,7 +8,7 @@ use crate::cmd::Context;
 use crate::confirm::confirm;
 use crate::errors::Outcome;
 use crate::signals::Signals;
-use crate::system::{self, AsOwner, Owner, list_running, stop_vms, user_directories};
+use crate::system::{self, AsOwner, Owner, Turn, list_running, stop_vms, user_directories};
 
 /// Take banger's services off this system; VMs, images and configuration stay
 ///
@@ -25,6 +25,7 @@ pub(crate) struct Args {
 pub(super) async fn uninstall(context: &Context, args: Args) -> Outcome {
     let ui = &context.ui;
     context.environment.require_root("banger system uninstall")?;
+    let turn = Turn::take()?;
     let record = require_installed()?;
     check_askable(ui, args.yes, "sudo banger system uninstall")?;
     let banger = record.prefix.join("bin/banger");
@@ -60,6 +61,7 @@ pub(super) async fn uninstall(context: &Context, args: Args) -> Outcome {
         stop_vms(as_owner, &running).await?;
     }
     system::uninstall(&record).await?;
+    drop(turn);
     ui.note("banger is no service of this system any more");
     Ok(exit_code::OK)
 }

@@ -3,24 +3,21 @@
 use std::path::Path;
 
 use crate::config::VmmChoice;
-use crate::exec::Program;
+use crate::exec::{Program, Version};
 use crate::hypervisor::detect::{FIRECRACKER_PROGRAM, QEMU_PROGRAM};
+use crate::hypervisor::firecracker::{OLDEST, TESTED};
 
 use super::super::inputs::Inputs;
 use super::super::packages::{self, GIT, QEMU, load_install_hint};
 use super::super::{Finding, Outcome, Unable};
 
 /// Oldest QEMU that is known to have what the machine uses (April 2022).
-const MIN_QEMU: (u32, u32) = (7, 0);
-/// Oldest Firecracker that is driven (September 2023).
-const MIN_FIRECRACKER: (u32, u32) = (1, 5);
-/// Latest Firecracker that VMs were run with.
-const TESTED_FIRECRACKER: (u32, u32) = (1, 16);
+const MIN_QEMU: Version = Version::new(7, 0);
 /// Where it is.
 const GET_FIRECRACKER: &str = "Get one and put it on the search path, or name it with `firecracker_bin`: \
                                https://github.com/firecracker-microvm/firecracker/releases";
 /// Oldest git with all that workspaces ask of it (December 2020).
-const MIN_GIT: (u32, u32) = (2, 30);
+const MIN_GIT: Version = Version::new(2, 30);
 
 pub(in crate::doctor) async fn qemu(inputs: &Inputs) -> Outcome {
     let name = inputs.qemu.as_deref().unwrap_or(Path::new(QEMU_PROGRAM));
@@ -39,14 +36,11 @@ pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
     };
     let (text, version) = ask_version(inputs, &path, "Firecracker v").await?;
     let found = format!("`{}` {text}", path.display());
-    let as_text = |(major, minor)| format!("{major}.{minor}");
-    Ok(if version < MIN_FIRECRACKER {
-        let least = as_text(MIN_FIRECRACKER);
-        Finding::fail(format!("{found} is older than {least}"), GET_FIRECRACKER)
-    } else if version > TESTED_FIRECRACKER {
-        let tested = as_text(TESTED_FIRECRACKER);
+    Ok(if version < OLDEST {
+        Finding::fail(format!("{found} is older than {OLDEST}"), GET_FIRECRACKER)
+    } else if version > TESTED {
         Finding::warn(
-            format!("{found} is newer than {tested}, the latest that was tried"),
+            format!("{found} is newer than {TESTED}, the latest that was tried"),
             "If VMs do not start with it, use an older one, or `vmm = \"qemu\"`.",
         )
     } else {
@@ -69,7 +63,7 @@ async fn program(
     inputs: &Inputs,
     name: &Path,
     before_version: &str,
-    (major, minor): (u32, u32),
+    oldest: Version,
     package: &packages::Package,
 ) -> Outcome {
     let hint = load_install_hint(&inputs.host.etc, package).await;
@@ -78,10 +72,10 @@ async fn program(
     };
     let (text, version) = ask_version(inputs, &path, before_version).await?;
     let found = format!("`{}` {text}", path.display());
-    Ok(if version >= (major, minor) {
+    Ok(if version >= oldest {
         Finding::pass(found)
     } else {
-        Finding::fail(format!("{found} is older than {major}.{minor}"), hint)
+        Finding::fail(format!("{found} is older than {oldest}"), hint)
     })
 }
 
@@ -90,7 +84,7 @@ async fn ask_version(
     inputs: &Inputs,
     path: &Path,
     before: &str,
-) -> Result<(String, (u32, u32)), Unable> {
+) -> Result<(String, Version), Unable> {
     let answer = Program::new(&inputs.env, path).arg("--version").output(1 << 16).await?;
     let answer = String::from_utf8_lossy(&answer);
     let (text, version) = parse_version(&answer, before)
@@ -99,11 +93,10 @@ async fn ask_version(
 }
 
 /// The version behind `before` as text and as numbers.
-fn parse_version<'a>(answer: &'a str, before: &str) -> Option<(&'a str, (u32, u32))> {
+fn parse_version<'a>(answer: &'a str, before: &str) -> Option<(&'a str, Version)> {
     let (_, rest) = answer.split_once(before)?;
     let text = rest.split_whitespace().next()?;
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
-    Some((text, (numbers.next()?, numbers.next()?)))
+    Some((text, Version::parse(text)?))
 }
 
 #[cfg(test)]
@@ -124,6 +117,7 @@ mod tests {
             ("", "git version ", None),
         ] {
             let parsed = parse_version(answer, before).map(|(_, version)| version);
+            let expected = expected.map(|(major, minor)| Version::new(major, minor));
             assert_eq!(parsed, expected, "{answer}");
         }
     }

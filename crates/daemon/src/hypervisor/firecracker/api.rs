@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::OLDEST;
 use super::config::render_drive_id;
+use crate::exec::Version;
 
 /// Most bytes of an answer that are read.
 const ANSWER_LIMIT: usize = 64 << 10;
@@ -37,6 +39,9 @@ pub(crate) enum ApiError {
     /// An answer that nobody can read.
     #[error("Firecracker's answer to `{0}` makes no sense")]
     Answer(&'static str),
+    /// It may not do what is asked of it.
+    #[error("Firecracker is version {0}, which is older than {OLDEST}")]
+    Old(String),
     /// It said why.
     #[error("Firecracker refused `{request}`: {reason}")]
     Refused {
@@ -63,6 +68,7 @@ struct Fault {
 #[derive(Debug, Deserialize)]
 struct InstanceInfo {
     state: String,
+    vmm_version: String,
 }
 
 impl Api {
@@ -79,8 +85,11 @@ impl Api {
                 sleep(PAUSE).await;
             }
             let told = self.send(REQUEST, Method::GET, "/", None).await?;
-            let InstanceInfo { state } =
+            let InstanceInfo { state, vmm_version } =
                 serde_json::from_slice(&told).map_err(|_| ApiError::Answer(REQUEST))?;
+            if Version::parse(&vmm_version).is_some_and(|version| version < OLDEST) {
+                return Err(ApiError::Old(vmm_version));
+            }
             match state.as_str() {
                 "Running" => Ok(()),
                 _ => {
@@ -218,14 +227,21 @@ mod tests {
         let api = Api::new(path.clone());
         let serve = async {
             let listener = UnixListener::bind(&path).unwrap();
-            let state = |state| format!(r#"{{"id":"x","state":"{state}","vmm_version":"1"}}"#);
-            answer_once(&listener, "200", &state("Running")).await;
-            answer_once(&listener, "200", &state("Not started")).await;
+            let state = |state, version| {
+                format!(r#"{{"id":"x","state":"{state}","vmm_version":"{version}"}}"#)
+            };
+            answer_once(&listener, "200", &state("Running", "1.5.0")).await;
+            answer_once(&listener, "200", &state("Not started", "1.16.1")).await;
+            answer_once(&listener, "200", &state("Running", "1.4.1")).await;
         };
-        let ask = async { (api.answers(DEADLINE).await, api.answers(DEADLINE).await) };
-        let ((first, second), ()) = tokio::join!(ask, serve);
-        first.unwrap();
-        assert!(second.unwrap_err().to_string().contains("`Not started`"));
+        let ask = async {
+            api.answers(DEADLINE).await.unwrap();
+            let idle = api.answers(DEADLINE).await.unwrap_err().to_string();
+            assert!(idle.contains("`Not started`"), "{idle}");
+            let old = api.answers(DEADLINE).await.unwrap_err().to_string();
+            assert_eq!(old, "Firecracker is version 1.4.1, which is older than 1.5");
+        };
+        tokio::join!(ask, serve);
     }
 
     #[tokio::test]

@@ -24,8 +24,14 @@ use futures_util::future::BoxFuture;
 
 use super::supervised::{Invocation, RuntimeFile, Supervision};
 use super::{Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, VmmSpec};
+use crate::exec::Version;
 use crate::step::Walk;
 use config::{LINK_PORT, Places, render_config};
+
+/// The oldest that is driven (September 2023).
+pub(crate) const OLDEST: Version = Version::new(1, 5);
+/// The latest that VMs were run with.
+pub(crate) const TESTED: Version = Version::new(1, 16);
 
 /// Name of the configuration in the VM's runtime directory.
 const CONFIG_FILE: &str = "firecracker.json";
