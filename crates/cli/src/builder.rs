@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use banger_proto::exit_code;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::errors::CliError;
@@ -48,7 +50,8 @@ enum Reply {
 
 /// Runs what is asked for on standard input, a connected socket; the program of that service.
 pub(crate) fn serve() -> ExitCode {
-    let served = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from).and_then(answer);
+    let served = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let served = served.and_then(|client| answer(client, geteuid()));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -58,7 +61,18 @@ pub(crate) fn serve() -> ExitCode {
     }
 }
 
-fn answer(mut client: UnixStream) -> io::Result<()> {
+/// The directory lets nobody but `owner` near the socket; should somebody be handed a way past it, this is
+/// what stands between them and running programs as the owner.
+fn answer(client: UnixStream, owner: Uid) -> io::Result<()> {
+    let peer = socket_peercred(&client)?.uid;
+    if peer != owner {
+        return Err(io::Error::other(format!("refused user {}", peer.as_raw())));
+    }
+    run(client)
+}
+
+/// Runs what is asked for at the other end.
+fn run(mut client: UnixStream) -> io::Result<()> {
     let mut line = String::new();
     let mut reader = BufReader::new(client.try_clone()?);
     reader.by_ref().take(MAX_REQUEST).read_line(&mut line)?;
@@ -153,7 +167,7 @@ mod tests {
         let mut line = serde_json::to_vec(&request).unwrap();
         line.push(b'\n');
         ours.write_all(&line).unwrap();
-        let served = std::thread::spawn(|| answer(theirs));
+        let served = std::thread::spawn(|| answer(theirs, geteuid()));
         // Until the word that is the last.
         let mut replies = Vec::new();
         for line in BufReader::new(&ours).lines() {
@@ -183,5 +197,13 @@ mod tests {
         let [Reply::Said(said), Reply::Ended(127)] = &told[..] else { panic!("{told:?}") };
         assert!(said.contains("no-such-program"), "{said}");
         assert!(served.is_err());
+    }
+
+    #[test]
+    fn nobody_but_the_owner_is_served() {
+        let (mut stranger, theirs) = UnixStream::pair().unwrap();
+        let served = answer(theirs, Uid::from_raw(geteuid().as_raw() + 1));
+        assert!(served.unwrap_err().to_string().contains("refused user"));
+        assert_eq!(stranger.read(&mut [0]).unwrap(), 0);
     }
 }

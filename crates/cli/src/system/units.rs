@@ -77,6 +77,11 @@ pub(super) fn render(owner: &Owner, prefix: &Path, bridge: &BridgeName) -> Vec<U
     ]
 }
 
+/// Mode of sockets in the owner's directory, which lets nobody else in. They stay root's: to give a file
+/// away, the service manager names it once more (`chown`, which follows links), and by then the owner can
+/// have put a link to any other file in its place.
+const OWNERS_SOCKET_MODE: &str = "0666";
+
 const HEAD: &str = "# Written by `banger system install`, removed by `banger system uninstall`.\n";
 
 fn render_tmpfiles(owner: &Owner) -> String {
@@ -134,9 +139,7 @@ Description=Images of {name}'s VMs
 [Socket]
 ListenStream={socket}
 Accept=yes
-SocketUser={uid}
-SocketGroup={gid}
-SocketMode=0600
+SocketMode={OWNERS_SOCKET_MODE}
 MaxConnections={MAX_BUILDS}
 RemoveOnStop=yes
 
@@ -145,8 +148,6 @@ WantedBy=sockets.target
 ",
         name = owner.name,
         socket = system_runtime_dir(owner.uid).join("build.sock").display(),
-        uid = owner.uid,
-        gid = owner.gid,
     )
 }
 
@@ -180,9 +181,7 @@ Description=VMs of {name}
 
 [Socket]
 ListenStream={socket}
-SocketUser={uid}
-SocketGroup={gid}
-SocketMode=0600
+SocketMode={OWNERS_SOCKET_MODE}
 Backlog={BACKLOG}
 RemoveOnStop=yes
 
@@ -191,8 +190,6 @@ WantedBy=sockets.target
 ",
         name = owner.name,
         socket = system_runtime_dir(owner.uid).join("bangerd.sock").display(),
-        uid = owner.uid,
-        gid = owner.gid,
     )
 }
 
@@ -248,6 +245,23 @@ mod tests {
             .map(|file| format!("==> {}: {}\n{}", file.path.display(), file.purpose, file.text))
             .collect();
         insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn nothing_in_the_owners_directory_is_given_away() {
+        let files = files();
+        let sockets = files.iter().filter(|file| file.path.extension() == Some("socket".as_ref()));
+        let mut theirs = 0;
+        for socket in sockets {
+            let listen = socket.text.lines().find_map(|line| line.strip_prefix("Listen"));
+            let (_, path) = listen.unwrap().split_once('=').unwrap();
+            if Path::new(path).parent() != Some(Path::new(SYSTEM_RUNTIME_DIR)) {
+                theirs += 1;
+                assert!(!socket.text.contains("SocketUser"), "{}", socket.text);
+                assert!(!socket.text.contains("SocketGroup"), "{}", socket.text);
+            }
+        }
+        assert_eq!(theirs, 2);
     }
 
     /// The service manager's own judge: 0 is a service that may do nothing, 10 one that may do all.
