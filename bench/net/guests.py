@@ -62,8 +62,10 @@ class Site:
 
     def start_by_hand(self):
         shown = json.loads(self.banger("vm", "show", "--json", "ours"))
-        launch = json.loads(
-            (self.home / "run/banger/vms" / shown["id"] / "launch.json").read_text())
+        runtime = self.home / "run/banger/vms"
+        launch = json.loads((runtime / shown["id"] / "launch.json").read_text())
+        (runtime / "HAND").mkdir()
+        shutil.copy(runtime / shown["id"] / "qemu.conf", runtime / "HAND")
         self.banger("vm", "create", "--no-start", "--name", "fresh")
         fresh = json.loads(self.banger("vm", "show", "--json", "fresh"))
         disks = self.home / "state/banger/vms"

@@ -115,6 +115,7 @@ fn guests_reach_what_they_may_and_nothing_else() {
     guests_know_each_other_by_name(&site);
     the_host_reaches_what_listens(&site);
     the_way_out_opens_and_closes(&site, &internet);
+    what_the_host_becomes_is_closed(&site);
     the_network_outlives_who_made_it(&site, &internet);
 
     // Nothing is left: no process, no file, and so no namespace.
@@ -157,6 +158,17 @@ const FETCH: &str = "
 import sys, urllib.request as r
 print(r.urlopen(sys.argv[1], timeout=20).read().decode(), end='')";
 
+/// What listens on the host, a line each.
+const LISTENING: &str = "
+import ipaddress
+for protocol, state in ('tcp', '0A'), ('udp', '07'), ('tcp6', '0A'), ('udp6', '07'):
+    for line in list(open('/proc/net/' + protocol))[1:]:
+        local, remote, is_in = line.split()[1:4]
+        if is_in == state:
+            address, port = local.split(':')
+            packed = b''.join(bytes.fromhex(address)[i:i + 4][::-1] for i in range(0, len(address) // 2, 4))
+            print(f'{ipaddress.ip_address(packed)}:{int(port, 16)}', protocol)";
+
 /// What the daemon's name server says of a name: its code, and the address.
 const RESOLVE: &str = "
 import socket, sys
@@ -187,6 +199,12 @@ fn the_host_reaches_what_listens(site: &Site) {
     let told = site.banger(&["vm", "ports", "open"]).expect_code(0).stdout;
     assert!(told.contains("http://127.77."), "{told}");
     assert_eq!(python(RESOLVE, "nobody.vm"), "3 -\n");
+
+    // All of that for this host alone: but for its own server, nothing is open to others.
+    let open = python(LISTENING, "").lines().map(str::to_owned).collect::<Vec<_>>();
+    assert!(open.iter().any(|socket| socket.starts_with("127.77.")), "{open:?}");
+    let others: Vec<_> = open.iter().filter(|socket| !socket.starts_with("127.")).collect();
+    assert_eq!(others, ["0.0.0.0:8099 tcp"]);
 }
 
 fn the_way_out_opens_and_closes(site: &Site, internet: &str) {
@@ -195,6 +213,18 @@ fn the_way_out_opens_and_closes(site: &Site, internet: &str) {
     site.banger(&["vm", "set", "--nat=off", "closed"]).expect_code(0);
     assert_eq!(site.fetch("closed", internet), None);
     assert!(site.fetch("open", internet).is_some(), "the other one is not concerned");
+}
+
+/// An address that the host gets later is as closed to guests as those that it had.
+fn what_the_host_becomes_is_closed(site: &Site) {
+    let mut add = site.home.command("ip");
+    add.args(["addr", "add", "192.0.2.7/32", "dev", "out"]);
+    site.run(&add).expect_code(0);
+    let since = Instant::now();
+    // Until the daemon has heard of it.
+    while site.fetch("open", "http://192.0.2.7:8099/").is_some() {
+        assert!(since.elapsed() < PATIENCE, "the host's new address is open");
+    }
 }
 
 fn the_network_outlives_who_made_it(site: &Site, internet: &str) {

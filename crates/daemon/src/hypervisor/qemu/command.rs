@@ -1,4 +1,5 @@
-//! QEMU's command line, rendered from a [`VmmSpec`]. Pure.
+//! QEMU's command line, rendered from a [`VmmSpec`], and a configuration with what is in it that others
+//! on the host must not read. Pure.
 //!
 //! | machine | when | why |
 //! |---|---|---|
@@ -14,6 +15,8 @@ use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
 
 /// Name of the virtio-serial port that the agent opens.
 const LINK_PORT: &str = "banger.link";
+/// Bytes of a value in a configuration at most (QEMU's `qemu_config_foreach` reads lines of 1,023).
+const VALUE_LIMIT: usize = 1000;
 /// Bytes in a virtio-blk serial number at most (virtio 1.2, 5.2.6).
 const SERIAL_LIMIT: usize = 20;
 
@@ -22,6 +25,8 @@ const SERIAL_LIMIT: usize = 20;
 pub(super) struct Machine<'a> {
     /// QEMU.
     pub(super) program: &'a Path,
+    /// Where the configuration will be.
+    pub(super) config: &'a Path,
     /// How the guest is executed.
     pub(super) accel: Accel,
     /// Frequency of the host's time stamp counter in kHz, if known.
@@ -34,17 +39,32 @@ pub(super) enum RenderError {
     /// The launch file is JSON, so paths are text.
     #[error("path `{0}` is not UTF-8")]
     Path(String),
+    /// QEMU's configurations have neither quotes in values nor long ones.
+    #[error("kernel command line `{0}` has a quote or a line's end, or is too long")]
+    Cmdline(String),
     /// A guest would see a cut one.
     #[error("disk serial `{0}` is longer than {SERIAL_LIMIT} bytes")]
     Serial(String),
 }
 
-/// Renders program and arguments.
+/// How QEMU is started.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rendered {
+    /// Program and arguments.
+    pub(super) command: Vec<String>,
+    /// What is in the configuration.
+    pub(super) config: String,
+}
+
+/// Renders program, arguments and configuration.
+///
+/// Everybody on the host can read a command line. That of the kernel tells how the agent and its host
+/// know each other, so it is in the configuration.
 pub(super) fn render_command(
     machine: Machine<'_>,
     spec: &VmmSpec,
-) -> Result<Vec<String>, RenderError> {
-    let board = Board::choose(machine);
+) -> Result<Rendered, RenderError> {
+    let board = Board::choose(machine.accel, machine.host_khz);
     let bus = board.bus;
     let mut command = Vec::new();
     command.push(text(machine.program)?.to_owned());
@@ -65,10 +85,7 @@ pub(super) fn render_command(
     }
 
     add(&["-kernel", text(&spec.kernel)?, "-initrd", text(&spec.initramfs)?]);
-    let mut cmdline = vec!["console=ttyS0".to_owned()];
-    cmdline.extend(board.cmdline);
-    cmdline.extend(spec.cmdline.iter().cloned());
-    add(&["-append", &cmdline.join(" ")]);
+    add(&["-readconfig", text(machine.config)?]);
 
     add(&["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
     add(&["-chardev", &format!("socket,id=control,fd={CONTROL_FD}")]);
@@ -88,7 +105,18 @@ pub(super) fn render_command(
         add(&["-blockdev", &render_blockdev(index, disk)?]);
         add(&["-device", &render_disk_device(bus, index, disk)?]);
     }
-    Ok(command)
+    Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
+}
+
+fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderError> {
+    let mut cmdline = vec!["console=ttyS0".to_owned()];
+    cmdline.extend(board);
+    cmdline.extend(spec.cmdline.iter().cloned());
+    let cmdline = cmdline.join(" ");
+    if cmdline.len() > VALUE_LIMIT || cmdline.contains(['"', '\n']) {
+        return Err(RenderError::Cmdline(cmdline));
+    }
+    Ok(format!("[machine]\n  append = \"{cmdline}\"\n"))
 }
 
 /// A machine type with what belongs to it.
@@ -102,8 +130,8 @@ struct Board {
 }
 
 impl Board {
-    fn choose(machine: Machine<'_>) -> Self {
-        let (accel, cpu) = match machine.accel {
+    fn choose(host: Accel, host_khz: Option<u32>) -> Self {
+        let (accel, cpu) = match host {
             Accel::Kvm => ("kvm", "host"),
             // `max` beats the plainer models in speed too, but for what it says of string
             // instructions: kernel and libc believe that bytes are copied fast by them, and
@@ -111,7 +139,7 @@ impl Board {
             // time, and the guest link carries three times as much.
             Accel::Tcg => ("tcg,thread=multi", "max,-erms,-fsrm"),
         };
-        let clock = match (machine.accel, machine.host_khz) {
+        let clock = match (host, host_khz) {
             (Accel::Kvm, _) => None,
             // The emulated counter is the host's. All that a guest could check it against is its
             // timer interrupts, which come late or never on a busy host: it would believe those,
@@ -132,8 +160,12 @@ impl Board {
 }
 
 /// The machine that guests find themselves in.
-pub(super) fn guest_machine(machine: Machine<'_>) -> GuestMachine {
-    if Board::choose(machine).is_microvm() { GuestMachine::Microvm } else { GuestMachine::Q35 }
+pub(super) fn guest_machine(accel: Accel, host_khz: Option<u32>) -> GuestMachine {
+    if Board::choose(accel, host_khz).is_microvm() {
+        GuestMachine::Microvm
+    } else {
+        GuestMachine::Q35
+    }
 }
 
 /// QEMU's name of the disk at this place.
@@ -216,9 +248,12 @@ mod tests {
     }
 
     fn render(accel: Accel, host_khz: Option<u32>, spec: &VmmSpec) -> Result<String, RenderError> {
-        let machine = Machine { program: Path::new("/usr/bin/qemu"), accel, host_khz };
+        let (program, config) = (Path::new("/usr/bin/qemu"), Path::new("/run/x/qemu.conf"));
+        let machine = Machine { program, config, accel, host_khz };
         // One option a line.
-        render_command(machine, spec).map(|command| command.join(" ").replace(" -", "\n-"))
+        render_command(machine, spec).map(|Rendered { command, config }| {
+            format!("{}\n\n{config}", command.join(" ").replace(" -", "\n-"))
+        })
     }
 
     #[test]
@@ -234,8 +269,16 @@ mod tests {
             kvm.lines().zip(tcg.lines()).filter(|(a, b)| a != b).map(|(a, _)| a).collect();
         assert_eq!(
             changed,
-            ["-accel kvm", "-cpu host", "-append console=ttyS0 pci=off quiet panic=-1"]
+            ["-accel kvm", "-cpu host", "  append = \"console=ttyS0 pci=off quiet panic=-1\""]
         );
+    }
+
+    #[test]
+    fn others_on_the_host_do_not_read_the_kernels_command_line() {
+        let spec = VmmSpec { cmdline: vec!["banger.link=secret".into()], ..spec() };
+        let text = render(Accel::Kvm, None, &spec).unwrap();
+        let (command, config) = text.split_once("\n\n").unwrap();
+        assert!(!command.contains("secret") && config.contains("secret"), "{text}");
     }
 
     #[test]
@@ -255,5 +298,10 @@ mod tests {
         let mut bad = spec();
         bad.disks[0].serial = "x".repeat(21);
         assert_eq!(render(Accel::Kvm, None, &bad), Err(RenderError::Serial("x".repeat(21))));
+        for word in ["a=\"b\"".to_owned(), "a\nb".to_owned(), "x".repeat(1000)] {
+            let bad = VmmSpec { cmdline: vec![word], ..spec() };
+            let error = render(Accel::Kvm, None, &bad).unwrap_err();
+            assert!(matches!(error, RenderError::Cmdline(_)), "{error}");
+        }
     }
 }

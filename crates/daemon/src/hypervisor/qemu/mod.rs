@@ -2,13 +2,13 @@
 //!
 //! | module | responsible for |
 //! |---|---|
-//! | `command` | the command line (pure) |
+//! | `command` | the command line and a configuration (pure) |
 //! | `qmp` | QEMU's control protocol, spoken by the supervisor |
 
 mod command;
 pub(crate) mod qmp;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::VmId;
@@ -17,11 +17,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::Accel;
-use super::supervised::{Invocation, Supervision};
+use super::supervised::{Invocation, RuntimeFile, Supervision};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
 use crate::step::Walk;
 use command::render_command;
 
+/// Name of the configuration in the VM's runtime directory.
+const CONFIG_FILE: &str = "qemu.conf";
 /// How much longer than with KVM a boot may take in software.
 const TCG_SLOWNESS: u32 = 6;
 
@@ -41,10 +43,10 @@ pub struct QemuOptions {
 }
 
 impl QemuOptions {
-    /// What of this the command line depends on.
-    fn machine(&self) -> command::Machine<'_> {
+    /// What of this the command line depends on, where the configuration is at `config`.
+    fn machine<'a>(&'a self, config: &'a Path) -> command::Machine<'a> {
         let Self { program, accel, host_khz, .. } = self;
-        command::Machine { program, accel: *accel, host_khz: *host_khz }
+        command::Machine { program, config, accel: *accel, host_khz: *host_khz }
     }
 }
 
@@ -72,7 +74,8 @@ impl Hypervisor for Qemu {
             }
         };
         let accel = self.options.accel.as_str().to_owned();
-        let machine = command::guest_machine(self.options.machine());
+        let Self { options: QemuOptions { accel: host, host_khz, .. } } = self;
+        let machine = command::guest_machine(*host, *host_khz);
         Features { vmm: "qemu".to_owned(), accel, remark, slowness, machine }
     }
 
@@ -82,12 +85,18 @@ impl Hypervisor for Qemu {
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
         async {
-            let command = render_command(self.options.machine(), spec).map_err(|error| {
-                let message = format!("cannot write a command line for VM `{}`", spec.vm);
-                HypervisorError::because(message, error)
-            })?;
-            let (link, control) = (LinkTransport::Inherited, VmmControl::Qmp);
-            let invocation = Invocation { command, link, control, files: Vec::new() };
+            let config = self.options.supervision.paths.vm_runtime_dir(&spec.vm).join(CONFIG_FILE);
+            let rendered =
+                render_command(self.options.machine(&config), spec).map_err(|error| {
+                    let message = format!("cannot write a command line for VM `{}`", spec.vm);
+                    HypervisorError::because(message, error)
+                })?;
+            let invocation = Invocation {
+                command: rendered.command,
+                link: LinkTransport::Inherited,
+                control: VmmControl::Qmp,
+                files: vec![RuntimeFile { name: CONFIG_FILE, content: rendered.config.into() }],
+            };
             self.options.supervision.launch(spec, invocation, walk).await
         }
         .boxed()
