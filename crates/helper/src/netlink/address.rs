@@ -1,6 +1,6 @@
 //! IPv4 addresses of interfaces.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use banger_proto::helper::Network;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -21,6 +21,19 @@ impl Netlink {
         message.header.family = AddressFamily::Inet;
         let answers = self.dump(RouteNetlinkMessage::GetAddress(message))?;
         Ok(answers.into_iter().filter_map(parse_address).collect())
+    }
+
+    /// The networks that interfaces are in, each with the interface's number. On a line between two points
+    /// that is the other's, and the interface's own address besides.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot be asked.
+    pub fn networks(&mut self) -> Result<Vec<(u32, Network)>, NetlinkError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        let answers = self.dump(RouteNetlinkMessage::GetAddress(message))?;
+        Ok(answers.into_iter().flat_map(parse_networks).collect())
     }
 
     /// Gives an interface an address; one that it has already stays.
@@ -71,4 +84,23 @@ fn parse_address(message: RouteNetlinkMessage) -> Option<(u32, Network)> {
         }
         _ => None,
     })
+}
+
+fn parse_networks(message: RouteNetlinkMessage) -> Vec<(u32, Network)> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return Vec::new() };
+    let (index, prefix) = (message.header.index, message.header.prefix_len);
+    let network = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(IpAddr::V4(address)) => Some(network_of(*address, prefix)),
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(network_of(*address, 32)),
+        _ => None,
+    };
+    let mut networks: Vec<Network> = message.attributes.iter().filter_map(network).collect();
+    // The whole before its parts: that is what is told.
+    networks.sort_by_key(|network| network.prefix);
+    networks.into_iter().map(|network| (index, network)).collect()
+}
+
+fn network_of(address: Ipv4Addr, prefix: u8) -> Network {
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
+    Network { address: Ipv4Addr::from(u32::from(address) & mask), prefix }
 }

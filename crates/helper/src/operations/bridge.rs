@@ -3,6 +3,7 @@
 use banger_proto::helper::Network;
 use banger_proto::{MacAddress, Subnet};
 
+use super::subnet::require_free;
 use super::{OperationError, link_error, look_for_bridge};
 use crate::netlink::{Link, Netlink};
 use crate::place::{Place, Uplink};
@@ -17,6 +18,7 @@ pub(super) fn ensure(
     let name = place.bridge.as_str();
     let mac = MacAddress::of_gateway(subnet.gateway());
     let there = look_for_bridge(place, netlink)?;
+    require_free(place, netlink, there.as_ref(), subnet)?;
     let made = there.is_none();
     let bridge = match there {
         Some(bridge) => bridge,
@@ -109,7 +111,7 @@ fn ensure_address(
 }
 
 /// Whether it could be the gateway of a network of VMs: the first address of one.
-fn is_gateway(Network { address, prefix }: Network) -> bool {
+pub(super) fn is_gateway(Network { address, prefix }: Network) -> bool {
     let before = std::net::Ipv4Addr::from(u32::from(address).wrapping_sub(1));
     format!("{before}/{prefix}").parse::<Subnet>().is_ok()
 }

@@ -9,14 +9,15 @@ mod listen;
 mod names;
 mod observe;
 mod scope;
+mod subnet;
 mod tap;
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
-use banger_proto::MacAddress;
 use banger_proto::helper::{Reply, Request, Rules};
+use banger_proto::{MacAddress, Subnet};
 
 use crate::netlink::{Link, LinkKind, Netlink, NetlinkError};
 use crate::nft;
@@ -51,6 +52,19 @@ pub enum OperationError {
         /// The address.
         gateway: Ipv4Addr,
     },
+    /// The host has something in that network already.
+    #[error(
+        "network `{subnet}` cannot be that of VMs: this host has {network} at interface `{interface}`; \
+         configure one that is free, for example subnet = \"10.77.0.0/24\""
+    )]
+    Taken {
+        /// What was asked for.
+        subnet: Subnet,
+        /// The interface that has it.
+        interface: String,
+        /// What it has there: a network, or the next router.
+        network: String,
+    },
     /// A step that the kernel refuses.
     #[error("cannot {step} `{name}`")]
     Link {
@@ -61,6 +75,9 @@ pub enum OperationError {
         /// Why not.
         source: NetlinkError,
     },
+    /// The kernel's list of routes.
+    #[error("cannot look at the routes")]
+    Routes(#[source] io::Error),
     /// The kernel cannot be asked.
     #[error("cannot look at the interfaces")]
     Look(#[source] NetlinkError),
@@ -157,7 +174,7 @@ fn dispatch(
         Request::RemoveBridge {} => bridge::remove(place, netlink)?,
         Request::EnsureTap { vm } => tap::ensure(place, netlink, vm)?,
         Request::RemoveTap { vm } => tap::remove(netlink, vm)?,
-        Request::ApplyRules(rules) => apply(place, rules)?,
+        Request::ApplyRules(rules) => apply(place, netlink, rules)?,
         Request::RevertRules {} => {
             nft::load(&render_no_rules()).map_err(|error| OperationError::Rules("remove", error))?
         }
@@ -173,7 +190,8 @@ fn dispatch(
 }
 
 /// Loads the rules; then packets may go where those let them.
-fn apply(place: &Place, rules: &Rules) -> Result<(), OperationError> {
+fn apply(place: &Place, netlink: &mut Netlink, rules: &Rules) -> Result<(), OperationError> {
+    subnet::require_bridges(place, netlink, rules.subnet)?;
     nft::load(&render_rules(place, rules)).map_err(|error| OperationError::Rules("load", error))?;
     // In the host this is everybody's: it stays as it is until a guest needs it, for answers come in by
     // another interface than the bridge.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use banger_proto::helper::{GuestRules, MAX_PACKET, Request, scope_name, tap_name};
+use banger_proto::helper::{GuestRules, MAX_PACKET, Request, Rules, scope_name, tap_name};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde_json::json;
 
@@ -191,6 +191,62 @@ fn a_bridge_of_somebody_else_is_not_taken() {
     assert_eq!(namespaces.see("ip -j -d address"), before);
     assert_eq!(setting(&namespaces, "ipv6/conf/br-fc/disable_ipv6"), "0");
     assert_eq!(host.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn a_network_of_the_hosts_is_not_taken() {
+    let (host, namespaces) = (Host::new(), network());
+    let helper = host.serve(&namespaces);
+    namespaces.do_inside("ip address add 192.168.1.5/24 dev card");
+    namespaces.do_inside("ip address add 10.8.0.9 peer 172.31.1.1/32 dev cable");
+    namespaces.do_inside("ip link set cable up");
+    namespaces.do_inside("ip link set card up");
+    namespaces.do_inside("ip route add default via 10.128.0.1 dev card onlink");
+    let everything = || {
+        let rules = namespaces.do_inside("nft -s list ruleset").stdout;
+        (namespaces.see("ip -j address"), String::from_utf8(rules).unwrap())
+    };
+    let ensure = |subnet: &str| Request::EnsureBridge { subnet: subnet.parse().unwrap() };
+    let rules_of = |subnet: &str| {
+        let (subnet, guests) = (subnet.parse().unwrap(), Vec::new());
+        Request::ApplyRules(Rules { subnet, host_addresses: Vec::new(), guests })
+    };
+    let before = everything();
+    for (subnet, network, interface) in [
+        // The LAN itself, a part of it, and more than it; the ends of a line.
+        ("192.168.1.0/24", "192.168.1.0/24", "card"),
+        ("192.168.1.64/29", "192.168.1.0/24", "card"),
+        ("192.168.0.0/23", "192.168.1.0/24", "card"),
+        ("10.8.0.0/24", "10.8.0.9/32", "cable"),
+        ("172.31.1.0/24", "172.31.1.1/32", "cable"),
+        // Clouds have the next router in no network of the host.
+        ("10.128.0.0/24", "10.128.0.1/32", "card"),
+    ] {
+        let expected = format!(
+            "network `{subnet}` cannot be that of VMs: this host has {network} at interface \
+             `{interface}`; configure one that is free, for example subnet = \"10.77.0.0/24\""
+        );
+        assert_eq!(helper.fails(&ensure(subnet)), expected);
+        assert_eq!(helper.fails(&rules_of(subnet)), expected);
+    }
+    assert_eq!(everything(), before);
+
+    // One that VMs have already is theirs, whatever came after it; and no other one instead.
+    helper.done(&ensure("172.30.0.0/24"));
+    namespaces.do_inside("ip address add 172.30.0.77/24 dev card");
+    helper.done(&ensure("172.30.0.0/24"));
+    helper.done(&rules(&[closed(1)]));
+    let before = everything();
+    assert!(helper.fails(&ensure("192.168.1.0/24")).contains("`card`"));
+    for subnet in ["10.9.0.0/24", "192.168.1.0/24", "172.30.0.0/25"] {
+        let said = helper.fails(&rules_of(subnet));
+        assert!(said.starts_with("bridge `br-fc` does not have the address "), "{said}");
+    }
+    assert_eq!(everything(), before);
+    // What is not theirs any more is refused again; guests that end are followed by rules all the same.
+    helper.done(&Request::RemoveBridge {});
+    assert!(helper.fails(&ensure("172.30.0.0/24")).contains("`card`"));
+    helper.done(&rules_of("10.9.0.0/24"));
 }
 
 #[test]
