@@ -23,21 +23,25 @@
 //! | [`place`] | where the operations work: a namespace of the user's own, or the host's |
 //! | [`operations`] | what is done to the network |
 //! | [`rules`] | the text of the rules, pure; [`nft`] loads it |
+//! | [`keeper`], [`pace`] | rules that others change are loaded again, at a pace |
 //! | [`program`] | starting programs of the host |
-//! | [`netlink`], [`sysctl`], [`sys`] | the kernel's interfaces |
+//! | [`netlink`], [`rule_changes`], [`sysctl`], [`sys`] | the kernel's interfaces |
 
 pub mod arguments;
 pub mod hold;
+pub mod keeper;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod operations;
+pub mod pace;
 pub mod peer;
 pub mod place;
 pub mod privileges;
 pub mod probe;
 pub mod program;
 pub mod request;
+pub mod rule_changes;
 pub mod rules;
 pub mod run;
 pub mod serve;

@@ -32,6 +32,17 @@ pub fn observe_tables() -> Result<bool, ProgramError> {
     Ok(there("inet") && there("bridge"))
 }
 
+/// Both tables as text, without what counters have counted.
+///
+/// # Errors
+///
+/// The program is missing or fails; so it does when one of them is not there.
+pub fn list_tables() -> Result<String, ProgramError> {
+    // Of several lists at a time, some versions show one only.
+    let one = |family| list_with(&["-s"], &["table", family, TABLE]);
+    Ok(one("inet")? + &one("bridge")?)
+}
+
 /// Chains of others that drop what they have no rule for, and whose table does not name the interface
 /// `bridge`: packets pass only where all tables let them. As `FAMILY TABLE CHAIN`.
 ///
@@ -51,7 +62,11 @@ pub fn observe_dropping(bridge: &str) -> Result<Vec<String>, ProgramError> {
 }
 
 fn list(what: &[&str]) -> Result<String, ProgramError> {
-    let Output { stdout, .. } = NFT.run(&[&["list"], what].concat(), "")?;
+    list_with(&[], what)
+}
+
+fn list_with(options: &[&str], what: &[&str]) -> Result<String, ProgramError> {
+    let Output { stdout, .. } = NFT.run(&[options, &["list"], what].concat(), "")?;
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 

@@ -7,6 +7,7 @@ use banger_proto::BridgeName;
 use banger_proto::helper::{NOT_TRIED, ProbeReport, Reply, Request, Rules};
 use banger_proto::{Subnet, VmId};
 
+use crate::keeper::Keeper;
 use crate::namespace::{Refused, create_user};
 use crate::operations::execute;
 use crate::place::Place;
@@ -65,7 +66,9 @@ fn try_out(place: &Place, request: &Request) -> Option<String> {
         Ok(packet) => packet,
         Err(error) => return Some(error.to_string()),
     };
-    match parse_request(&packet).map(|checked| execute(place, None, &checked)) {
+    match parse_request(&packet)
+        .map(|checked| execute(place, None, &mut Keeper::default(), &checked))
+    {
         Ok((Reply::Failed { reason, causes }, _)) => Some(joined(reason, causes)),
         Ok(_) => None,
         Err(refusal) => Some(refusal.to_string()),

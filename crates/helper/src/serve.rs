@@ -1,16 +1,19 @@
-//! The role that executes requests: packets on a connected socket, answered in order, until its end.
+//! The role that executes requests: packets on a connected socket, answered in order, until its end. Between
+//! them it sees to the rules: see [`crate::keeper`].
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use banger_proto::helper::{MAX_PACKET, Reply};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType,
     recv, sendmsg, sockopt,
 };
 
+use crate::keeper::Keeper;
 use crate::namespace::{self, Entrance, NamespaceError};
 use crate::operations;
 use crate::peer::Peer;
@@ -97,7 +100,13 @@ fn require_packets(input: BorrowedFd<'_>) -> Result<(), ServeError> {
 pub fn serve(socket: BorrowedFd<'_>, place: &Place, peer: Option<Peer>) -> Result<(), ServeError> {
     // One byte more than there may be, to see that there is more.
     let mut buffer = vec![0; MAX_PACKET + 1];
+    let mut keeper = Keeper::default();
     loop {
+        // The end of the connection comes before anything else: its rules may be another's by then.
+        if !wait(socket, &keeper).map_err(|errno| ServeError::Receive(errno.into()))? {
+            keeper.look();
+            continue;
+        }
         // Without room for them, descriptors that come along are closed by the kernel.
         let received = retry_on_intr(|| recv(socket, buffer.as_mut_slice(), RecvFlags::empty()));
         let packet = match received {
@@ -107,7 +116,7 @@ pub fn serve(socket: BorrowedFd<'_>, place: &Place, peer: Option<Peer>) -> Resul
             Err(errno) => return Err(ServeError::Receive(errno.into())),
         };
         let (reply, descriptors) = match parse_request(packet) {
-            Ok(checked) => operations::execute(place, peer, &checked),
+            Ok(checked) => operations::execute(place, peer, &mut keeper, &checked),
             Err(refusal) => (refused(&refusal), Vec::new()),
         };
         match send(socket, reply, &descriptors) {
@@ -115,7 +124,18 @@ pub fn serve(socket: BorrowedFd<'_>, place: &Place, peer: Option<Peer>) -> Resul
             Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
             sent => sent.map_err(|errno| ServeError::Send(errno.into()))?,
         }
+        keeper.look();
     }
+}
+
+/// Waits until there is a request, or the end of them: yes; or something for the keeper to do: no.
+fn wait(socket: BorrowedFd<'_>, keeper: &Keeper) -> Result<bool, Errno> {
+    let mut waited = vec![PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    let changes = keeper.changes();
+    waited.extend(changes.map(|changes| PollFd::from_borrowed_fd(changes, PollFlags::IN)));
+    let timeout = keeper.timeout().map(Timespec::try_from).transpose().map_err(|_| Errno::INVAL)?;
+    retry_on_intr(|| poll(&mut waited, timeout.as_ref()))?;
+    Ok(waited.first().is_some_and(|socket| !socket.revents().is_empty()))
 }
 
 fn refused(refusal: &Refusal) -> Reply {

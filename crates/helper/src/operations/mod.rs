@@ -19,8 +19,8 @@ use std::os::fd::OwnedFd;
 use banger_proto::helper::{Reply, Request, Rules};
 use banger_proto::{MacAddress, Subnet};
 
+use crate::keeper::Keeper;
 use crate::netlink::{Link, LinkKind, Netlink, NetlinkError};
-use crate::nft;
 use crate::peer::Peer;
 use crate::place::{Place, Uplink};
 use crate::program::ProgramError;
@@ -102,6 +102,9 @@ pub enum OperationError {
     /// The rules.
     #[error("cannot {0} the rules")]
     Rules(&'static str, #[source] ProgramError),
+    /// Changes of the rules by others.
+    #[error("cannot watch the rules")]
+    Watch(#[source] io::Error),
     /// The host's resolver.
     #[error("cannot tell the host's resolver where names of VMs are answered")]
     Resolver(#[source] ProgramError),
@@ -147,12 +150,18 @@ pub enum OperationError {
     },
 }
 
-/// Executes a request: the reply, and the descriptors that go with it. `peer` is who asks, where that matters.
+/// Executes a request: the reply, and the descriptors that go with it. `peer` is who asks, where that matters;
+/// rules are loaded by `keeper`.
 #[must_use]
-pub fn execute(place: &Place, peer: Option<Peer>, checked: &Checked) -> (Reply, Vec<OwnedFd>) {
+pub fn execute(
+    place: &Place,
+    peer: Option<Peer>,
+    keeper: &mut Keeper,
+    checked: &Checked,
+) -> (Reply, Vec<OwnedFd>) {
     let done = Netlink::open()
         .map_err(OperationError::Look)
-        .and_then(|mut netlink| dispatch(place, peer, &mut netlink, checked.request()));
+        .and_then(|mut netlink| dispatch(place, peer, keeper, &mut netlink, checked.request()));
     done.unwrap_or_else(|error| {
         let causes = crate::causes(&error);
         (Reply::Failed { reason: error.to_string(), causes }, Vec::new())
@@ -162,6 +171,7 @@ pub fn execute(place: &Place, peer: Option<Peer>, checked: &Checked) -> (Reply, 
 fn dispatch(
     place: &Place,
     peer: Option<Peer>,
+    keeper: &mut Keeper,
     netlink: &mut Netlink,
     request: &Request,
 ) -> Result<(Reply, Vec<OwnedFd>), OperationError> {
@@ -174,9 +184,11 @@ fn dispatch(
         Request::RemoveBridge {} => bridge::remove(place, netlink)?,
         Request::EnsureTap { vm } => tap::ensure(place, netlink, vm)?,
         Request::RemoveTap { vm } => tap::remove(netlink, vm)?,
-        Request::ApplyRules(rules) => apply(place, netlink, rules)?,
+        Request::ApplyRules(rules) => apply(place, keeper, netlink, rules)?,
         Request::RevertRules {} => {
-            nft::load(&render_no_rules()).map_err(|error| OperationError::Rules("remove", error))?
+            keeper.forget();
+            let done = keeper.load(&render_no_rules());
+            done.map_err(|error| OperationError::Rules("remove", error))?;
         }
         Request::ListenDns { subnet } => descriptors.extend(listen::dns(place, netlink, *subnet)?),
         Request::ListenTcp { subnet, port } => {
@@ -190,9 +202,19 @@ fn dispatch(
 }
 
 /// Loads the rules; then packets may go where those let them.
-fn apply(place: &Place, netlink: &mut Netlink, rules: &Rules) -> Result<(), OperationError> {
+fn apply(
+    place: &Place,
+    keeper: &mut Keeper,
+    netlink: &mut Netlink,
+    rules: &Rules,
+) -> Result<(), OperationError> {
     subnet::require_bridges(place, netlink, rules.subnet)?;
-    nft::load(&render_rules(place, rules)).map_err(|error| OperationError::Rules("load", error))?;
+    if place.uplink == Uplink::Host {
+        keeper.watch().map_err(OperationError::Watch)?;
+    }
+    keeper
+        .load(&render_rules(place, rules))
+        .map_err(|error| OperationError::Rules("load", error))?;
     // In the host this is everybody's: it stays as it is until a guest needs it, for answers come in by
     // another interface than the bridge.
     if place.uplink == Uplink::Host && rules.guests.iter().any(|guest| guest.nat) {

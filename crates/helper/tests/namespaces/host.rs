@@ -13,14 +13,14 @@ use serde_json::json;
 use crate::rig::{HELPER, Helper, Namespaces, Process, World, closed, rules, sockets, subnet, vm};
 
 /// The user that the tests are, as seen in their namespaces.
-const ME: u32 = 0;
+pub(crate) const ME: u32 = 0;
 
 /// What of a host is played: its programs beside `nft`, each noting its arguments, and the group of
 /// processes that this one is in.
-struct Host(tempfile::TempDir);
+pub(crate) struct Host(tempfile::TempDir);
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Self(tempfile::tempdir().expect("a directory"));
         let at = host.0.path().display();
         host.sh(&format!("mkdir {at}/sbin && cp /usr/sbin/nft {at}/sbin/nft && : > {at}/calls"));
@@ -69,7 +69,7 @@ impl Host {
     }
 
     /// The helper, as the service manager starts it for user `owner`.
-    fn command(&self, namespaces: &Namespaces, owner: u32) -> Command {
+    pub(crate) fn command(&self, namespaces: &Namespaces, owner: u32) -> Command {
         let mount = r#"mount --bind "$1/sbin" /usr/sbin &&
             mount --bind "$1/group" "/proc/$2/cgroup" &&
             mount -t tmpfs none /sys/fs/cgroup && : > /sys/fs/cgroup/cgroup.controllers &&
@@ -80,7 +80,7 @@ impl Host {
         command
     }
 
-    fn serve(&self, namespaces: &Namespaces) -> Helper {
+    pub(crate) fn serve(&self, namespaces: &Namespaces) -> Helper {
         let (ours, theirs) = sockets();
         let child = self.command(namespaces, ME).stdin(theirs).spawn().expect("helper");
         Helper { process: Process(child), socket: ours }
@@ -88,7 +88,7 @@ impl Host {
 }
 
 /// A network with a card that is nothing of banger's.
-fn network() -> Namespaces {
+pub(crate) fn network() -> Namespaces {
     let namespaces = Namespaces::new();
     namespaces.do_inside("ip link set lo up");
     namespaces.do_inside("ip link add card type veth peer name cable");
@@ -111,7 +111,7 @@ fn setting(namespaces: &Namespaces, file: &str) -> String {
     String::from_utf8_lossy(&read.stdout).trim().to_owned()
 }
 
-fn open(number: u8) -> GuestRules {
+pub(crate) fn open(number: u8) -> GuestRules {
     GuestRules { nat: true, ..closed(number) }
 }
 
