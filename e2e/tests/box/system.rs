@@ -35,6 +35,7 @@ pub(crate) fn a_service_of_the_system(host: &mut Host) {
     host.root("systemctl kill --kill-who=main --signal=KILL bangerd.service").expect_code(0);
     host.root("systemctl kill --signal=KILL 'banger-helper@*.service'").expect_code(0);
     assert_eq!(boot_of(host, "web"), boot);
+    expect_rules_kept(host);
     expect_deaths_survived(host);
     assert_eq!(boot_of(host, "web"), boot);
     expect_reached(host);
@@ -72,6 +73,16 @@ fn expect_failures_taken_back(host: &Host, before: &str) {
         host.root(clear).expect_code(0);
         assert_eq!(observe(host), before, "after `{obstruct}`");
     }
+}
+
+/// What a restart of the host's firewall takes away comes back by itself.
+fn expect_rules_kept(host: &Host) {
+    let rules = "nft -s list ruleset";
+    let before = host.root(rules).expect_code(0).stdout;
+    assert!(before.contains("table inet banger"), "{before}");
+    let there = "until nft list table inet banger && nft list table bridge banger; do :; done";
+    host.root(&format!("nft flush ruleset; timeout 60 sh -c '{there}'")).expect_code(0);
+    assert_eq!(host.root(rules).expect_code(0).stdout, before);
 }
 
 /// What dies takes nothing else along, and can be started again.
