@@ -23,6 +23,7 @@
 //! | [`supervise`] | the supervisor's program |
 //! | [`lifecycle`] | starting and ending the daemon: directories, lock, log, sockets |
 //! | [`progress`] | telling a request's client how its work goes |
+//! | `shares` | places for work, so many for each who asks |
 //! | `operation` | which request the current task works for |
 //! | [`exec`] | the only module that starts host programs |
 
@@ -48,6 +49,7 @@ mod operation;
 mod private;
 pub mod progress;
 pub mod rotated;
+mod shares;
 pub mod ssh;
 pub mod step;
 pub mod store;

@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 
 use super::packet::{Question, Transport};
 use super::resolvers::Resolvers;
-use super::shares::Shares;
+use crate::shares::Shares;
 
 /// How long a question may take: less than the 5 s after which a C library asks again.
 const TOTAL: Duration = Duration::from_millis(4500);

@@ -25,7 +25,6 @@ mod names;
 mod packet;
 mod resolvers;
 mod server;
-mod shares;
 mod tcp;
 mod udp;
 mod zone;

@@ -17,7 +17,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::packet::{Transport, Verdict};
 use super::server::Desk;
-use super::shares::{Share, Shares};
+use crate::shares::{Share, Shares};
 
 /// Most connections in all, and of each address. On the host's own face all have one address.
 const CONNECTIONS: usize = 128;

@@ -1,36 +1,64 @@
 //! Ports of the host that guests may reach: what they connect to at the bridge goes on to the host's
 //! loopback address.
 //!
-//! The rules let nobody connect who may not; who connects is looked at here once more.
+//! The rules let nobody connect who may not; who connects is looked at here once more, and a connection
+//! ends with the right to it.
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `port` | one port: who is let in, and connections |
+//! | `seldom` | what is not told every time; pure |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+mod port;
+mod seldom;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use banger_proto::helper::Request;
 use banger_proto::{Subnet, VmId};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::network::Guest;
 use super::privileged::{NetworkError, Privileged};
+use crate::shares::Shares;
 
-/// Most connections through one port at a time: a guest's fault must not cost the daemon its
-/// descriptors.
-const MAX_CONNECTIONS: usize = 512;
+/// Most connections through one port at a time, in all and of each guest: a guest's fault must cost
+/// neither the daemon its descriptors nor other guests the port.
+const CONNECTIONS: usize = 512;
+const CONNECTIONS_EACH: usize = 128;
 
-/// Who may connect, by port.
-type Allowed = Arc<Mutex<HashMap<u16, BTreeSet<Ipv4Addr>>>>;
+/// Who may connect: whose the address is, by port and address.
+type Allowed = BTreeMap<(u16, Ipv4Addr), VmId>;
 
 /// The ports that are served. Dropped, they are not any more, and connections end.
 #[derive(Debug, Default)]
 pub(super) struct HostPorts {
-    allowed: Allowed,
+    allowed: watch::Sender<Allowed>,
     serving: BTreeMap<u16, AbortOnDropHandle<()>>,
 }
 
 impl HostPorts {
+    /// Only `guests` are let in from now on, each where it may; connections of others end.
+    pub(super) fn allow(&self, guests: &BTreeMap<VmId, Guest>) {
+        let rights = guests.iter().flat_map(|(vm, guest)| {
+            let right = |address, port: &u16| ((*port, address), vm.clone());
+            let ports = guest.wishes.host_ports.iter();
+            guest
+                .address
+                .into_iter()
+                .flat_map(move |address| ports.clone().map(move |port| right(address, port)))
+        });
+        let rights: Allowed = rights.collect();
+        self.allowed.send_if_modified(|allowed| {
+            let changed = *allowed != rights;
+            *allowed = rights;
+            changed
+        });
+    }
+
     /// Serves what `guests` may reach, and nothing else from now on.
     pub(super) async fn serve(
         &mut self,
@@ -38,15 +66,10 @@ impl HostPorts {
         subnet: Subnet,
         guests: &BTreeMap<VmId, Guest>,
     ) -> Result<(), NetworkError> {
-        let mut allowed: HashMap<u16, BTreeSet<Ipv4Addr>> = HashMap::new();
-        for guest in guests.values() {
-            for port in &guest.wishes.host_ports {
-                allowed.entry(*port).or_default().extend(guest.address);
-            }
-        }
-        let ports: BTreeSet<u16> = allowed.keys().copied().collect();
-        *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = allowed;
-        self.serving.retain(|port, serving| ports.contains(port) && !serving.is_finished());
+        self.allow(guests);
+        let wanted = |port: &u16| self.allowed.borrow().keys().any(|(other, _)| other == port);
+        self.serving.retain(|port, serving| wanted(port) && !serving.is_finished());
+        let ports: Vec<u16> = self.allowed.borrow().keys().map(|(port, _)| *port).collect();
         for port in ports {
             if self.serving.contains_key(&port) {
                 continue;
@@ -60,46 +83,47 @@ impl HostPorts {
                 .set_nonblocking(true)
                 .and_then(|()| TcpListener::from_std(listener))
                 .map_err(|error| failed(NetworkError::Gone(error)))?;
-            let task = tokio::spawn(accept(listener, port, Arc::clone(&self.allowed)));
+            let shares = Shares::new(CONNECTIONS, CONNECTIONS_EACH);
+            let task = tokio::spawn(port::serve(listener, port, self.allowed.subscribe(), shares));
             self.serving.insert(port, AbortOnDropHandle::new(task));
         }
         Ok(())
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, allowed: Allowed) {
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((guest, from)) if is_allowed(&allowed, port, from)
-                    && connections.len() < MAX_CONNECTIONS =>
-                {
-                    connections.spawn(connect(guest, port));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    // Without descriptors none is accepted until a connection ends.
-                    tracing::warn!(port, %error, "cannot accept a guest's connection");
-                    if connections.join_next().await.is_none() {
-                        return;
-                    }
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::network::Wishes;
+    use super::*;
+
+    #[test]
+    fn who_has_a_card_is_let_in_where_that_was_wished_for() {
+        let vm = |number| VmId::from_random([number; 6]);
+        let address = |last| Ipv4Addr::new(172, 30, 0, last);
+        let guest = |address, ports: &[u16]| Guest {
+            name: "web".parse().unwrap(),
+            address,
+            loopback: Ipv4Addr::LOCALHOST,
+            wishes: Wishes { nat: false, host_ports: BTreeSet::from_iter(ports.iter().copied()) },
+        };
+        let mut guests = BTreeMap::from([
+            (vm(1), guest(Some(address(2)), &[80, 81])),
+            (vm(2), guest(None, &[80])),
+            (vm(3), guest(Some(address(4)), &[])),
+            (vm(4), guest(Some(address(5)), &[81])),
+        ]);
+        let ports = HostPorts::default();
+        let mut told = ports.allowed.subscribe();
+        ports.allow(&guests);
+        let wanted =
+            [((80, address(2)), vm(1)), ((81, address(2)), vm(1)), ((81, address(5)), vm(4))];
+        assert_eq!(*told.borrow_and_update(), Allowed::from(wanted));
+        ports.allow(&guests);
+        assert!(!told.has_changed().unwrap(), "nobody wakes up for nothing");
+        guests.remove(&vm(1));
+        ports.allow(&guests);
+        assert_eq!(*told.borrow_and_update(), Allowed::from([((81, address(5)), vm(4))]));
     }
-}
-
-fn is_allowed(allowed: &Allowed, port: u16, from: SocketAddr) -> bool {
-    let IpAddr::V4(address) = from.ip() else { return false };
-    let allowed = allowed.lock().unwrap_or_else(PoisonError::into_inner);
-    allowed.get(&port).is_some_and(|guests| guests.contains(&address))
-}
-
-/// Joins the guest to the host's own port; where nobody listens, the guest's connection ends.
-async fn connect(mut guest: TcpStream, port: u16) {
-    let Ok(mut host) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
-    let _ = (guest.set_nodelay(true), host.set_nodelay(true));
-    let _ = copy_bidirectional(&mut guest, &mut host).await;
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Places. Cloned freely.
 #[derive(Debug, Clone)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     most: usize,
     each: usize,
     taken: Arc<Mutex<Taken>>,
@@ -20,18 +20,18 @@ struct Taken {
 
 /// One place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     of: IpAddr,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Shares {
-    pub(super) fn new(most: usize, each: usize) -> Self {
+    pub(crate) fn new(most: usize, each: usize) -> Self {
         Self { most, each, taken: Arc::default() }
     }
 
     /// A place for `who`; none when there is none left.
-    pub(super) fn take(&self, who: IpAddr) -> Option<Share> {
+    pub(crate) fn take(&self, who: IpAddr) -> Option<Share> {
         let mut taken = lock(&self.taken);
         let own = taken.by.get(&who).copied().unwrap_or_default();
         if taken.all >= self.most || own >= self.each {
