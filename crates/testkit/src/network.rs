@@ -37,6 +37,8 @@ struct State {
     resolver_broken: Option<String>,
     /// Why nothing can be done.
     broken: Option<String>,
+    /// Why nothing can be done any more once the next tap is made, which is not told, either.
+    broken_after_tap: Option<String>,
 }
 
 impl FakeNetwork {
@@ -60,6 +62,12 @@ impl FakeNetwork {
     /// From now on the host refuses everything, for this reason.
     pub fn break_it(&self, reason: &str) {
         self.state().broken = Some(reason.to_owned());
+    }
+
+    /// The host makes one more tap, of which it does not tell, and then refuses everything, for this
+    /// reason.
+    pub fn break_after_tap(&self, reason: &str) {
+        self.state().broken_after_tap = Some(reason.to_owned());
     }
 
     /// Everything works again.
@@ -103,6 +111,12 @@ impl FakeNetwork {
         let _ = self.uplink_made.subscribe().wait_for(|made| *made >= count).await;
     }
 
+    /// All of it is gone, as if every process in it were killed.
+    pub fn lose(&self) {
+        let mut state = self.state();
+        *state = State { mode: state.mode, ..State::default() };
+    }
+
     /// Makes a tap that nobody asked for, as a daemon leaves one that was killed.
     pub fn leave_tap(&self, vm: VmId) {
         self.state().taps.insert(vm);
@@ -130,7 +144,7 @@ impl State {
         let failed = |reason: &str| NetworkError::Failed { reason: reason.into(), causes: vec![] };
         let state = self.work()?;
         if !state.made {
-            return Err(failed("there is no network"));
+            return Err(NetworkError::Gone(std::io::ErrorKind::NotFound.into()));
         }
         match request {
             Request::Observe {} => {
@@ -155,6 +169,10 @@ impl State {
                     return Err(failed("a tap that no rule knows"));
                 }
                 state.taps.insert(vm);
+                if let Some(reason) = state.broken_after_tap.take() {
+                    state.broken = Some(reason);
+                    state.work()?;
+                }
             }
             Request::RemoveTap { vm } => {
                 state.taps.remove(&vm);

@@ -29,7 +29,7 @@ mod settle;
 mod status;
 mod up;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use banger_proto::api::NetworkStatus;
@@ -68,6 +68,8 @@ struct State {
     subnet: Option<Subnet>,
     leases: Leases,
     guests: BTreeMap<VmId, Guest>,
+    /// VMs whose card is being taken away, or could not be.
+    unplugging: BTreeSet<VmId>,
     host_ports: HostPorts,
     /// The name server for guests, while it is up.
     dns: Option<DnsServer>,
@@ -176,18 +178,19 @@ impl VmNetwork {
     /// Takes a VM off the network, whether it is on it or not. Its VMM has ended.
     ///
     /// # Errors
-    /// When something of it is left.
+    /// When something of it is left, which the next attempt takes away.
     pub async fn detach(&self, vm: &VmId) -> Result<(), NetworkError> {
         let mut state = self.state.lock().await;
         let guest = state.guests.remove(vm);
         state.leases.release(vm);
         self.publish(&state);
-        match guest {
-            Some(Guest { address: None, .. }) => Ok(()),
+        let has_card = match guest {
+            _ if state.unplugging.contains(vm) => true,
+            Some(guest) => guest.address.is_some(),
             // A daemon that has just started does not know who is on it.
-            None if state.subnet.is_some() || !self.privileged.find().await? => Ok(()),
-            _ => self.unplug(vm, &mut state).await,
-        }
+            None => state.subnet.is_none() && self.privileged.find().await?,
+        };
+        if has_card { self.unplug(vm, &mut state).await } else { Ok(()) }
     }
 
     /// Forgets a VM that is not there any more; its address is free.

@@ -68,6 +68,69 @@ async fn a_vm_is_on_the_network_while_it_runs_and_nothing_is_left_of_it() {
 }
 
 #[tokio::test]
+async fn a_card_that_could_not_be_taken_away_goes_when_that_is_tried_again() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let (web, db) = (create(&daemon, "web").await, create(&daemon, "db").await);
+    env.network.break_it("the bridge is busy");
+    let refused = daemon.client.call(Method::DELETE, "/v1/vms/web", ()).await.problem();
+    assert!(refused.message.contains("cannot take away the network"), "{refused:?}");
+    let refused = post(&daemon, "db", "stop").await.problem();
+    assert!(refused.message.contains("cannot take away the network"), "{refused:?}");
+    assert_eq!(env.network.taps().len(), 2);
+    env.network.mend();
+
+    delete(&daemon, "web").await;
+    assert_eq!(env.network.taps(), std::slice::from_ref(&db.id));
+    // Which VM has its address next is not told, only that one can.
+    let next = create(&daemon, "next").await;
+    assert_eq!(address(&next), address(&web));
+    let again = daemon.client.events("/v1/vms/db/start", ()).await.ready().await;
+    assert_eq!(address(&again), address(&db));
+    let mut known = rules(&env);
+    known.sort();
+    let mut there = [next, again].map(|vm| (vm.id.clone(), address(&vm), false));
+    there.sort();
+    assert_eq!(known, there);
+    delete(&daemon, "next").await;
+    delete(&daemon, "db").await;
+    assert_eq!(env.network.taps(), []);
+    daemon.stop().await;
+    assert!(!env.network.is_made());
+}
+
+#[tokio::test]
+async fn a_card_that_was_not_had_and_not_taken_back_goes_with_its_vm() {
+    let env = TestEnv::new();
+    let options = NetworkOptions { subnet: None, required: false, uid: 1000 };
+    let network = VmNetwork::new(env.network.clone(), options, Arc::default());
+    let (web, db) = (VmId::from_random([1; 6]), VmId::from_random([2; 6]));
+    network.attach(&db, &"db".parse().unwrap(), None, &Wishes::default()).await.unwrap();
+    // The helper makes the tap, and nothing after that.
+    env.network.break_after_tap("not today");
+    let place = network.attach(&web, &"web".parse().unwrap(), None, &Wishes::default()).await;
+    assert!(place.unwrap().card.is_err());
+    network.detach(&web).await.unwrap_err();
+    env.network.mend();
+    assert!(env.network.taps().contains(&web));
+    network.detach(&web).await.unwrap();
+    assert_eq!(env.network.taps(), [db]);
+}
+
+#[tokio::test]
+async fn a_network_that_is_gone_holds_up_no_deletion() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let web = create(&daemon, "web").await;
+    env.network.lose();
+    delete(&daemon, "web").await;
+    let next = create(&daemon, "next").await;
+    assert_eq!(address(&next), address(&web));
+    assert_eq!(env.network.taps(), [next.id]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn the_network_outlives_the_daemon_with_the_vms_on_it() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;

@@ -41,25 +41,13 @@ impl VmNetwork {
             guest.address = Some(address);
         }
         match self.connect(vm, subnet, state).await {
-            Ok(entrance) => Ok(Card {
-                tap: tap_name(vm),
-                mac: MacAddress::of_vm(vm),
-                entrance,
-                guest: GuestNetwork {
-                    mac: MacAddress::of_vm(vm),
-                    address,
-                    prefix: subnet.prefix(),
-                    gateway: subnet.gateway(),
-                    resolver: subnet.gateway(),
-                    search: DOMAIN.to_owned(),
-                    mtu: match self.privileged.mode() {
-                        NetworkMode::User => OWN_MTU,
-                        NetworkMode::System => HOST_MTU,
-                    },
-                },
-            }),
+            Ok(entrance) => {
+                // One that could not be taken away is its card again.
+                state.unplugging.remove(vm);
+                Ok(self.card(vm, subnet, address, entrance))
+            }
             Err(error) => {
-                // What cannot be taken back either is found by the next daemon, or by the VM's removal.
+                // What cannot be taken back either is found by the next daemon, or when the VM is detached.
                 if let Some(guest) = state.guests.get_mut(vm) {
                     guest.address = None;
                 }
@@ -68,6 +56,26 @@ impl VmNetwork {
                 }
                 Err(error)
             }
+        }
+    }
+
+    fn card(&self, vm: &VmId, subnet: Subnet, address: Ipv4Addr, entrance: Vec<String>) -> Card {
+        Card {
+            tap: tap_name(vm),
+            mac: MacAddress::of_vm(vm),
+            entrance,
+            guest: GuestNetwork {
+                mac: MacAddress::of_vm(vm),
+                address,
+                prefix: subnet.prefix(),
+                gateway: subnet.gateway(),
+                resolver: subnet.gateway(),
+                search: DOMAIN.to_owned(),
+                mtu: match self.privileged.mode() {
+                    NetworkMode::User => OWN_MTU,
+                    NetworkMode::System => HOST_MTU,
+                },
+            },
         }
     }
 
@@ -87,13 +95,37 @@ impl VmNetwork {
         self.privileged.entrance()
     }
 
-    /// Takes the VM's card away, and what it might reach.
+    /// Takes the card of a VM away that is no guest any more, and what it might reach. Until that is
+    /// done, it is known that it has to be.
     pub(super) async fn unplug(&self, vm: &VmId, state: &mut State) -> Result<(), NetworkError> {
-        self.privileged.ask(Request::RemoveTap { vm: vm.clone() }).await?;
-        match state.subnet {
-            Some(subnet) => self.apply(subnet, state).await,
-            None => Ok(()),
+        state.unplugging.insert(vm.clone());
+        // Whether the helper can be asked or not.
+        state.host_ports.allow(&state.guests);
+        let removed = match self.remove_card(vm, state).await {
+            // Where there is no network, nobody can be asked, and there is no card.
+            Err(NetworkError::Gone(_)) if matches!(self.privileged.find().await, Ok(false)) => {
+                Ok(())
+            }
+            removed => removed,
+        };
+        if removed.is_ok() {
+            state.unplugging.remove(vm);
         }
+        removed
+    }
+
+    async fn remove_card(&self, vm: &VmId, state: &mut State) -> Result<(), NetworkError> {
+        self.privileged.ask(Request::RemoveTap { vm: vm.clone() }).await?;
+        let Some(subnet) = state.subnet else { return Ok(()) };
+        self.apply_rules(subnet, state).await?;
+        // What others may reach is no part of it.
+        if let Err(error) = state.host_ports.serve(&*self.privileged, subnet, &state.guests).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "ports of the host not served"
+            );
+        }
+        Ok(())
     }
 
     /// The rules for the guests that there are, and the ports of the host that they reach.
@@ -102,9 +134,13 @@ impl VmNetwork {
         subnet: Subnet,
         state: &mut State,
     ) -> Result<(), NetworkError> {
+        self.apply_rules(subnet, state).await?;
+        state.host_ports.serve(&*self.privileged, subnet, &state.guests).await
+    }
+
+    async fn apply_rules(&self, subnet: Subnet, state: &State) -> Result<(), NetworkError> {
         let host = observe_addresses().map_err(NetworkError::Host)?;
         let rules = plan_rules(subnet, &host, &state.guests);
-        self.privileged.ask(Request::ApplyRules(rules)).await?;
-        state.host_ports.serve(&*self.privileged, subnet, &state.guests).await
+        self.privileged.ask(Request::ApplyRules(rules)).await.map(drop)
     }
 }
