@@ -65,12 +65,18 @@ impl SystemNetwork {
         Ok(kept.insert(client).clone())
     }
 
+    /// Asks by another connection from now on, unless that is so already.
+    fn give_up(&self, client: &HelperClient) {
+        self.kept().take_if(|kept| kept.is(client));
+    }
+
     async fn ask_service(&self, request: Request) -> Result<Answer, NetworkError> {
-        match self.client()?.ask(&request).await {
+        let client = self.client()?;
+        match client.ask(&request).await {
             // It has ended, like all do when the service is restarted; the next one does what this one has
             // not done, and nothing twice.
             Err(NetworkError::Gone(_) | NetworkError::Silent(_)) => {
-                *self.kept() = None;
+                self.give_up(&client);
                 self.client()?.ask(&request).await
             }
             answered => answered,

@@ -122,11 +122,12 @@ impl UserNamespace {
     }
 
     async fn ask_helper(&self, request: Request) -> Result<Answer, NetworkError> {
-        let first = self.client().await?.ask(&request).await;
-        match first {
+        let client = self.client().await?;
+        match client.ask(&request).await {
             // It was killed: the next one does what this one has not done, and nothing twice.
             Err(NetworkError::Gone(_) | NetworkError::Silent(_)) => {
-                *self.serving() = None;
+                // Somebody else may have seen it before, and be asking the next one.
+                self.serving().take_if(|serving| serving.client.is(&client));
                 self.client().await?.ask(&request).await
             }
             answered => answered,
