@@ -210,6 +210,58 @@ async fn a_thousand_connections_at_once_wait_for_each_other() {
 }
 
 #[tokio::test]
+async fn connections_that_one_side_never_ends_hold_up_neither_the_vm_nor_the_next() {
+    const STUCK: usize = 256;
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    let (listener, port) = server().await;
+    let at = open(&env, &vm, port);
+    drop(connect(at).await);
+    in_time(listener.accept()).await.expect("the first");
+    let mut clients = JoinSet::new();
+    for _ in 0..STUCK {
+        clients.spawn(async move {
+            let mut client = TcpStream::connect(at).await.expect("a connection");
+            client.write_all(b"question").await.expect("sent");
+            client.shutdown().await.expect("an end");
+            // Nobody answers. How it is cut off in the end does not matter.
+            let _ = client.read_to_end(&mut Vec::new()).await;
+        });
+    }
+    // As many as a VM has at a time, none of which ends.
+    let mut kept = Vec::new();
+    for _ in 0..120 {
+        let (mut guest, _) = in_time(listener.accept()).await.expect("a connection");
+        assert_eq!(read_all(&mut guest).await, "question");
+        kept.push(guest);
+    }
+    let health = daemon.client.get::<serde_json::Value>("/v1/vms/web/ping").await;
+    assert_eq!(health["name"], "web");
+
+    let _: VmView = daemon.client.call(Method::POST, "/v1/vms/web/stop", ()).await.ok();
+    in_time(async { while clients.join_next().await.is_some() {} }).await;
+    daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
+    let at = open(&env, &vm, port);
+    let mut client = connect(at).await;
+    client.write_all(b"once more").await.expect("sent");
+    client.shutdown().await.expect("an end");
+    // Some of those before may have come as far as here when they were cut off.
+    in_time(async {
+        loop {
+            let (mut guest, _) = listener.accept().await.expect("a connection");
+            let mut said = String::new();
+            if guest.read_to_string(&mut said).await.is_ok() && said == "once more" {
+                break;
+            }
+        }
+    })
+    .await;
+    drop(kept);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn thousands_of_connections_one_after_the_other() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;
