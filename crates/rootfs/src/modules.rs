@@ -32,8 +32,8 @@ pub struct Wanted {
 }
 
 /// What a guest needs from a kernel to boot and to be spoken to, in the order of need: disks,
-/// file systems, the guest link, the network.
-pub const WANTED: [Wanted; 11] = [
+/// file systems, the guest link, the network, the return of memory.
+pub const WANTED: [Wanted; 12] = [
     Wanted { name: "virtio_mmio", option: "VIRTIO_MMIO" },
     Wanted { name: "virtio_pci", option: "VIRTIO_PCI" },
     Wanted { name: "virtio_blk", option: "VIRTIO_BLK" },
@@ -45,6 +45,7 @@ pub const WANTED: [Wanted; 11] = [
     Wanted { name: "virtio_net", option: "VIRTIO_NET" },
     Wanted { name: "vsock", option: "VSOCKETS" },
     Wanted { name: "vmw_vsock_virtio_transport", option: "VIRTIO_VSOCKETS" },
+    Wanted { name: "virtio_balloon", option: "VIRTIO_BALLOON" },
 ];
 
 /// Why modules cannot be taken along.

@@ -1,5 +1,7 @@
 //! What real guests say of themselves, and what they cost the host.
 
+use std::time::{Duration, Instant};
+
 use banger_e2e::Home;
 use serde_json::Value;
 
@@ -40,6 +42,8 @@ fn a_guest_that_works_and_its_failed_unit_are_seen() {
     busy.kill().expect("a process to kill");
     busy.wait().expect("its end");
 
+    what_a_guest_needs_no_more_the_host_has_again(&home, &vm);
+
     home.exec(&vm, &["systemd-run", "--wait", "--unit=broken", "false"]).expect_code(1);
     let health = home.banger(["vm", "health", &vm]).expect_code(1).stdout;
     assert!(health.contains("degraded") && health.contains("broken.service"), "{health}");
@@ -50,6 +54,21 @@ fn a_guest_that_works_and_its_failed_unit_are_seen() {
     home.banger(["vm", "ping", &vm]).expect_code(1).expect_stderr(&["does not run", "vm start"]);
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
     home.expect_nothing_left();
+}
+
+fn what_a_guest_needs_no_more_the_host_has_again(home: &Home, vm: &str) {
+    let memory = || {
+        let stats = home.banger(["vm", "stats", vm]).expect_code(0).json();
+        number(&stats["vms"][0]["host"]["vmm"]["rss"])
+    };
+    let script = "head -c 200M /dev/urandom >/dev/shm/file";
+    home.exec(vm, &["sh", "-c", script]).expect_code(0);
+    let needed = memory();
+    home.exec(vm, &["rm", "/dev/shm/file"]).expect_code(0);
+    let since = Instant::now();
+    while memory() > needed - f64::from(100 << 20) {
+        assert!(since.elapsed() < Duration::from_secs(60), "the VMM keeps {needed} bytes");
+    }
 }
 
 #[test]

@@ -96,6 +96,9 @@ pub(super) fn render_command(
     add(&["-device", &port]);
     add(&["-object", "rng-builtin,id=entropy"]);
     add(&["-device", &format!("virtio-rng-{bus},rng=entropy")]);
+    // Never inflated: the guest tells of pages that it does not use any more, and the host has them
+    // back.
+    add(&["-device", &format!("virtio-balloon-{bus},free-page-reporting=on")]);
     if let Some(card) = &spec.card {
         let tap = format!("tap,id=net,ifname={},script=no,downscript=no", escape(&card.tap));
         add(&["-netdev", &tap]);
