@@ -7,6 +7,8 @@
 mod configured;
 pub mod detect;
 pub mod firecracker;
+#[cfg(test)]
+mod fixture;
 pub mod qemu;
 mod supervised;
 

@@ -217,38 +217,8 @@ fn text(path: &Path) -> Result<&str, RenderError> {
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
-    use banger_link::Magic;
-    use banger_proto::VmId;
-
     use super::*;
-    use crate::hypervisor::CardSpec;
-
-    fn spec() -> VmmSpec {
-        let disk = |path: &str, serial: &str, read_only| DiskSpec {
-            path: path.into(),
-            serial: serial.into(),
-            read_only,
-        };
-        VmmSpec {
-            vm: VmId::from_random([1; 6]),
-            kernel: "/k/vmlinux".into(),
-            initramfs: "/c/i.cpio".into(),
-            cmdline: vec!["quiet".into(), "panic=-1".into()],
-            vcpu: 2,
-            memory_mib: 512,
-            disks: vec![
-                disk("/images/a,b.ext4", "base", true),
-                disk("/vms/x/disk.ext4", "writable", false),
-            ],
-            link_magic: Magic::from_bytes([0; 16]),
-            console_log: "/vms/x/console.log".into(),
-            card: Some(CardSpec {
-                tap: "bt-010101010101".into(),
-                mac: "02:01:01:01:01:01".parse().unwrap(),
-                entrance: vec!["/lib/helper".into(), "run".into(), "--".into()],
-            }),
-        }
-    }
+    use crate::hypervisor::fixture::spec;
 
     fn render(accel: Accel, host_khz: Option<u32>, spec: &VmmSpec) -> Result<String, RenderError> {
         let (program, config) = (Path::new("/usr/bin/qemu"), Path::new("/run/x/qemu.conf"));
