@@ -142,7 +142,7 @@ fn only_exec_and_the_owners_of_processes_start_programs() {
         "crates/cli/src/cmd/vm/ssh.rs",
         "crates/cli/src/system/host.rs",
         "crates/daemon/src/exec.rs",
-        "crates/daemon/src/hypervisor/qemu/launch.rs",
+        "crates/daemon/src/hypervisor/supervised/launch.rs",
         "crates/daemon/src/net/user/",
         "crates/daemon/src/supervise/",
         "crates/helper/src/program.rs",
