@@ -11,7 +11,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`STATE_FILE`] | [`SupervisorState`], replaced atomically at every change |
-//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill`, `power_button` and `grow_disk` with a state line once done; what cannot be done is answered with [`Reply::Failed`] |
+//! | [`CONTROL_SOCKET`] | one JSON [`Command`] line from the client; `status` is answered with one [`SupervisorState`] line, `watch` with one now and one at every change until the VMM's end is told, `kill`, `power_button`, `grow_disk`, `pause`, `resume` and `save` with a state line once done; what cannot be done is answered with [`Reply::Failed`] |
 //! | [`LOCK_FILE`] | locked (`flock`) by the supervisor while it owns the VM |
 //! | [`LINK_SOCKET`] | each connection is one new stream to the agent, byte for byte; a connection made before the agent called waits; it is closed when the VMM ends |
 //!
@@ -33,6 +33,13 @@ pub const LINK_SOCKET: &str = "link.sock";
 
 /// Name of the lock file.
 pub const LOCK_FILE: &str = "supervisor.lock";
+
+/// Name of a file with the saved state of a guest's processors and devices.
+pub const SAVED_STATE: &str = "state";
+/// Name of a file with a guest's memory, byte for byte; what is zero may be a hole.
+pub const SAVED_MEMORY: &str = "memory";
+/// Name of a file with both, in the VMM's own form.
+pub const SAVED_WHOLE: &str = "whole";
 
 /// What the daemon writes on the launch channel when it takes the VM over.
 pub const KEEP: &[u8] = b"keep\n";
@@ -65,14 +72,31 @@ pub enum LinkTransport {
 #[serde(rename_all = "snake_case")]
 pub enum VmmControl {
     /// QMP on the socket that the VMM finds as descriptor [`CONTROL_FD`].
-    Qmp,
+    Qmp {
+        /// Whether the guest's memory is a file, which is left out of a state that is saved.
+        #[serde(default)]
+        shared_memory: bool,
+    },
     /// Firecracker's API.
     Firecracker {
         /// Name of its socket in the VM's runtime directory.
         socket: String,
-        /// Files of the disks, by place.
-        disks: Vec<String>,
     },
+}
+
+/// What a VMM goes on from, instead of having its guest boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// File with the state of the processors and devices.
+    pub state: String,
+    /// File with the guest's memory; absent where it is in `state`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Tap of the card, which has its parent's name in the state; absent for a VM without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tap: Option<String>,
+    /// Whether the guest stays paused.
+    pub paused: bool,
 }
 
 /// Everything a supervisor needs.
@@ -99,6 +123,9 @@ pub struct LaunchSpec {
     /// such service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope_helper: Option<String>,
+    /// What the guest goes on from; absent for a boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<SavedState>,
 }
 
 /// What a supervisor knows; also its state file.
@@ -117,6 +144,9 @@ pub struct SupervisorState {
     pub vmm_start: Option<u64>,
     /// Whether the agent has called and the link is up now.
     pub link_up: bool,
+    /// Whether the guest stands still.
+    #[serde(default)]
+    pub paused: bool,
     /// How the VMM ended, once it has.
     pub exit: Option<VmmExit>,
 }
@@ -135,7 +165,7 @@ pub struct VmmExit {
 }
 
 /// What a client asks of a supervisor: one JSON line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// Tell the state.
@@ -153,6 +183,16 @@ pub enum Command {
         disk: u32,
         /// Its size.
         bytes: u64,
+    },
+    /// Have the guest stand still; one that does already does so.
+    Pause,
+    /// Have it go on; one that runs does so.
+    Resume,
+    /// Write the state of a guest to files that are not there yet. The guest stands still from then on,
+    /// whether it did before or not, and also where it fails.
+    Save {
+        /// Directory for them ([`SAVED_STATE`], [`SAVED_MEMORY`], [`SAVED_WHOLE`]).
+        directory: String,
     },
 }
 

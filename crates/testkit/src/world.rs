@@ -15,7 +15,7 @@ use banger_daemon::hypervisor::{
 use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
 use banger_proto::guest::{Configured, GuestConfig};
-use banger_proto::supervisor::VmmExit;
+use banger_proto::supervisor::{SAVED_STATE, SAVED_WHOLE, VmmExit};
 use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -80,12 +80,25 @@ struct State {
     vms: BTreeMap<VmId, Arc<FakeVm>>,
     /// Why nobody can tell how these ended.
     untold: BTreeMap<VmId, String>,
+    /// How the next proofs of saved guests end.
+    next_proof: VecDeque<Result<(), String>>,
 }
 
 impl World {
     /// Decides what the next launch leads to; several are used in order, then everything works.
     pub fn next_boot(&self, boot: Boot) {
         self.state().next.push_back(boot);
+    }
+
+    /// Has the next proof of a saved guest fail for this reason.
+    pub fn refuse_next_proof(&self, why: &str) {
+        self.state().next_proof.push_back(Err(why.to_owned()));
+    }
+
+    /// Whether the guest of a VMM that runs stands still.
+    #[must_use]
+    pub fn is_paused(&self, vm: &VmId) -> bool {
+        self.state().vms.get(vm).is_some_and(|vm| vm.is_paused())
     }
 
     /// Ids of the VMMs that run.
@@ -221,15 +234,24 @@ impl World {
                 source: Some(Box::new(error)),
             })?;
         }
+        let going_on = spec.saved.as_ref().map(|saved| load_guest(&saved.directory)).transpose()?;
+        let paused = spec.saved.as_ref().is_some_and(|saved| saved.paused);
         let exit = watch::Sender::new(exit);
         let jobs = Arc::new(jobs);
         let guest = Guest { hosted, exit: exit.clone(), stubborn, load, _jobs: jobs };
         let context = Context::new(root, Box::new(guest.clone()));
+        if let Some(config) = going_on.flatten() {
+            guest
+                .hosted
+                .configure(&context, &config)
+                .map_err(|problem| HypervisorError { message: problem.message, source: None })?;
+        }
         let vm = Arc::new(FakeVm {
             spec: spec.clone(),
             guest,
             exit,
             grown: watch::Sender::default(),
+            paused: watch::Sender::new(paused),
             silent,
             falls_silent,
             hostile,
@@ -255,6 +277,17 @@ fn guests() -> &'static Handle {
         handle
     });
     &GUESTS
+}
+
+fn failure(message: &str, error: std::io::Error) -> HypervisorError {
+    HypervisorError { message: message.to_owned(), source: Some(Box::new(error)) }
+}
+
+/// The guest that was saved: what it was configured with, if it was.
+fn load_guest(directory: &Path) -> Result<Option<GuestConfig>, HypervisorError> {
+    let text = fs_err::read(directory.join(SAVED_STATE));
+    text.and_then(|text| Ok(serde_json::from_slice(&text)?))
+        .map_err(|error| failure("cannot go on from what was saved", error))
 }
 
 /// Begins a console log; the guest goes on with it.
@@ -290,6 +323,27 @@ impl Hypervisor for World {
         .boxed()
     }
 
+    fn saved_with(&self) -> Result<String, HypervisorError> {
+        Ok("a world in memory".to_owned())
+    }
+
+    fn prove<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+        directory: &'a Path,
+        _walk: &'a Walk,
+    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        let proven = self.state().next_proof.pop_front().unwrap_or(Ok(()));
+        let missing = spec.disks.iter().find(|disk| !disk.path.exists());
+        let proven = missing.map_or(proven, |disk| Err(format!("no disk `{}`", disk.serial)));
+        let moved = fs_err::rename(directory.join(SAVED_WHOLE), directory.join(SAVED_STATE));
+        async move {
+            proven.map_err(|message| HypervisorError { message, source: None })?;
+            moved.map_err(|error| failure("cannot finish the snapshot", error))
+        }
+        .boxed()
+    }
+
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
         let untold = self.state().untold.get(vm).cloned();
         let vm = self.state().vms.get(vm).cloned();
@@ -315,6 +369,7 @@ struct FakeVm {
     exit: watch::Sender<Option<VmmExit>>,
     /// Sizes that the guest was shown, in order.
     grown: watch::Sender<Vec<ByteSize>>,
+    paused: watch::Sender<bool>,
     silent: bool,
     falls_silent: bool,
     hostile: Option<Hostile>,
@@ -350,9 +405,12 @@ impl RunningVm for FakeVm {
             let (host, guest) = tokio::io::duplex(STREAM_BUFFER);
             let (context, mut exit) = (Arc::clone(&self.context), self.exit.subscribe());
             let (hostile, ports) = (self.hostile.clone(), self.ports.clone());
+            let mut paused = self.paused.subscribe();
             let heard = !(self.falls_silent && self.guest.hosted.configured().is_some());
             guests().spawn(async move {
                 let serve = async {
+                    // The sender is in the VM; with it the guest is gone.
+                    let _ = paused.wait_for(|paused| !paused).await;
                     if let Some(hostile) = hostile {
                         hostile.serve(context, guest).await;
                     } else if heard {
@@ -393,6 +451,30 @@ impl RunningVm for FakeVm {
             }),
         };
         async { grown }.boxed()
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        self.paused.send_replace(true);
+        async { Ok(()) }.boxed()
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        self.paused.send_replace(false);
+        async { Ok(()) }.boxed()
+    }
+
+    fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+
+    /// The guest is what it was configured with.
+    fn save<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        self.paused.send_replace(true);
+        let config = self.guest.hosted.configured();
+        let saved = serde_json::to_vec(&config)
+            .map_err(std::io::Error::from)
+            .and_then(|config| fs_err::write(directory.join(SAVED_WHOLE), config));
+        async { saved.map_err(|error| failure("cannot save the guest", error)) }.boxed()
     }
 
     fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {

@@ -2,7 +2,10 @@
 //!
 //! Parsing is pure; only `observe_` and `find_` functions look at the host.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use super::HypervisorError;
 use crate::exec::HostEnv;
@@ -75,6 +78,28 @@ pub fn observe_host() -> Host {
     let cpuinfo = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let kvm_device = std::fs::File::options().read(true).write(true).open("/dev/kvm").map(drop);
     Host { cpu: parse_cpuinfo(&cpuinfo), kvm_device }
+}
+
+/// Tells a program and, under KVM, the host's processors from others: text that differs where they do.
+///
+/// # Errors
+/// When the program is not there.
+pub(super) fn tell_apart(program: &Path, accel: Accel) -> Result<String, HypervisorError> {
+    let failed = |error| HypervisorError::because("cannot look at the VMM's program", error);
+    let file = fs_err::metadata(program).map_err(failed)?;
+    let mut text = format!("{} {} {}", program.display(), file.len(), file.mtime());
+    if accel == Accel::Kvm {
+        let cpuinfo = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let kept = ["vendor_id", "cpu family", "model", "stepping", "microcode", "flags"];
+        let first = cpuinfo.split("\n\n").next().unwrap_or_default().lines();
+        for line in first.filter(|line| kept.iter().any(|key| line.starts_with(key))) {
+            text.push('\n');
+            text.push_str(line);
+        }
+    }
+    let digest = Sha256::digest(text.as_bytes());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{} {digest}", accel.as_str()))
 }
 
 /// Decides how guests are executed: as `wanted`, else with KVM where it works.

@@ -30,5 +30,6 @@ pub(super) fn spec() -> VmmSpec {
             mac: "02:01:01:01:01:01".parse().unwrap(),
             entrance: vec!["/lib/helper".into(), "run".into(), "--".into()],
         }),
+        saved: None,
     }
 }

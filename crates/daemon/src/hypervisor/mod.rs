@@ -16,7 +16,7 @@ pub use configured::ConfiguredHypervisor;
 pub use supervised::Supervision;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::supervisor::VmmExit;
@@ -49,6 +49,18 @@ pub struct CardSpec {
     pub entrance: Vec<String>,
 }
 
+/// What a guest goes on from, instead of booting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Directory with the files of a snapshot, as [`RunningVm::save`] and [`Hypervisor::prove`] have left
+    /// them.
+    pub directory: PathBuf,
+    /// Whether the guest stays paused.
+    pub paused: bool,
+    /// Whether [`Hypervisor::prove`] has been through the files.
+    pub proven: bool,
+}
+
 /// Everything a VMM is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmmSpec {
@@ -72,6 +84,8 @@ pub struct VmmSpec {
     pub console_log: PathBuf,
     /// Its network card; absent for none.
     pub card: Option<CardSpec>,
+    /// What its guest goes on from; absent for a boot.
+    pub saved: Option<Saved>,
 }
 
 /// What a backend is and can do on this host.
@@ -160,6 +174,23 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>>;
 
+    /// What a saved guest finds again where it goes on: the VMM, and the processors as guests see them. One
+    /// that was saved with something else cannot go on here.
+    ///
+    /// # Errors
+    /// When guests cannot be saved here, and why.
+    fn saved_with(&self) -> Result<String, HypervisorError>;
+
+    /// Makes sure that what [`RunningVm::save`] wrote to `directory` can be gone on from: goes on from it
+    /// as `spec` says, without the guest's taking a step, and ends that. Afterwards any number of VMs can
+    /// go on from it at once.
+    fn prove<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+        directory: &'a Path,
+        walk: &'a Walk,
+    ) -> BoxFuture<'a, Result<(), HypervisorError>>;
+
     /// Looks for the VM's supervisor from an earlier life of the daemon.
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>>;
 
@@ -203,6 +234,20 @@ pub trait RunningVm: Send + Sync + fmt::Debug {
     /// Has the guest see that the file of a disk has grown to `size`; again does no harm. `disk` is
     /// its place in [`VmmSpec::disks`], from 0.
     fn grow_disk(&self, disk: u32, size: ByteSize) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Has the guest stand still; one that does already does so.
+    fn pause(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Has it go on; one that runs does so.
+    fn resume(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;
+
+    /// Whether the guest stands still.
+    fn is_paused(&self) -> bool;
+
+    /// Writes the guest's memory and the state of its devices to files in a directory that is there and
+    /// empty. The guest stands still from then on, also where this fails; what is on its disks belongs to
+    /// what is written until it goes on.
+    fn save<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, Result<(), HypervisorError>>;
 
     /// Ends the VMM at once; returns when it is gone.
     fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>>;

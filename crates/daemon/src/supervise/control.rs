@@ -1,42 +1,51 @@
-//! The control socket: state for those who watch, power button, growing disks and kill for those
-//! who ask.
+//! The control socket: state for those who watch; power button, growing disks, standing still and kill for
+//! those who ask.
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::supervisor::{Command, Reply, SupervisorState};
-use rustix::process::geteuid;
+use rustix::process::{Pid, geteuid};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 
 use super::accept::{Door, serve_each};
+use super::guest_port::GuestPort;
 use super::lines::LineReader;
 use super::recorder::Recorder;
+use super::state::StateBoard;
 use super::vmm_control::{Control, ControlError};
 
 /// Connections served at once.
 const MAX_CLIENTS: usize = 64;
 /// Bytes in a command at most.
-const COMMAND_LIMIT: usize = 1 << 10;
+const COMMAND_LIMIT: usize = 8 << 10;
 /// How long a client may take to say what it wants.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to read a line.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the VMM may take to press the power button or to look at a disk anew.
+/// How long the VMM may take to press the power button, to look at a disk anew, to stop or to go on.
 const VMM_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What commands act on.
 #[derive(Debug)]
 pub(super) struct Controls {
     /// The state.
-    pub(super) state: watch::Receiver<SupervisorState>,
+    pub(super) board: StateBoard,
     /// The VMM.
     pub(super) vmm: Control,
+    /// Its process.
+    pub(super) pid: Pid,
+    /// Where the agent listens, if the link is there.
+    pub(super) port: Option<GuestPort>,
+    /// Held by who changes whether the guest stands still.
+    pub(super) standing: Mutex<()>,
     /// Told when the VMM is to be killed.
     pub(super) kill: Notify,
 }
@@ -63,7 +72,7 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
     let mut lines = LineReader::new(reader, COMMAND_LIMIT);
     let line = tokio::time::timeout(COMMAND_DEADLINE, lines.next_line()).await??;
     let Some(line) = line else { return Ok(()) };
-    let mut state = controls.state.clone();
+    let mut state = controls.board.watch();
     match serde_json::from_slice(&line) {
         Ok(Command::Status) => {
             let now = state.borrow().clone();
@@ -78,6 +87,18 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
             let done = controls.vmm.resize_disk(disk, bytes, VMM_DEADLINE).await;
             reply(&mut writer, &answer(done, &state)).await
         }
+        Ok(Command::Pause) => {
+            let done = controls.pause().await;
+            reply(&mut writer, &answer(done, &state)).await
+        }
+        Ok(Command::Resume) => {
+            let done = controls.resume().await;
+            reply(&mut writer, &answer(done, &state)).await
+        }
+        Ok(Command::Save { directory }) => {
+            let done = controls.save(directory.as_ref()).await;
+            reply(&mut writer, &answer(done, &state)).await
+        }
         Ok(Command::Kill) => {
             controls.kill.notify_one();
             let over = state.wait_for(|state| state.exit.is_some()).await;
@@ -88,6 +109,35 @@ async fn serve_client(client: UnixStream, controls: &Controls) -> io::Result<()>
             let error = format!("not a command: {error}");
             reply(&mut writer, &Reply::Failed { error }).await
         }
+    }
+}
+
+impl Controls {
+    async fn pause(&self) -> Result<(), ControlError> {
+        let _standing = self.standing.lock().await;
+        self.vmm.pause(self.pid, VMM_DEADLINE).await?;
+        self.board.set_paused(true);
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<(), ControlError> {
+        let _standing = self.standing.lock().await;
+        self.vmm.resume(self.pid, VMM_DEADLINE).await?;
+        self.board.set_paused(false);
+        self.ring();
+        Ok(())
+    }
+
+    /// Says that the guest goes on: who listened there before does not ring again.
+    pub(super) fn ring(&self) {
+        self.port.iter().for_each(GuestPort::ring);
+    }
+
+    async fn save(&self, directory: &Path) -> Result<(), ControlError> {
+        let _standing = self.standing.lock().await;
+        // However it ends.
+        self.board.set_paused(true);
+        self.vmm.save(directory, self.pid, VMM_DEADLINE).await
     }
 }
 

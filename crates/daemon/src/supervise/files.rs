@@ -51,6 +51,11 @@ impl RuntimeFiles {
         }
     }
 
+    /// The directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Binds a socket of this name. The process's umask makes it 0600 from birth.
     ///
     /// # Errors

@@ -41,6 +41,11 @@ impl GuestPort {
         Self { socket, number, rung: Arc::default() }
     }
 
+    /// Says that somebody listens there.
+    pub(super) fn ring(&self) {
+        self.rung.notify_one();
+    }
+
     /// Hears who rings at `bell` for as long as it is polled.
     ///
     /// The VMM stands still while it waits to be let in, so everybody is, at once.
@@ -49,7 +54,7 @@ impl GuestPort {
         let door = Door { listener: bell, name: "bell", places: 1, owner };
         serve_each(door, &mut JoinSet::new(), recorder, |caller| {
             drop(caller);
-            self.rung.notify_one();
+            self.ring();
             std::future::ready(Ok(()))
         })
         .await
@@ -61,7 +66,7 @@ impl GuestPort {
             self.rung.notified().await;
             if let Ok(Ok(stream)) = timeout(ACCEPT_DEADLINE, self.connect()).await {
                 // Who has listened once may do so again without a ring.
-                self.rung.notify_one();
+                self.ring();
                 return stream;
             }
         }

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use banger_link::Magic;
 use banger_proto::supervisor::{
-    CONTROL_SOCKET, LINK_SOCKET, LaunchReport, LaunchSpec, LinkTransport, SupervisorState,
-    VmmControl,
+    CONTROL_SOCKET, LINK_SOCKET, LaunchReport, LaunchSpec, LinkTransport, SavedState,
+    SupervisorState, VmmControl,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -93,8 +93,10 @@ struct Services {
     rings: Option<(GuestPort, UnixListener)>,
     magic: Magic,
     control: Control,
+    /// What the guest goes on from.
+    saved: Option<SavedState>,
     /// What QEMU says on its control connection.
-    qmp_events: Option<QmpConnection<UnixStream>>,
+    qmp_events: Option<QmpConnection>,
     signals: Signals,
 }
 
@@ -138,16 +140,15 @@ fn start(
         }
     };
     let (control, qmp_events) = match &spec.control {
-        VmmControl::Qmp => {
+        VmmControl::Qmp { shared_memory } => {
             let (qmp, connection) = Qmp::new(UnixStream::from_std(sockets.control)?);
-            (Control::Qmp(qmp), Some(connection))
+            (Control::Qmp { qmp, shared_memory: *shared_memory }, Some(connection))
         }
-        VmmControl::Firecracker { socket, disks } => {
-            let api = Api::new(files.vacate(socket)?);
-            (Control::Firecracker { api, disks: disks.clone() }, None)
+        VmmControl::Firecracker { socket } => {
+            (Control::firecracker(Api::new(files.vacate(socket)?)), None)
         }
     };
-    let vmm = Vmm::start(spec, passed, &recorder)?;
+    let vmm = Vmm::start(spec, files.dir(), passed, &recorder)?;
     let start_of = |pid| ProcessIdentity::observe(pid).map(|identity| identity.start);
     let state = SupervisorState {
         vm: spec.vm.clone(),
@@ -156,6 +157,7 @@ fn start(
         vmm_pid: Some(vmm.pid()),
         vmm_start: start_of(vmm.pid()),
         link_up: false,
+        paused: false,
         exit: None,
     };
     let board = StateBoard::new(state, Arc::clone(files), recorder.clone());
@@ -166,6 +168,7 @@ fn start(
         rings,
         magic,
         control,
+        saved: spec.saved.clone(),
         qmp_events,
         signals,
     };
@@ -205,6 +208,7 @@ async fn serve(
         board.clone(),
         recorder.clone(),
     ));
+    let port = services.rings.as_ref().map(|(port, _)| port.clone());
     if let Some((port, bell)) = services.rings {
         let recorder = recorder.clone();
         upkeep.spawn(async { match port.listen(bell, recorder).await {} });
@@ -214,8 +218,14 @@ async fn serve(
     }
 
     let vmm_control = services.control;
-    let controls =
-        Arc::new(Controls { state: board.watch(), vmm: vmm_control, kill: Notify::new() });
+    let controls = Arc::new(Controls {
+        board: board.clone(),
+        vmm: vmm_control,
+        pid: vmm.pid,
+        port,
+        standing: Mutex::default(),
+        kill: Notify::new(),
+    });
     let mut control_clients = JoinSet::new();
     let mut link_clients = JoinSet::new();
     let mut phase = Phase::Starting;
@@ -233,7 +243,15 @@ async fn serve(
             &mut link_clients,
             recorder.clone(),
         ) => match never {},
-        status = watch_over(&mut vmm, &mut phase, &controls, &mut signals, recorder, channel) => status,
+        status = watch_over(
+            &mut vmm,
+            &mut phase,
+            &controls,
+            services.saved.as_ref(),
+            &mut signals,
+            recorder,
+            channel,
+        ) => status,
     };
     link_over.cancel();
     // What the guest said last is still on its way through the link.
@@ -253,12 +271,13 @@ async fn watch_over(
     vmm: &mut Vmm,
     phase: &mut Phase,
     controls: &Controls,
+    saved: Option<&SavedState>,
     signals: &mut Signals,
     recorder: &Recorder,
     channel: &mut LaunchChannel,
 ) -> io::Result<ExitStatus> {
     let mut wanted = true;
-    let answered = controls.vmm.answers(START_DEADLINE);
+    let answered = controls.vmm.begin(saved, START_DEADLINE);
     tokio::pin!(answered);
     loop {
         tokio::select! {
@@ -266,7 +285,12 @@ async fn watch_over(
             answer = &mut answered, if *phase == Phase::Starting => match answer {
                 Ok(()) => {
                     *phase = Phase::Told;
-                    let state = controls.state.borrow().clone();
+                    match saved {
+                        Some(SavedState { paused: true, .. }) => controls.board.set_paused(true),
+                        Some(_) => controls.ring(),
+                        None => {}
+                    }
+                    let state = controls.board.current();
                     channel.report(&LaunchReport::Running(state)).await;
                 }
                 Err(error) => {
@@ -303,11 +327,7 @@ async fn watch_over(
 
 /// Logs what the VMM says, and passes on that the agent has gone: its port carries bytes to
 /// whoever opens it, so the link itself does not show that nobody has it open.
-async fn heed_qmp(
-    connection: QmpConnection<UnixStream>,
-    agent_gone: Arc<Notify>,
-    recorder: Recorder,
-) {
+async fn heed_qmp(connection: QmpConnection, agent_gone: Arc<Notify>, recorder: Recorder) {
     let ran = connection
         .run(|event| {
             if event.is_port_closed() {

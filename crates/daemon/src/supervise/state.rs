@@ -45,10 +45,18 @@ impl StateBoard {
         self.state.send_replace(state);
     }
 
+    /// Says whether the guest stands still.
+    pub(super) fn set_paused(&self, paused: bool) {
+        let state = SupervisorState { paused, ..self.current() };
+        self.save(&state);
+        self.state.send_replace(state);
+    }
+
     /// Records the VMM's end and takes the sockets away before anybody is told: whoever hears of
     /// the end may start the VM again at once.
     pub(super) fn set_exit(&self, exit: VmmExit) {
-        let state = SupervisorState { link_up: false, exit: Some(exit), ..self.current() };
+        let state =
+            SupervisorState { link_up: false, paused: false, exit: Some(exit), ..self.current() };
         self.save(&state);
         if let Err(error) = self.files.remove_sockets() {
             self.recorder.log(format_args!("cannot remove the sockets: {error}"));

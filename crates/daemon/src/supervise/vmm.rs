@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
 
@@ -64,14 +65,15 @@ fn place(socket: &StdUnixStream, number: i32) -> io::Result<OwnedFd> {
 #[derive(Debug)]
 pub(super) struct Vmm {
     child: Child,
-    pid: Pid,
+    /// Its process.
+    pub(super) pid: Pid,
     console: JoinHandle<()>,
     stderr: JoinHandle<Vec<u8>>,
     killed: bool,
 }
 
 impl Vmm {
-    /// Starts the VMM, which inherits `passed` under the same numbers.
+    /// Starts the VMM in `dir`; it inherits `passed` under the same numbers.
     ///
     /// It gets an empty environment: what the user's holds is no business of a program that
     /// guests try to break.
@@ -80,6 +82,7 @@ impl Vmm {
     /// When the program cannot be started; the error names it.
     pub(super) fn start(
         spec: &LaunchSpec,
+        dir: &Path,
         passed: Vec<OwnedFd>,
         recorder: &Recorder,
     ) -> io::Result<Self> {
@@ -90,6 +93,7 @@ impl Vmm {
         command
             .args(arguments)
             .env_clear()
+            .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

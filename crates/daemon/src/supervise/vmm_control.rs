@@ -1,22 +1,55 @@
 //! What the VMM is asked for while it runs, whichever it is.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use banger_proto::supervisor::{SAVED_MEMORY, SAVED_STATE, SAVED_WHOLE, SavedState};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::Mutex;
+
+use crate::exec::Version;
 use crate::hypervisor::firecracker::api::{Api, ApiError};
 use crate::hypervisor::qemu::qmp::{Qmp, QmpError};
+
+/// How long Firecracker may take to write a guest's memory: some gigabytes, on a slow disk.
+const SAVE_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// The first Firecracker that gives a saved guest's card another tap (`docs/snapshotting/network-for-clones.md`).
+const NAMES_TAPS: Version = Version::new(1, 12);
 
 /// The way to the VMM.
 #[derive(Debug)]
 pub(super) enum Control {
     /// QEMU's.
-    Qmp(Qmp),
+    Qmp {
+        /// Its control protocol.
+        qmp: Qmp,
+        /// Whether the guest's memory is a file, which is left out of what is saved.
+        shared_memory: bool,
+    },
     /// Firecracker's.
     Firecracker {
         /// Its API.
         api: Api,
-        /// Files of the disks, by place.
-        disks: Vec<String>,
+        /// How its guest stands still.
+        stand: Mutex<Stand>,
     },
+}
+
+/// How Firecracker's guest stands still.
+///
+/// Where all that happens to a guest is that the API pauses and resumes it, connections from the host never
+/// reach it again (up to 1.16.1): its virtio socket waits for the guest to hear of a reset that only a
+/// snapshot announces. So the process is stopped instead, and the API pauses for snapshots only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// It runs.
+    Runs,
+    /// The process is stopped.
+    Stopped,
+    /// It was paused by the API.
+    Paused,
 }
 
 /// Why the VMM did not do it, in its own words where it has some.
@@ -28,24 +61,57 @@ pub(super) enum ControlError {
     /// Firecracker did not.
     #[error(transparent)]
     Firecracker(#[from] ApiError),
-    /// A disk that the VM does not have.
-    #[error("the VM has no disk {0}")]
-    NoDisk(u32),
+    /// A file.
+    #[error("cannot use the files of a saved guest: {0}")]
+    File(#[from] io::Error),
+    /// A signal.
+    #[error("cannot stop or continue the VMM: {0}")]
+    Signal(rustix::io::Errno),
 }
 
 impl Control {
-    /// Waits until the VMM answers.
-    pub(super) async fn answers(&self, deadline: Duration) -> Result<(), ControlError> {
+    /// Firecracker's, whose guest runs.
+    pub(super) fn firecracker(api: Api) -> Self {
+        Self::Firecracker { api, stand: Mutex::new(Stand::Runs) }
+    }
+
+    /// Waits until the VMM answers, and has its guest go on from `saved` if it is to.
+    pub(super) async fn begin(
+        &self,
+        saved: Option<&SavedState>,
+        deadline: Duration,
+    ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp(qmp) => Ok(qmp.negotiate(deadline).await?),
-            Self::Firecracker { api, .. } => Ok(api.answers(deadline).await?),
+            Self::Qmp { qmp, shared_memory } => {
+                qmp.negotiate(deadline).await?;
+                if let Some(saved) = saved {
+                    // What was left out when it was saved is a file already; the rest is about to be.
+                    qmp.load(File::open(&saved.state)?, !shared_memory, deadline).await?;
+                    if !saved.paused {
+                        qmp.go_on(deadline).await?;
+                    }
+                }
+            }
+            Self::Firecracker { api, stand } => {
+                let Some(saved) = saved else {
+                    return Ok(api.answers("Running", deadline).await.map(drop)?);
+                };
+                let version = api.answers("Not started", deadline).await?;
+                let tap = saved.tap.as_deref().filter(|_| version >= NAMES_TAPS);
+                let memory = saved.memory.as_deref().unwrap_or_default();
+                api.load_snapshot(&saved.state, memory, tap, saved.paused, deadline).await?;
+                if saved.paused {
+                    *stand.lock().await = Stand::Paused;
+                }
+            }
         }
+        Ok(())
     }
 
     /// Presses the power button, or what the machine has in its place.
     pub(super) async fn power_button(&self, deadline: Duration) -> Result<(), ControlError> {
         match self {
-            Self::Qmp(qmp) => Ok(qmp.power_button(deadline).await?),
+            Self::Qmp { qmp, .. } => Ok(qmp.power_button(deadline).await?),
             Self::Firecracker { api, .. } => Ok(api.power_button(deadline).await?),
         }
     }
@@ -59,12 +125,71 @@ impl Control {
         deadline: Duration,
     ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp(qmp) => Ok(qmp.resize_disk(disk, bytes, deadline).await?),
-            Self::Firecracker { api, disks } => {
-                let place = usize::try_from(disk).ok();
-                let path = place.and_then(|place| disks.get(place));
-                let path = path.ok_or(ControlError::NoDisk(disk))?;
-                Ok(api.resize_disk(disk, path, deadline).await?)
+            Self::Qmp { qmp, .. } => Ok(qmp.resize_disk(disk, bytes, deadline).await?),
+            Self::Firecracker { api, .. } => Ok(api.resize_disk(disk, deadline).await?),
+        }
+    }
+
+    /// Has the guest stand still. `vmm` is the VMM's process.
+    pub(super) async fn pause(&self, vmm: Pid, deadline: Duration) -> Result<(), ControlError> {
+        match self {
+            Self::Qmp { qmp, .. } => Ok(qmp.stop(deadline).await?),
+            Self::Firecracker { stand, .. } => {
+                let mut stand = stand.lock().await;
+                if *stand == Stand::Runs {
+                    kill_process(vmm, Signal::STOP).map_err(ControlError::Signal)?;
+                    *stand = Stand::Stopped;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the guest go on. `vmm` is the VMM's process.
+    pub(super) async fn resume(&self, vmm: Pid, deadline: Duration) -> Result<(), ControlError> {
+        match self {
+            Self::Qmp { qmp, .. } => Ok(qmp.go_on(deadline).await?),
+            Self::Firecracker { api, stand } => {
+                let mut stand = stand.lock().await;
+                match *stand {
+                    Stand::Runs => {}
+                    Stand::Stopped => {
+                        kill_process(vmm, Signal::CONT).map_err(ControlError::Signal)?;
+                    }
+                    Stand::Paused => api.resume(deadline).await?,
+                }
+                *stand = Stand::Runs;
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the guest's state to new files in `directory`; it stands still afterwards.
+    pub(super) async fn save(
+        &self,
+        directory: &Path,
+        vmm: Pid,
+        deadline: Duration,
+    ) -> Result<(), ControlError> {
+        match self {
+            Self::Qmp { qmp, shared_memory } => {
+                let name = if *shared_memory { SAVED_STATE } else { SAVED_WHOLE };
+                let file = File::create_new(directory.join(name))?;
+                Ok(qmp.save(file, *shared_memory, deadline).await?)
+            }
+            Self::Firecracker { api, stand } => {
+                let mut stand = stand.lock().await;
+                if *stand == Stand::Stopped {
+                    kill_process(vmm, Signal::CONT).map_err(ControlError::Signal)?;
+                    *stand = Stand::Runs;
+                }
+                if *stand == Stand::Runs {
+                    api.pause(deadline).await?;
+                    *stand = Stand::Paused;
+                }
+                let [state, memory] = [SAVED_STATE, SAVED_MEMORY].map(|name| directory.join(name));
+                let text = |path: &Path| path.to_string_lossy().into_owned();
+                Ok(api.create_snapshot(&text(&state), &text(&memory), SAVE_DEADLINE).await?)
             }
         }
     }

@@ -412,6 +412,7 @@ fn render_vmm_spec(vm: &Vm, parts: &Parts, card: Option<&Card>) -> Result<VmmSpe
             mac: card.mac,
             entrance: card.entrance.clone(),
         }),
+        saved: None,
     })
 }
 

@@ -255,12 +255,13 @@ mod tests {
                 vm: vm.clone(),
                 vmm: vec![],
                 link: LinkTransport::Inherited,
-                control: VmmControl::Qmp,
+                control: VmmControl::Qmp { shared_memory: false },
                 link_magic: String::new(),
                 console_log: log.to_str().unwrap().to_owned(),
                 console_limit: 0,
                 log: String::new(),
                 scope_helper: None,
+                saved: None,
             };
             fs_err::write(dir.join(LAUNCH_FILE), serde_json::to_vec(&launch).unwrap()).unwrap();
         };

@@ -33,12 +33,13 @@ fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
         vm: vm.clone(),
         vmm: vec![],
         link: LinkTransport::Inherited,
-        control: VmmControl::Qmp,
+        control: VmmControl::Qmp { shared_memory: false },
         link_magic: String::new(),
         console_log: console_log.to_owned(),
         console_limit: 0,
         log: String::new(),
         scope_helper: None,
+        saved: None,
     };
     let dir = env.paths.vm_runtime_dir(vm);
     fs_err::create_dir_all(&dir).expect("a directory");

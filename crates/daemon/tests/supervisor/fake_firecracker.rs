@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use crate::fake_agent::{Agent, Exit, MUTE, NO_AGENT, greet};
 
@@ -41,37 +41,52 @@ async fn run(behaviour: &str, arguments: &str) -> Result<(), String> {
     let (magic, words) = behaviour.split_once(' ').unwrap();
     let arguments: Vec<&str> = arguments.split(' ').collect();
     let argument = |name: &str| {
-        let place = arguments.iter().position(|argument| *argument == name).unwrap();
-        arguments[place + 1]
+        let place = arguments.iter().position(|argument| *argument == name)?;
+        Some(arguments[place + 1])
     };
-    let config: Value =
-        serde_json::from_slice(&fs_err::read(argument("--config-file")).unwrap()).unwrap();
     let description = FirecrackerApi::load();
-    if let Some(description) = &description {
-        description.check_config(&config)?;
+    let api = bind(argument("--api-sock").unwrap())?;
+    let (begin, mut begun) = mpsc::channel(1);
+    let off = Arc::new(Notify::new());
+    let configured = argument("--config-file").map(|path| {
+        let config: Value = serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap();
+        config
+    });
+    if let (Some(description), Some(config)) = (&description, &configured) {
+        description.check_config(config)?;
     }
-    let bind = |path: &str| UnixListener::bind(path).map_err(|error| format!("{path}: {error}"));
-    let api = bind(argument("--api-sock"))?;
-    let vsock = config["vsock"]["uds_path"].as_str().unwrap();
-    let guest = Guest { vsock: bind(vsock)?, bell: format!("{vsock}_{}", port_of(&config)).into() };
+    let guest = configured.as_ref().map(|config| Guest::new(config, false)).transpose()?;
+    let state = if guest.is_some() { Vm::Running } else { Vm::NotStarted };
+    let state = Mutex::new((state, configured));
+    let vmm = Arc::new(Vmm { state, begin, description, off: Arc::clone(&off) });
     greet();
     if words.contains(MUTE) {
         std::future::pending::<()>().await;
     }
     if words.contains(RINGING) {
         for _ in 0..3000 {
-            ring(&guest.bell).await;
+            ring(&guest.as_ref().unwrap().bell).await;
         }
     }
-    if !words.contains(NO_AGENT) {
-        tokio::spawn(guest.serve(port_of(&config), Agent::new(magic)));
-    }
-    let off = Arc::new(Notify::new());
-    let vmm = Arc::new(Vmm { config, description, off: Arc::clone(&off) });
+    let agent = (!words.contains(NO_AGENT)).then(|| Agent::new(magic));
+    tokio::spawn(async move {
+        let guest = match guest {
+            Some(guest) => guest,
+            None => begun.recv().await.unwrap(),
+        };
+        match agent {
+            Some(agent) => guest.serve(agent).await,
+            None => std::future::pending().await,
+        }
+    });
     let router = Router::new().fallback(answer).with_state(vmm);
     let serve = axum::serve(api, router);
     serve.with_graceful_shutdown(async move { off.notified().await }).await.unwrap();
     Ok(())
+}
+
+fn bind(path: &str) -> Result<UnixListener, String> {
+    UnixListener::bind(path).map_err(|error| format!("{path}: {error}"))
 }
 
 /// The port at which the guest's agent was told to listen.
@@ -90,12 +105,22 @@ async fn ring(bell: &Path) {
 struct Guest {
     vsock: UnixListener,
     bell: PathBuf,
+    port: u32,
+    /// Whether it goes on from where it listened already.
+    goes_on: bool,
 }
 
 impl Guest {
-    async fn serve(self, port: u32, mut agent: Agent) {
+    fn new(config: &Value, goes_on: bool) -> Result<Self, String> {
+        let (vsock, port) = (config["vsock"]["uds_path"].as_str().unwrap(), port_of(config));
+        let bell = format!("{vsock}_{port}").into();
+        Ok(Self { vsock: bind(vsock)?, bell, port, goes_on })
+    }
+
+    async fn serve(self, mut agent: Agent) {
+        let port = self.port;
         // How far the agent has come: who is not listening is not connected to.
-        let mut listening = false;
+        let mut listening = self.goes_on;
         loop {
             if !listening {
                 let bell = self.bell.clone();
@@ -123,9 +148,19 @@ impl Guest {
     }
 }
 
+/// How a VM is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vm {
+    NotStarted,
+    Running,
+    Paused,
+}
+
 /// The VMM.
 struct Vmm {
-    config: Value,
+    /// How it is, and its configuration once it has one.
+    state: Mutex<(Vm, Option<Value>)>,
+    begin: mpsc::Sender<Guest>,
     description: Option<FirecrackerApi>,
     off: Arc<Notify>,
 }
@@ -143,17 +178,53 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
     {
         return fault(error);
     }
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut state = vmm.state.lock().await;
+    let done = || StatusCode::NO_CONTENT.into_response();
     match (method, &*path) {
         (Method::GET, "/") => {
-            let state = json!({ "id": "x", "state": "Running", "vmm_version": "1.16.1" });
-            Json(state).into_response()
+            let name = match state.0 {
+                Vm::NotStarted => "Not started",
+                Vm::Running => "Running",
+                Vm::Paused => "Paused",
+            };
+            Json(json!({ "id": "x", "state": name, "vmm_version": "1.16.1" })).into_response()
         }
         (Method::PUT, "/actions") => {
             vmm.off.notify_one();
-            StatusCode::NO_CONTENT.into_response()
+            done()
+        }
+        (Method::PATCH, "/vm") => {
+            state.0 = if body["state"] == "Paused" { Vm::Paused } else { Vm::Running };
+            done()
+        }
+        (Method::PUT, "/snapshot/create") => {
+            if state.0 != Vm::Paused {
+                return fault("the VM is not paused".to_owned());
+            }
+            let config = state.1.as_ref().unwrap().to_string();
+            fs_err::write(text(&body["snapshot_path"]), config).unwrap();
+            fs_err::write(text(&body["mem_file_path"]), "memory").unwrap();
+            done()
+        }
+        (Method::PUT, "/snapshot/load") => {
+            assert_eq!(state.0, Vm::NotStarted);
+            let saved = fs_err::read(text(&body["snapshot_path"])).unwrap();
+            let Ok(config) = serde_json::from_slice::<Value>(&saved) else {
+                return fault("not a state".to_owned());
+            };
+            let memory = fs_err::read(text(&body["mem_backend"]["backend_path"])).unwrap();
+            assert_eq!(memory, b"memory");
+            let guest = Guest::new(&config, true).unwrap();
+            *state = (Vm::Paused, Some(config));
+            if body["resume_vm"] == true {
+                state.0 = Vm::Running;
+                vmm.begin.send(guest).await.unwrap();
+            }
+            done()
         }
         (Method::PATCH, path) => {
-            let drives = vmm.config["drives"].as_array().unwrap();
+            let drives = state.1.as_ref().unwrap()["drives"].as_array().unwrap();
             let drive = drives.iter().find(|drive| {
                 drive["drive_id"] == body["drive_id"]
                     && drive["path_on_host"] == body["path_on_host"]

@@ -1,11 +1,12 @@
 //! What is Firecracker's own of a VM's life: its API, its virtio socket, the files it makes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use banger_daemon::guest::GuestError;
-use banger_daemon::hypervisor::Found;
-use banger_proto::ByteSize;
+use banger_daemon::guest::{GuestClient, GuestError};
+use banger_daemon::hypervisor::{Found, Saved, VmmSpec};
 use banger_proto::supervisor::STATE_FILE;
+use banger_proto::{ByteSize, VmId};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 
@@ -57,7 +58,7 @@ async fn it_is_told_of_a_larger_disk() {
     soon(vm.grow_disk(1, size)).await.unwrap();
     let error = soon(vm.grow_disk(7, size)).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(source, "the VM has no disk 7");
+    assert_eq!(source, "Firecracker refused `PATCH /drives`: Invalid device ID");
     soon(vm.kill()).await.unwrap();
 }
 
@@ -118,4 +119,60 @@ async fn rings_of_anybody_keep_nobody_from_the_agent() {
     let (vm, guest) = rig.launch().await;
     soon(guest.hello()).await.unwrap();
     soon(vm.kill()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_saved_guest_goes_on_in_another_vm() {
+    let rig = rig("");
+    let (vm, guest) = rig.launch().await;
+    soon(guest.hello()).await.unwrap();
+    soon(vm.pause()).await.unwrap();
+    soon(vm.pause()).await.unwrap();
+    assert!(rig.state().paused);
+    let soonest = guest.within(Duration::from_millis(100)).hello().await.unwrap_err();
+    assert!(matches!(soonest, GuestError::Timeout { .. }), "{soonest:?}");
+    // From one that is stopped, and is paused for this.
+    let directory = rig.path("saved");
+    fs_err::create_dir(&directory).unwrap();
+    soon(vm.save(&directory)).await.unwrap();
+    assert!(rig.state().paused);
+    soon(vm.resume()).await.unwrap();
+    assert!(!rig.state().paused);
+    soon(guest.hello()).await.unwrap();
+    soon(vm.kill()).await.unwrap();
+    rig.clean().await;
+
+    let spec = VmmSpec { vm: VmId::from_random([8; 6]), ..rig.spec.clone() };
+    soon(rig.hypervisor.prove(&spec, &directory, &rig.walk)).await.unwrap();
+    let saved = Some(Saved { directory, paused: false, proven: true });
+    let vm = soon(rig.hypervisor.launch(&VmmSpec { saved, ..spec }, &rig.walk)).await.unwrap();
+    // Nobody rings there.
+    soon(GuestClient::new(Arc::clone(&vm)).hello()).await.unwrap();
+    soon(vm.kill()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_not_saved_by_it_is_refused() {
+    let rig = rig("");
+    let directory = rig.path("saved");
+    fs_err::create_dir(&directory).unwrap();
+    fs_err::write(directory.join("state"), "nonsense").unwrap();
+    let proven = soon(rig.hypervisor.prove(&rig.spec, &directory, &rig.walk)).await;
+    let error = proven.unwrap_err().to_string();
+    assert!(error.contains("refused `PUT /snapshot/load`: not a state"), "{error}");
+    rig.clean().await;
+}
+
+#[tokio::test]
+async fn one_that_stands_still_can_be_killed() {
+    let rig = rig("");
+    let (vm, guest) = rig.launch().await;
+    soon(guest.hello()).await.unwrap();
+    soon(vm.pause()).await.unwrap();
+    let Found::Alive(adopted) = rig.hypervisor.adopt(&rig.spec.vm).await.unwrap() else {
+        panic!("not alive")
+    };
+    assert!(adopted.is_paused());
+    soon(adopted.kill()).await.unwrap();
+    assert_eq!(soon(vm.exited()).await, killed());
 }

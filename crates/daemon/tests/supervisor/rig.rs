@@ -111,6 +111,7 @@ impl Rig {
             link_magic: MAGIC,
             card: None,
             console_log: at("console.log"),
+            saved: None,
         };
         script(&at("fake-vmm"), vmm);
         let supervision = Supervision {

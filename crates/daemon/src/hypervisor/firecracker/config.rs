@@ -11,16 +11,14 @@ use crate::hypervisor::VmmSpec;
 
 /// Port of the virtio socket for the guest link: the last of those at which only root can listen.
 pub(super) const LINK_PORT: u32 = 1023;
+/// Firecracker's name of the network card.
+pub(super) const CARD_ID: &str = "net";
 /// The guest's context id: each VMM has a virtio socket of its own, so all guests have the same. The
 /// smaller ones have a meaning (virtio 1.2, 5.10.4).
 const GUEST_CID: u32 = 3;
 
-/// Where in the VM's runtime directory things are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Places<'a> {
-    /// The host's side of the virtio socket.
-    pub(super) vsock: &'a Path,
-}
+/// Name of the virtio socket in the VM's runtime directory.
+pub(super) const VSOCK_SOCKET: &str = "vsock.sock";
 
 /// Why there is no configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,12 +32,15 @@ pub(super) enum RenderError {
 }
 
 /// Renders the configuration as JSON.
-pub(super) fn render_config(places: Places<'_>, spec: &VmmSpec) -> Result<String, RenderError> {
+///
+/// It runs in the VM's runtime directory, where its disks have links. So what it saves names nothing of this
+/// VM's own, and another can go on from it.
+pub(super) fn render_config(spec: &VmmSpec) -> Result<String, RenderError> {
     let mut drives = Vec::new();
     for (place, disk) in spec.disks.iter().enumerate() {
         drives.push(json!({
             "drive_id": render_drive_id(place),
-            "path_on_host": text(&disk.path)?,
+            "path_on_host": render_drive_id(place),
             "is_root_device": false,
             "is_read_only": disk.read_only,
             // Flushes of the guest reach the host's disk; nobody flushes what is only read.
@@ -54,12 +55,12 @@ pub(super) fn render_config(places: Places<'_>, spec: &VmmSpec) -> Result<String
         },
         "machine-config": { "vcpu_count": spec.vcpu, "mem_size_mib": spec.memory_mib },
         "drives": drives,
-        "vsock": { "guest_cid": GUEST_CID, "uds_path": text(places.vsock)? },
+        "vsock": { "guest_cid": GUEST_CID, "uds_path": VSOCK_SOCKET },
         "entropy": {},
     });
     if let Some(card) = &spec.card {
         config["network-interfaces"] = json!([{
-            "iface_id": "net",
+            "iface_id": CARD_ID,
             "host_dev_name": card.tap,
             "guest_mac": card.mac.to_string(),
         }]);
@@ -67,7 +68,7 @@ pub(super) fn render_config(places: Places<'_>, spec: &VmmSpec) -> Result<String
     Ok(Value::to_string(&config))
 }
 
-/// Firecracker's name of the disk at this place.
+/// Firecracker's name of the disk at this place, and that of the link to it.
 pub(super) fn render_drive_id(place: impl std::fmt::Display) -> String {
     format!("disk{place}")
 }
@@ -106,8 +107,7 @@ mod tests {
     use crate::hypervisor::fixture::spec;
 
     fn render(spec: &VmmSpec) -> Result<Value, RenderError> {
-        let places = Places { vsock: Path::new("/run/x/vsock.sock") };
-        render_config(places, spec).map(|text| text.parse().unwrap())
+        render_config(spec).map(|text| text.parse().unwrap())
     }
 
     #[test]

@@ -18,15 +18,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{LinkTransport, VmmControl};
+use banger_proto::supervisor::{LinkTransport, SAVED_MEMORY, SAVED_STATE, SavedState, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::supervised::{Invocation, RuntimeFile, Supervision};
-use super::{Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, VmmSpec};
+use super::detect::{self, Accel};
+use super::supervised::{Content, Invocation, RuntimeFile, Supervision, text};
+use super::{
+    Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec,
+};
 use crate::exec::Version;
 use crate::step::Walk;
-use config::{LINK_PORT, Places, render_config};
+use config::{LINK_PORT, VSOCK_SOCKET, render_config, render_drive_id};
 
 /// The oldest that is driven (September 2023).
 pub(crate) const OLDEST: Version = Version::new(1, 5);
@@ -37,8 +40,6 @@ pub(crate) const TESTED: Version = Version::new(1, 16);
 const CONFIG_FILE: &str = "firecracker.json";
 /// Name of its API's socket there.
 const API_SOCKET: &str = "api.sock";
-/// Name of the virtio socket's there.
-const VSOCK_SOCKET: &str = "vsock.sock";
 
 /// VMs run by Firecracker.
 #[derive(Debug)]
@@ -67,50 +68,71 @@ impl Firecracker {
     }
 
     fn invoke(&self, spec: &VmmSpec) -> Result<Invocation, HypervisorError> {
-        let dir = self.supervision.paths.vm_runtime_dir(&spec.vm);
-        let (config, api) = (dir.join(CONFIG_FILE), dir.join(API_SOCKET));
-        let places = Places { vsock: &dir.join(VSOCK_SOCKET) };
-        let rendered = render_config(places, spec).map_err(|error| {
-            let message = format!("cannot write a configuration for VM `{}`", spec.vm);
-            HypervisorError::because(message, error)
-        })?;
-        let disks = spec.disks.iter().map(|disk| text(&disk.path).map(ToOwned::to_owned));
-        let disks = disks.collect::<Result<_, _>>()?;
-        let command = [
-            text(&self.program)?,
-            "--id",
-            spec.vm.as_str(),
-            "--api-sock",
-            text(&api)?,
-            "--config-file",
-            text(&config)?,
-            // Standard output is the guest's console.
-            "--log-path",
-            "/proc/self/fd/2",
-            "--level",
-            "Warn",
-        ];
+        let mut command = vec![text(&self.program)?, "--id", spec.vm.as_str()];
+        command.extend(["--api-sock", API_SOCKET]);
+        // Standard output is the guest's console.
+        command.extend(["--log-path", "/proc/self/fd/2", "--level", "Warn"]);
+        let mut files = Vec::new();
+        for (place, disk) in spec.disks.iter().enumerate() {
+            let target = disk.path.clone();
+            files
+                .push(RuntimeFile { name: render_drive_id(place), content: Content::Link(target) });
+        }
+        let saved = match &spec.saved {
+            Some(saved) => Some(SavedState {
+                state: text(&saved.directory.join(SAVED_STATE))?.to_owned(),
+                memory: Some(text(&saved.directory.join(SAVED_MEMORY))?.to_owned()),
+                tap: spec.card.as_ref().map(|card| card.tap.clone()),
+                paused: saved.paused,
+            }),
+            None => {
+                let rendered = render_config(spec).map_err(|error| {
+                    let message = format!("cannot write a configuration for VM `{}`", spec.vm);
+                    HypervisorError::because(message, error)
+                })?;
+                let content = Content::Bytes(rendered.into_bytes());
+                files.push(RuntimeFile { name: CONFIG_FILE.to_owned(), content });
+                command.extend(["--config-file", CONFIG_FILE]);
+                None
+            }
+        };
         Ok(Invocation {
-            command: command.map(ToOwned::to_owned).into(),
+            command: command.into_iter().map(ToOwned::to_owned).collect(),
             link: LinkTransport::VirtioSocket {
                 socket: VSOCK_SOCKET.to_owned(),
                 port: LINK_PORT,
                 bell: format!("{VSOCK_SOCKET}_{LINK_PORT}"),
             },
-            control: VmmControl::Firecracker { socket: API_SOCKET.to_owned(), disks },
-            files: vec![RuntimeFile { name: CONFIG_FILE, content: rendered.into_bytes() }],
+            control: VmmControl::Firecracker { socket: API_SOCKET.to_owned() },
+            saved,
+            files,
         })
     }
-}
-
-fn text(path: &Path) -> Result<&str, HypervisorError> {
-    path.to_str()
-        .ok_or_else(|| HypervisorError::new(format!("path `{}` is not UTF-8", path.display())))
 }
 
 impl Hypervisor for Firecracker {
     fn features(&self) -> Features {
         Self::describe()
+    }
+
+    fn saved_with(&self) -> Result<String, HypervisorError> {
+        detect::tell_apart(&self.program, Accel::Kvm)
+    }
+
+    fn prove<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+        directory: &'a Path,
+        walk: &'a Walk,
+    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        async move {
+            let directory = directory.to_owned();
+            let saved = Some(Saved { directory, paused: true, proven: false });
+            let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
+            running.kill().await?;
+            self.clean(&spec.vm).await
+        }
+        .boxed()
     }
 
     fn launch<'a>(

@@ -8,11 +8,13 @@
 
 use std::path::Path;
 
-use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
+use banger_proto::supervisor::{CONTROL_FD, LINK_FD, SAVED_MEMORY};
 
 use crate::hypervisor::detect::Accel;
 use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
 
+/// QEMU's name of the memory of a guest that was saved.
+const MEMORY: &str = "memory";
 /// Name of the virtio-serial port that the agent opens.
 const LINK_PORT: &str = "banger.link";
 /// Bytes of a value in a configuration at most (QEMU's `qemu_config_foreach` reads lines of 1,023).
@@ -77,8 +79,18 @@ pub(super) fn render_command(
     // QEMU starts no programs and changes no identity; whoever breaks it may not either.
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     add(&["-sandbox", sandbox]);
-    add(&["-machine", board.machine, "-accel", board.accel, "-cpu", board.cpu]);
+    let memory = render_memory(spec)?;
+    let board_type = match &memory {
+        Some(_) => format!("{},memory-backend={MEMORY}", board.machine),
+        None => board.machine.to_owned(),
+    };
+    add(&["-machine", &board_type, "-accel", board.accel, "-cpu", board.cpu]);
     add(&["-smp", &spec.vcpu.to_string(), "-m", &format!("{}M", spec.memory_mib)]);
+    if let Some(memory) = memory {
+        add(&["-object", &memory]);
+        // Its supervisor says from where, and when it is to go on.
+        add(&["-S", "-incoming", "defer"]);
+    }
     if board.is_microvm() {
         // Without this QEMU offers the devices of the virtio draft from before 2014.
         add(&["-global", "virtio-mmio.force-legacy=false"]);
@@ -109,6 +121,17 @@ pub(super) fn render_command(
         add(&["-device", &render_disk_device(bus, index, disk)?]);
     }
     Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
+}
+
+/// The memory of a guest that was saved. A file that has it is mapped as it is, and what the guest writes is
+/// its own: any number of guests have one page cache. Where there is no such file yet, it is made by what
+/// the guest has.
+fn render_memory(spec: &VmmSpec) -> Result<Option<String>, RenderError> {
+    let Some(saved) = &spec.saved else { return Ok(None) };
+    let share = if saved.proven { "off" } else { "on" };
+    let file = escape(text(&saved.directory.join(SAVED_MEMORY))?);
+    let size = spec.memory_mib;
+    Ok(Some(format!("memory-backend-file,id={MEMORY},size={size}M,mem-path={file},share={share}")))
 }
 
 fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderError> {

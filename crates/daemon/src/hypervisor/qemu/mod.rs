@@ -4,21 +4,23 @@
 //! |---|---|
 //! | `command` | the command line and a configuration (pure) |
 //! | `qmp` | QEMU's control protocol, spoken by the supervisor |
+//! | `migration` | saving a guest and going on from that, by the control protocol |
 
 mod command;
+mod migration;
 pub(crate) mod qmp;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{LinkTransport, VmmControl};
+use banger_proto::supervisor::{LinkTransport, SAVED_STATE, SAVED_WHOLE, SavedState, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::detect::Accel;
-use super::supervised::{Invocation, RuntimeFile, Supervision};
-use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
+use super::detect::{self, Accel};
+use super::supervised::{Content, Invocation, RuntimeFile, Supervision, text};
+use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec};
 use crate::step::Walk;
 use command::render_command;
 
@@ -64,6 +66,32 @@ impl Qemu {
     }
 }
 
+impl Qemu {
+    fn invoke(&self, spec: &VmmSpec) -> Result<Invocation, HypervisorError> {
+        let config = self.options.supervision.paths.vm_runtime_dir(&spec.vm).join(CONFIG_FILE);
+        let rendered = render_command(self.options.machine(&config), spec).map_err(|error| {
+            let message = format!("cannot write a command line for VM `{}`", spec.vm);
+            HypervisorError::because(message, error)
+        })?;
+        let whole = spec.saved.as_ref().is_some_and(|saved| !saved.proven);
+        let saved = spec.saved.as_ref().map(|saved| {
+            let name = if whole { SAVED_WHOLE } else { SAVED_STATE };
+            let state = text(&saved.directory.join(name))?.to_owned();
+            Ok(SavedState { state, memory: None, tap: None, paused: saved.paused })
+        });
+        Ok(Invocation {
+            command: rendered.command,
+            link: LinkTransport::Inherited,
+            control: VmmControl::Qmp { shared_memory: whole },
+            saved: saved.transpose()?,
+            files: vec![RuntimeFile {
+                name: CONFIG_FILE.to_owned(),
+                content: Content::Bytes(rendered.config.into()),
+            }],
+        })
+    }
+}
+
 impl Hypervisor for Qemu {
     fn features(&self) -> Features {
         let (remark, slowness) = match self.options.accel {
@@ -79,25 +107,35 @@ impl Hypervisor for Qemu {
         Features { vmm: "qemu".to_owned(), accel, remark, slowness, machine }
     }
 
+    fn saved_with(&self) -> Result<String, HypervisorError> {
+        detect::tell_apart(&self.options.program, self.options.accel)
+    }
+
     fn launch<'a>(
         &'a self,
         spec: &'a VmmSpec,
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
-        async {
-            let config = self.options.supervision.paths.vm_runtime_dir(&spec.vm).join(CONFIG_FILE);
-            let rendered =
-                render_command(self.options.machine(&config), spec).map_err(|error| {
-                    let message = format!("cannot write a command line for VM `{}`", spec.vm);
-                    HypervisorError::because(message, error)
-                })?;
-            let invocation = Invocation {
-                command: rendered.command,
-                link: LinkTransport::Inherited,
-                control: VmmControl::Qmp,
-                files: vec![RuntimeFile { name: CONFIG_FILE, content: rendered.config.into() }],
-            };
-            self.options.supervision.launch(spec, invocation, walk).await
+        async { self.options.supervision.launch(spec, self.invoke(spec)?, walk).await }.boxed()
+    }
+
+    /// The guest's memory becomes a file on the way, which is all that is left to be saved then.
+    fn prove<'a>(
+        &'a self,
+        spec: &'a VmmSpec,
+        directory: &'a Path,
+        walk: &'a Walk,
+    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        async move {
+            let directory = directory.to_owned();
+            let saved = Some(Saved { directory: directory.clone(), paused: true, proven: false });
+            let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
+            let taken = running.save(&directory).await;
+            running.kill().await?;
+            self.clean(&spec.vm).await?;
+            taken?;
+            fs_err::remove_file(directory.join(SAVED_WHOLE))
+                .map_err(|error| HypervisorError::because("cannot finish the snapshot", error))
         }
         .boxed()
     }

@@ -5,11 +5,16 @@
 //! answers have deadlines, and what does not parse ends the connection.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::render_disk_node;
 use crate::supervise::lines::LineReader;
@@ -25,6 +30,9 @@ pub(crate) enum QmpError {
     /// The connection failed.
     #[error("control connection to QEMU failed")]
     Io(#[from] io::Error),
+    /// The guest's state did not go over.
+    #[error("QEMU's migration ended as `{0}`")]
+    Migration(String),
     /// Something other than QMP was said.
     #[error("QEMU's control connection does not speak QMP")]
     NotQmp,
@@ -85,6 +93,8 @@ impl Event {
 struct Request {
     command: &'static str,
     arguments: Option<serde_json::Value>,
+    /// What QEMU gets with it.
+    descriptor: Option<OwnedFd>,
     answer: oneshot::Sender<Result<(), QmpError>>,
 }
 
@@ -92,22 +102,27 @@ struct Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Qmp {
     requests: mpsc::Sender<Request>,
+    /// How QEMU's migration is, as it told last.
+    pub(super) migration: watch::Receiver<String>,
 }
 
 /// The connection: [`run`](Self::run) must be polled for anything to happen.
-pub(crate) struct QmpConnection<S> {
-    lines: LineReader<tokio::io::ReadHalf<S>>,
-    writer: tokio::io::WriteHalf<S>,
+pub(crate) struct QmpConnection {
+    lines: LineReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
     requests: mpsc::Receiver<Request>,
+    migration: watch::Sender<String>,
 }
 
 impl Qmp {
     /// A client on `stream`, whose peer is QEMU's end.
-    pub(crate) fn new<S: AsyncRead + AsyncWrite>(stream: S) -> (Self, QmpConnection<S>) {
-        let (reader, writer) = tokio::io::split(stream);
+    pub(crate) fn new(stream: UnixStream) -> (Self, QmpConnection) {
+        let (reader, writer) = stream.into_split();
         let (sender, requests) = mpsc::channel(QUEUE);
+        let (migration, told) = watch::channel(String::new());
         let lines = LineReader::new(reader, LINE_LIMIT);
-        (Self { requests: sender }, QmpConnection { lines, writer, requests })
+        let connection = QmpConnection { lines, writer, requests, migration };
+        (Self { requests: sender, migration: told }, connection)
     }
 
     /// Has QEMU carry out a command and waits for its answer.
@@ -120,9 +135,20 @@ impl Qmp {
         arguments: Option<serde_json::Value>,
         deadline: Duration,
     ) -> Result<(), QmpError> {
+        self.execute_with(command, arguments, None, deadline).await
+    }
+
+    /// As [`execute`](Self::execute), and QEMU gets `descriptor` with the command.
+    pub(super) async fn execute_with(
+        &self,
+        command: &'static str,
+        arguments: Option<serde_json::Value>,
+        descriptor: Option<OwnedFd>,
+        deadline: Duration,
+    ) -> Result<(), QmpError> {
         let asked = async {
             let (answer, answered) = oneshot::channel();
-            let request = Request { command, arguments, answer };
+            let request = Request { command, arguments, descriptor, answer };
             self.requests.send(request).await.map_err(|_| QmpError::Closed)?;
             answered.await.map_err(|_| QmpError::Closed)?
         };
@@ -163,7 +189,7 @@ impl Qmp {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> QmpConnection<S> {
+impl QmpConnection {
     /// Carries commands and answers until QEMU closes the connection or every [`Qmp`] is gone.
     /// Events go to `on_event`.
     ///
@@ -185,6 +211,10 @@ impl<S: AsyncRead + AsyncWrite> QmpConnection<S> {
                         let reason = message.data.get("reason").and_then(|reason| reason.as_str());
                         let reason = reason.map(ToOwned::to_owned);
                         let open = message.data.get("open").and_then(serde_json::Value::as_bool);
+                        let status = message.data.get("status").and_then(|status| status.as_str());
+                        if name == "MIGRATION" && let Some(status) = status {
+                            self.migration.send_replace(status.to_owned());
+                        }
                         on_event(Event { name, reason, open });
                     } else if message.id == Some(asked) && let Some(request) = waiting.take() {
                         let answer = match (message.success, message.error) {
@@ -199,18 +229,36 @@ impl<S: AsyncRead + AsyncWrite> QmpConnection<S> {
                     }
                 }
                 request = self.requests.recv(), if greeted && waiting.is_none() => {
-                    let Some(request) = request else { return Ok(()) };
+                    let Some(mut request) = request else { return Ok(()) };
                     asked += 1;
                     let mut line = serde_json::json!({ "execute": request.command, "id": asked });
                     if let Some(arguments) = &request.arguments {
                         line["arguments"] = arguments.clone();
                     }
                     let line = format!("{line}\n");
-                    self.writer.write_all(line.as_bytes()).await?;
+                    let mut line = line.as_bytes();
+                    if let Some(descriptor) = request.descriptor.take() {
+                        line = &line[self.send_with(line, &descriptor).await?..];
+                    }
+                    self.writer.write_all(line).await?;
                     waiting = Some(request);
                 }
             }
         }
+    }
+
+    /// Writes of `bytes` as many as go, and with them the descriptor; how many that were.
+    async fn send_with(&self, bytes: &[u8], descriptor: &OwnedFd) -> io::Result<usize> {
+        let socket: &UnixStream = self.writer.as_ref();
+        let descriptors = [descriptor.as_fd()];
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut with = SendAncillaryBuffer::new(&mut space);
+            with.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let bytes = [io::IoSlice::new(bytes)];
+            Ok(sendmsg(socket, &bytes, &mut with, SendFlags::NOSIGNAL)?)
+        };
+        socket.async_io(Interest::WRITABLE, send).await
     }
 }
 
@@ -224,7 +272,7 @@ mod tests {
     async fn with_peer(
         answers: &[&str],
     ) -> (Result<(), QmpError>, Result<(), QmpError>, Vec<String>) {
-        let (near, far) = tokio::io::duplex(1 << 20);
+        let (near, far) = UnixStream::pair().unwrap();
         let (qmp, connection) = Qmp::new(near);
         let peer = async {
             let (reader, mut writer) = tokio::io::split(far);
@@ -262,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_is_resized_by_the_name_of_its_place() {
-        let (near, far) = tokio::io::duplex(1 << 20);
+        let (near, far) = UnixStream::pair().unwrap();
         let (qmp, connection) = Qmp::new(near);
         let peer = async {
             let (reader, mut writer) = tokio::io::split(far);

@@ -29,6 +29,9 @@ use crate::supervise::lines::LineReader;
 const STATE_LIMIT: usize = 64 << 10;
 /// How long a supervisor may take to answer. It never does anything slow.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to write a guest's memory. The supervisor's own deadline is shorter, and what it
+/// says then tells more.
+const SAVE_DEADLINE: Duration = Duration::from_secs(11 * 60);
 /// How long to wait before asking again when this process has run out of descriptors or the
 /// like: no event tells that there is room again.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
@@ -68,6 +71,10 @@ impl SupervisedVm {
 
     /// Asks the supervisor and waits until it has done so.
     async fn ask(&self, command: Command) -> io::Result<()> {
+        self.ask_within(ANSWER_DEADLINE, command).await
+    }
+
+    async fn ask_within(&self, deadline: Duration, command: Command) -> io::Result<()> {
         let asked = async {
             let mut connection = UnixStream::connect(self.dir.join(CONTROL_SOCKET)).await?;
             connection.write_all(&command_line(command)?).await?;
@@ -77,7 +84,19 @@ impl SupervisedVm {
                 Reply::Failed { error } => Err(io::Error::other(error)),
             }
         };
-        tokio::time::timeout(ANSWER_DEADLINE, asked).await?
+        tokio::time::timeout(deadline, asked).await?
+    }
+
+    /// As [`ask`](Self::ask), and says what was asked where it was not done.
+    async fn have(
+        &self,
+        what: &'static str,
+        deadline: Duration,
+        command: Command,
+    ) -> Result<(), HypervisorError> {
+        self.ask_within(deadline, command).await.map_err(|error| {
+            HypervisorError::because(format!("cannot {what} VM `{}`", self.vm), error)
+        })
     }
 
     async fn ended(&self) -> VmmExit {
@@ -137,6 +156,29 @@ impl RunningVm for SupervisedVm {
                 let vm = &self.vm;
                 HypervisorError::because(format!("cannot grow the disk of VM `{vm}`"), error)
             })
+        }
+        .boxed()
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        self.have("pause", ANSWER_DEADLINE, Command::Pause).boxed()
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {
+        self.have("resume", ANSWER_DEADLINE, Command::Resume).boxed()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state.borrow().paused
+    }
+
+    fn save<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        async move {
+            let directory = directory.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+                let directory = directory.display();
+                HypervisorError::new(format!("path `{directory}` is not UTF-8"))
+            })?;
+            self.have("save the state of", SAVE_DEADLINE, Command::Save { directory }).await
         }
         .boxed()
     }
@@ -220,6 +262,7 @@ async fn follow(watching: Watching, sender: watch::Sender<SupervisorState>, dir:
                 Ok(exit) => {
                     sender.send_replace(SupervisorState {
                         link_up: false,
+                        paused: false,
                         exit: Some(exit),
                         ..last
                     });

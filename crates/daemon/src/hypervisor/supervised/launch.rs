@@ -18,9 +18,10 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::handle::{SupervisedVm, describe_exit};
-use super::{Invocation, RuntimeFile, Supervision, leftovers};
+use super::{Content, Invocation, RuntimeFile, Supervision, leftovers};
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
 use crate::step::{Step, Walk};
+use crate::supervise::files::remove_if_there;
 use crate::supervise::lines::LineReader;
 use crate::supervise::{SUPERVISOR_LOG, SUPERVISOR_ROLE};
 
@@ -54,7 +55,8 @@ pub(super) async fn launch(
     content
         .and_then(|content| {
             // Last: whoever finds it finds the others.
-            files.push(RuntimeFile { name: LAUNCH_FILE, content });
+            let content = Content::Bytes(content);
+            files.push(RuntimeFile { name: LAUNCH_FILE.to_owned(), content });
             files.iter().try_for_each(|file| write_file(&dir, file))
         })
         .map_err(failed(format!("cannot prepare the start of VM `{vm}`")))?;
@@ -113,16 +115,12 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
 fn launch_spec(
     supervision: &Supervision,
     spec: &VmmSpec,
-    Invocation { command, link, control, files: _ }: Invocation,
+    Invocation { command, link, control, saved, files: _ }: Invocation,
 ) -> Result<LaunchSpec, HypervisorError> {
     let entrance = spec.card.iter().flat_map(|card| card.entrance.clone());
     let vmm = entrance.chain(command).collect();
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
-    let text = |path: &Path| {
-        path.to_str()
-            .map(ToOwned::to_owned)
-            .ok_or_else(|| HypervisorError::new(format!("path `{}` is not UTF-8", path.display())))
-    };
+    let text = |path: &Path| super::text(path).map(ToOwned::to_owned);
     Ok(LaunchSpec {
         vm: spec.vm.clone(),
         vmm,
@@ -133,6 +131,7 @@ fn launch_spec(
         console_limit: CONSOLE_LIMIT,
         log: text(&log)?,
         scope_helper: supervision.scope_helper.as_deref().map(text).transpose()?,
+        saved,
     })
 }
 
@@ -142,10 +141,18 @@ fn write_file(dir: &Path, RuntimeFile { name, content }: &RuntimeFile) -> io::Re
         io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
     })?;
     let new = dir.join(format!("{name}.new"));
-    let mut file = fs_err::OpenOptions::new();
-    file.options_mut().mode(0o600);
-    let mut file = file.write(true).create(true).truncate(true).open(&new)?;
-    io::Write::write_all(&mut file, content)?;
+    match content {
+        Content::Bytes(content) => {
+            let mut file = fs_err::OpenOptions::new();
+            file.options_mut().mode(0o600);
+            let mut file = file.write(true).create(true).truncate(true).open(&new)?;
+            io::Write::write_all(&mut file, content)?;
+        }
+        Content::Link(target) => {
+            remove_if_there(&new)?;
+            fs_err::os::unix::fs::symlink(target, &new)?;
+        }
+    }
     fs_err::rename(new, dir.join(name))
 }
 

@@ -10,10 +10,10 @@ mod handle;
 mod launch;
 mod leftovers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use banger_proto::supervisor::{LinkTransport, VmmControl};
+use banger_proto::supervisor::{LinkTransport, SavedState, VmmControl};
 use banger_proto::{Paths, VmId};
 
 use super::{Found, HypervisorError, RunningVm, VmmSpec};
@@ -40,17 +40,37 @@ pub(super) struct Invocation {
     pub(super) link: LinkTransport,
     /// How it is controlled.
     pub(super) control: VmmControl,
+    /// What its guest goes on from.
+    pub(super) saved: Option<SavedState>,
     /// What it reads.
     pub(super) files: Vec<RuntimeFile>,
+}
+
+/// A path in what is JSON, or a command line.
+///
+/// # Errors
+/// When it is no text.
+pub(super) fn text(path: &Path) -> Result<&str, HypervisorError> {
+    path.to_str()
+        .ok_or_else(|| HypervisorError::new(format!("path `{}` is not UTF-8", path.display())))
 }
 
 /// A file in a VM's runtime directory, this user's alone.
 #[derive(Debug)]
 pub(super) struct RuntimeFile {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// What is in it.
-    pub(super) content: Vec<u8>,
+    pub(super) content: Content,
+}
+
+/// What a file in a VM's runtime directory is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// A symbolic link to this.
+    Link(PathBuf),
 }
 
 impl Supervision {
