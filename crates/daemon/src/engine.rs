@@ -346,6 +346,7 @@ fn require_running(
             StateName::Stopped | StateName::Error => {
                 problem.hint(format!("banger vm start {name}"))
             }
+            StateName::Paused => problem.hint(format!("banger vm resume {name}")),
             _ => problem,
         }
     })

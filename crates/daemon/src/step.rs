@@ -31,6 +31,10 @@ pub enum Operation {
     Stop,
     /// The same, because nobody used it.
     Idle,
+    /// It is made to stand still.
+    Pause,
+    /// It goes on.
+    Resume,
     /// It is brought down as it stands.
     Kill,
     /// What it is is changed.
@@ -53,6 +57,8 @@ impl Operation {
             Self::Exec => "exec",
             Self::Stop => "stop",
             Self::Idle => "idle",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
             Self::Kill => "kill",
             Self::Set => "set",
             Self::Delete => "delete",
@@ -70,6 +76,8 @@ impl From<ChangeCause> for Operation {
             ChangeCause::Start => Self::Start,
             ChangeCause::Stop => Self::Stop,
             ChangeCause::Idle => Self::Idle,
+            ChangeCause::Pause => Self::Pause,
+            ChangeCause::Resume => Self::Resume,
             ChangeCause::Kill => Self::Kill,
             ChangeCause::Set => Self::Set,
             ChangeCause::Delete => Self::Delete,
@@ -112,6 +120,10 @@ pub enum Step {
     GrowFile,
     /// The guest is told that its disk has grown.
     GrowGuest,
+    /// The VMM is told to have its guest stand still.
+    HoldGuest,
+    /// The VMM is told to let its guest go on.
+    FreeGuest,
     /// The guest is asked to power off.
     PowerOff,
     /// The VMM is ended, if it has not ended by itself.
@@ -150,6 +162,8 @@ impl Step {
             Self::System => "system",
             Self::GrowFile => "grow-file",
             Self::GrowGuest => "grow-guest",
+            Self::HoldGuest => "hold-guest",
+            Self::FreeGuest => "free-guest",
             Self::PowerOff => "power-off",
             Self::EndVmm => "end-vmm",
             Self::CleanUp => "clean-up",

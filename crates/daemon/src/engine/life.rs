@@ -1,4 +1,5 @@
-//! What is asked of a VM that is there: start, stop, kill, restart, delete. Each is handed to the
+//! What is asked of a VM that is there: start, stop, pause, resume, kill, restart,
+//! delete. Each is handed to the
 //! VM's driver, which does them in order and says what is denied (`vm/queue.rs`).
 
 use std::time::Duration;
@@ -30,6 +31,22 @@ impl Engine {
     pub async fn stop(&self, reference: &str, asked: StopVm) -> Result<VmView, Problem> {
         let ask = |reply| down(asked.grace_seconds, Progress::none(), reply);
         self.ask_and_wait(reference, ask).await
+    }
+
+    /// Has a VM stand still, with all that runs in it; returns when it does.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop), and when it does not run.
+    pub async fn pause(&self, reference: &str) -> Result<VmView, Problem> {
+        self.ask_and_wait(reference, |reply| Ask::Pause { idle: None, reply }).await
+    }
+
+    /// Has a VM that stands still go on; returns when commands run in it.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub async fn resume(&self, reference: &str) -> Result<VmView, Problem> {
+        self.ask_and_wait(reference, |reply| Ask::Resume { reply }).await
     }
 
     /// Ends a VM without asking its guest; returns when it is down. Goes on if the caller goes

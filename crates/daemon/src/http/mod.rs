@@ -128,6 +128,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::show, vms::set, vms::delete))
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))
+        .routes(routes!(vms::pause))
+        .routes(routes!(vms::resume))
         .routes(routes!(vms::kill))
         .routes(routes!(vms::restart))
         .routes(routes!(vms::wait))

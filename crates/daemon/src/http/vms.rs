@@ -98,6 +98,28 @@ pub(super) async fn stop(
     Ok(Json(api.engine.stop(&vm, asked).await?))
 }
 
+/// Has a VM stand still, with all that runs in it.
+#[utoipa::path(post, path = "/v1/vms/{vm}/pause", params(("vm", description = "name, id or its beginning")),
+    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem)))]
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+) -> Result<Json<VmView>, Failed> {
+    Ok(Json(api.engine.pause(&vm).await?))
+}
+
+/// Has a VM that stands still go on.
+#[utoipa::path(post, path = "/v1/vms/{vm}/resume", params(("vm", description = "name, id or its beginning")),
+    responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),
+        (status = CONFLICT, body = Problem)))]
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Path(vm): Path<String>,
+) -> Result<Json<VmView>, Failed> {
+    Ok(Json(api.engine.resume(&vm).await?))
+}
+
 /// Ends a VM without asking its guest.
 #[utoipa::path(post, path = "/v1/vms/{vm}/kill", params(("vm", description = "name, id or its beginning")),
     responses((status = OK, body = VmView), (status = NOT_FOUND, body = Problem),

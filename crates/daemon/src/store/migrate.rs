@@ -11,6 +11,7 @@ use super::copies::{make_copy, remove_old_copies};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_vms.sql"),
     include_str!("../../migrations/0002_history.sql"),
+    include_str!("../../migrations/0003_pause.sql"),
 ];
 
 /// The version of this program's databases.

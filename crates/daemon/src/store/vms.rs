@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
-use banger_proto::VmId;
+use banger_proto::api::StateName;
+use banger_proto::{Period, VmId};
 use jiff::Timestamp;
 use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, history};
 use crate::vm::state::{Intent, VmRecord, VmState};
@@ -67,7 +68,7 @@ impl Store {
             let found = transaction
                 .execute(
                     "UPDATE vms SET plan = ?2, base = ?3, state = ?4, ended = ?5, problem = ?6,
-                                    workspace = ?7, ephemeral = ?8, started_at = ?9
+                                    workspace = ?7, ephemeral = ?8, started_at = ?9, pause = ?10
                      WHERE id = ?1",
                     params![
                         row.id,
@@ -79,6 +80,7 @@ impl Store {
                         row.workspace,
                         row.ephemeral,
                         row.started_at,
+                        row.pause,
                     ],
                 )
                 .map_err(&failed)?;
@@ -128,7 +130,7 @@ impl Store {
             let mut statement = connection
                 .prepare(
                     "SELECT id, spec, plan, base, state, ended, problem, workspace, ephemeral,
-                            created_at, started_at
+                            created_at, started_at, pause
                      FROM vms ORDER BY created_at, id",
                 )
                 .map_err(&failed)?;
@@ -189,6 +191,14 @@ struct VmRow {
     ephemeral: bool,
     created_at: String,
     started_at: Option<String>,
+    pause: Option<String>,
+}
+
+/// Why a VM stands still.
+#[derive(Serialize, Deserialize)]
+struct Pause {
+    /// For how long nobody had used it, if that is why.
+    idle: Option<Period>,
 }
 
 impl VmRow {
@@ -205,6 +215,7 @@ impl VmRow {
             ephemeral: row.get("ephemeral")?,
             created_at: row.get("created_at")?,
             started_at: row.get("started_at")?,
+            pause: row.get("pause")?,
         })
     }
 
@@ -219,7 +230,12 @@ impl VmRow {
             spec: render_json(&id, "spec", &record.spec)?,
             plan: render_json(&id, "plan", &record.plan)?,
             base: record.base.as_ref().map(|base| render_json(&id, "base", base)).transpose()?,
-            state: record.state.name().as_str().to_owned(),
+            state: match &record.state {
+                VmState::Paused { .. } => StateName::Running,
+                state => state.name(),
+            }
+            .as_str()
+            .to_owned(),
             ended: ended.map(|ended| render_json(&id, "ended", ended)).transpose()?,
             problem: problem.map(|problem| render_json(&id, "problem", problem)).transpose()?,
             workspace: record
@@ -230,6 +246,10 @@ impl VmRow {
             ephemeral: record.ephemeral,
             created_at: record.created_at.to_string(),
             started_at: record.started_at.map(|time| time.to_string()),
+            pause: match record.state {
+                VmState::Paused { idle, .. } => Some(render_json(&id, "pause", &Pause { idle })?),
+                _ => None,
+            },
             id,
         })
     }
@@ -242,7 +262,10 @@ impl VmRow {
             "created" => VmState::Created,
             "preparing" => VmState::Preparing,
             "booting" => VmState::Booting,
-            "running" => VmState::Running { guest: None },
+            "running" => match parse_json(id, "pause", self.pause.as_deref())? {
+                Some(Pause { idle }) => VmState::Paused { guest: None, idle },
+                None => VmState::Running { guest: None },
+            },
             "stopping" => VmState::Stopping,
             "stopped" => VmState::Stopped {
                 ended: parse_json(id, "ended", self.ended.as_deref())?
@@ -351,6 +374,8 @@ mod tests {
         for state in [
             VmState::Preparing,
             VmState::Running { guest: None },
+            VmState::Paused { guest: None, idle: None },
+            VmState::Paused { guest: None, idle: Some("5m".parse().unwrap()) },
             VmState::Stopped { ended: EndReason::Failed("x".into()) },
             VmState::Error { problem: Box::new(Problem::new(Code::Timeout, "slow").hint("wait")) },
         ] {

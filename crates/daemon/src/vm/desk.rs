@@ -56,6 +56,18 @@ pub(crate) enum Ask {
     },
     /// Bring down what nobody has used for this long, as a stop does.
     StopIdle(Period),
+    /// Have it stand still.
+    Pause {
+        /// For how long nobody has used it, if that is why.
+        idle: Option<Period>,
+        /// Who wants to know.
+        reply: Reply,
+    },
+    /// Have it go on.
+    Resume {
+        /// Who wants to know.
+        reply: Reply,
+    },
     /// Bring down without asking the guest.
     Kill {
         /// Who wants to know.
@@ -91,6 +103,8 @@ impl Ask {
         match self {
             Self::Start(_) => Request::Start,
             Self::Stop { .. } | Self::StopIdle(_) => Request::Stop,
+            Self::Pause { .. } => Request::Pause,
+            Self::Resume { .. } => Request::Resume,
             Self::Kill { .. } => Request::Kill,
             Self::Set { .. } | Self::NoteWorkspace { .. } => Request::Set,
             Self::Delete { only_down: true, .. } => Request::Prune,
@@ -103,7 +117,9 @@ impl Ask {
         match self {
             Self::Start(_) => ChangeCause::Start,
             Self::Stop { .. } => ChangeCause::Stop,
-            Self::StopIdle(_) => ChangeCause::Idle,
+            Self::StopIdle(_) | Self::Pause { idle: Some(_), .. } => ChangeCause::Idle,
+            Self::Pause { .. } => ChangeCause::Pause,
+            Self::Resume { .. } => ChangeCause::Resume,
             Self::Kill { .. } => ChangeCause::Kill,
             Self::Set { .. } | Self::NoteWorkspace { .. } => ChangeCause::Set,
             Self::Delete { .. } => ChangeCause::Delete,
@@ -114,12 +130,18 @@ impl Ask {
     fn deny(self, vm: &VmName, why: Denied) {
         let message = format!("VM `{vm}` cannot do this now");
         let mut problem = Problem::new(Code::Conflict, message).because(&why);
-        if why == Denied::BeingMade {
-            problem = problem.hint(format!("to give it up: banger vm delete {vm}"));
+        match why {
+            Denied::BeingMade => {
+                problem = problem.hint(format!("to give it up: banger vm delete {vm}"));
+            }
+            Denied::NotRunning => problem = problem.hint(format!("banger vm start {vm}")),
+            _ => {}
         }
         match self {
             Self::Start(order) => order.progress.send(Event::Failed { problem }),
             Self::Stop { reply, .. }
+            | Self::Pause { reply, .. }
+            | Self::Resume { reply }
             | Self::Kill { reply }
             | Self::Set { reply, .. }
             | Self::NoteWorkspace { reply, .. }
@@ -133,6 +155,8 @@ impl Ask {
         match self {
             Self::Start(order) => order.send_ready(view),
             Self::Stop { reply, .. }
+            | Self::Pause { reply, .. }
+            | Self::Resume { reply }
             | Self::Kill { reply }
             | Self::Set { reply, .. }
             | Self::NoteWorkspace { reply, .. }

@@ -10,15 +10,16 @@
 //! token, and the driver undoes in its own time. Commands and files of the guest do not pass
 //! through here; they take the VMM's handle from [`Shown`](super::desk::Shown).
 
-use std::sync::Arc;
-use std::time::Duration;
+mod down;
+mod pause;
 
-use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, Stage, VmWorkspace};
-use banger_proto::guest::{Health, ShutdownRequest};
+use std::sync::Arc;
+
+use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, VmWorkspace};
+use banger_proto::guest::Health;
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -37,14 +38,8 @@ use crate::engine::Host;
 use crate::forward::{Forwards, Reach, Wanted};
 use crate::guest::GuestClient;
 use crate::hypervisor::RunningVm;
-use crate::progress::Progress;
 use crate::step::Step;
 use crate::store::Store;
-
-/// How long a guest gets to power off when nobody said, with hardware virtualisation.
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
-/// How long the agent gets to say that it will power off before the power button is pressed.
-const SHUTDOWN_ANSWER: Duration = Duration::from_secs(5);
 
 /// The task.
 #[derive(Debug)]
@@ -77,6 +72,7 @@ impl Driver {
         let rest = match record.state {
             VmState::Created => None,
             VmState::Running { .. } | VmState::Stopping => Some(Rest::Running),
+            VmState::Paused { .. } => Some(Rest::Paused),
             _ => Some(Rest::Down),
         };
         let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
@@ -103,6 +99,13 @@ impl Driver {
 
     /// Begins to follow the guest that runs, if one does.
     fn watch_guest(&mut self) {
+        if matches!(self.vm.record.state, VmState::Paused { .. }) {
+            // Who asks it waits until it goes on. Its ports are had all the same.
+            if self.forwards.is_none() {
+                self.forwards = self.vm.guest().map(|guest| self.forward(guest));
+            }
+            return;
+        }
         self.health = self.vm.guest().map(HealthFeed::start);
         self.idle = self
             .vm
@@ -238,6 +241,8 @@ impl Driver {
                     })
                     .await;
             }
+            Ask::Pause { idle, reply } => self.pause(idle, reply).await,
+            Ask::Resume { reply } => self.resume(reply).await,
             Ask::Kill { reply } => self.kill(reply).await,
             Ask::Set { asked, image, reply } => self.set(&asked, image, reply).await,
             Ask::NoteWorkspace { workspace, reply } => {
@@ -272,6 +277,13 @@ impl Driver {
     }
 
     async fn start(&mut self, order: Order) {
+        if matches!(self.vm.record.state, VmState::Paused { .. }) {
+            match self.go_on().await {
+                Ok(()) => order.send_ready(self.vm.view()),
+                Err(problem) => order.progress.send(Event::Failed { problem }),
+            }
+            return;
+        }
         let before = self.vm.record.state.clone();
         let cut = order.cancel.child_token();
         let work = boot::start(&mut self.vm, &order, &cut);
@@ -321,47 +333,6 @@ impl Driver {
         }
     }
 
-    async fn stop(&mut self, grace: Option<Duration>, progress: &Progress, reply: Reply) {
-        let stage = progress.stage(Stage::Stop);
-        let down = self.shut_down(grace, std::convert::identity).await;
-        if down.is_ok() {
-            stage.finish();
-        }
-        self.vm.walk.enter(Step::Answer).await;
-        answer(reply, down.map(|()| self.vm.view()));
-    }
-
-    /// Has the guest power off, and kills it when it does not in time. `tell` says what is told
-    /// of how it ended.
-    async fn shut_down(
-        &mut self,
-        grace: Option<Duration>,
-        tell: impl FnOnce(EndReason) -> EndReason,
-    ) -> Result<(), Problem> {
-        let slowness = self.vm.host.hypervisor.features().slowness;
-        let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
-        self.unwatch_guest().await;
-        self.vm.settle(VmState::Stopping).await;
-        let cut = CancellationToken::new();
-        self.vm.walk.enter(Step::PowerOff).await;
-        let asked = Instant::now();
-        let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
-        let ended = tell(exit.as_ref().map_or(EndReason::Killed, ended_by));
-        // Its guest's share of a stop, all of it, which nothing here can make shorter.
-        let guest_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(vm = %self.vm.name(), ?ended, guest_ms, "VM stopped");
-        self.rest_down(VmState::Stopped { ended }).await
-    }
-
-    /// Ends the VMM as it stands: what the guest had not written is lost.
-    async fn kill(&mut self, reply: Reply) {
-        self.vm.settle(VmState::Stopping).await;
-        tracing::info!(vm = %self.vm.name(), "VM is killed");
-        let down = self.rest_down(VmState::Stopped { ended: EndReason::Killed }).await;
-        self.vm.walk.enter(Step::Answer).await;
-        answer(reply, down.map(|()| self.vm.view()));
-    }
-
     async fn set(&mut self, asked: &SetVm, image: Option<Box<NewImage>>, reply: Reply) {
         let cut = CancellationToken::new();
         let work = set::set(&mut self.vm, asked, image, &cut);
@@ -386,8 +357,11 @@ impl Driver {
 
     /// What was done changed nothing about whether the VM runs.
     fn stay(&mut self) {
-        let runs = self.vm.record.state.runs_commands();
-        self.desk.settle(if runs { Rest::Running } else { Rest::Down });
+        self.desk.settle(match self.vm.record.state {
+            VmState::Running { .. } => Rest::Running,
+            VmState::Paused { .. } => Rest::Paused,
+            _ => Rest::Down,
+        });
     }
 
     async fn delete(&mut self, reply: Reply) {
@@ -421,24 +395,6 @@ impl Driver {
             }
         }
     }
-
-    /// Removes what is left of the VMM and rests in a state without one; in error, if it cannot
-    /// be ended.
-    async fn rest_down(&mut self, state: VmState) -> Result<(), Problem> {
-        self.unwatch_guest().await;
-        let down = self.vm.bring_down().await;
-        let state = match &down {
-            Ok(()) => state,
-            Err(problem) => {
-                tracing::error!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VMM not removed");
-                VmState::Error { problem: Box::new(problem.clone()) }
-            }
-        };
-        self.vm.walk.enter(Step::Settle).await;
-        self.vm.settle(state).await;
-        self.desk.settle(Rest::Down);
-        down
-    }
 }
 
 /// What happens to a VM without being asked.
@@ -454,33 +410,6 @@ async fn wait_or_forever<T>(future: Option<impl Future<Output = T>>) -> T {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,
-    }
-}
-
-/// Asks the guest to power off and waits for it. None when it did not within `grace`, or was
-/// cut short: then it has to be killed. Two thirds of the time are for the image's own program,
-/// which ends first; what it needs less is the rest's.
-async fn power_off(vm: &Vm, grace: Duration, cut: &CancellationToken) -> Option<VmmExit> {
-    let (vmm, guest) = (vm.vmm.as_ref()?, vm.guest()?);
-    let service_grace_ms = u64::try_from((grace * 2 / 3).as_millis()).ok();
-    let request = ShutdownRequest { reboot: false, service_grace_ms };
-    let ask = async {
-        let asked = tokio::time::timeout(SHUTDOWN_ANSWER, guest.shutdown(&request)).await;
-        if !matches!(asked, Ok(Ok(()))) {
-            tracing::info!(vm = %vm.name(), "no answer from the agent; pressing the power button");
-            if let Err(error) = vmm.power_button().await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(vm = %vm.name(), error, "the power button does not work");
-            }
-        }
-        std::future::pending::<VmmExit>().await
-    };
-    tokio::select! {
-        biased;
-        exit = vmm.exited() => Some(exit),
-        () = cut.cancelled() => None,
-        () = tokio::time::sleep(grace) => None,
-        exit = ask => Some(exit),
     }
 }
 

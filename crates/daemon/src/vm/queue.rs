@@ -3,13 +3,15 @@
 //! A VM does one thing at a time. What is asked meanwhile is judged at once against the state
 //! the VM will be in when everything before it is done:
 //!
-//! | asked ╲ expected | running | stopped, error | being made | being deleted |
-//! |---|---|---|---|---|
-//! | start  | already so | accept | already so | denied |
-//! | stop, kill | accept | already so | denied | denied |
-//! | delete | accept | accept | accept | already so |
-//! | prune  | denied | accept, if nothing is under way | denied | already so |
-//! | set    | accept | accept | denied | denied |
+//! | asked ╲ expected | running | paused | stopped, error | being made | being deleted |
+//! |---|---|---|---|---|---|
+//! | start  | already so | accept | accept | already so | denied |
+//! | pause  | accept | already so | denied | denied | denied |
+//! | resume | already so | accept | denied | already so | denied |
+//! | stop, kill | accept | accept | already so | denied | denied |
+//! | delete | accept | accept | accept | accept | already so |
+//! | prune  | denied | denied | accept, if nothing is under way | denied | already so |
+//! | set    | accept | accept | accept | denied | denied |
 //!
 //! "Already so" is answered at once when the VM rests; while it is still on its way, the
 //! request waits its turn, so that its answer is true.
@@ -28,6 +30,8 @@ use std::collections::VecDeque;
 pub enum Rest {
     /// Commands run.
     Running,
+    /// They would, if the guest did not stand still.
+    Paused,
     /// No VMM; stopped, or in error.
     Down,
     /// Deleted, or never made: nothing is left.
@@ -39,6 +43,10 @@ pub enum Rest {
 pub enum Request {
     /// Boot it.
     Start,
+    /// Have it stand still.
+    Pause,
+    /// Have it go on.
+    Resume,
     /// Bring it down.
     Stop,
     /// Bring it down without asking its guest.
@@ -72,6 +80,9 @@ pub enum Denied {
     /// What was asked later leads elsewhere.
     #[error("it was asked to be down in the meantime")]
     Overtaken,
+    /// Only one that runs can stand still, and only one that stands still can go on.
+    #[error("it does not run")]
+    NotRunning,
     /// Only one that is down and left alone is pruned.
     #[error("it is not down any more")]
     NotDown,
@@ -138,19 +149,21 @@ impl<T> Queue<T> {
         let creating = self.doing == Some(Work::Create);
         let request = match request {
             Request::Prune if expected != Rest::Gone => {
-                if last.is_some() || expected == Rest::Running {
+                if last.is_some() || expected != Rest::Down {
                     return Admission::Denied(payload, Denied::NotDown);
                 }
                 Request::Delete
             }
             Request::Prune => Request::Delete,
-            Request::Start | Request::Stop | Request::Kill | Request::Set
-                if expected == Rest::Gone =>
-            {
+            Request::Delete => Request::Delete,
+            _ if expected == Rest::Gone => {
                 return Admission::Denied(payload, Denied::BeingDeleted);
             }
-            Request::Stop | Request::Kill | Request::Set if creating => {
+            Request::Pause | Request::Stop | Request::Kill | Request::Set if creating => {
                 return Admission::Denied(payload, Denied::BeingMade);
+            }
+            Request::Pause | Request::Resume if expected == Rest::Down => {
+                return Admission::Denied(payload, Denied::NotRunning);
             }
             request => request,
         };
@@ -195,6 +208,9 @@ impl<T> Queue<T> {
         if self.is_gone() {
             return Some(Next::Denied(payload, Denied::BeingDeleted));
         }
+        if matches!(request, Request::Pause | Request::Resume) && self.rest == Rest::Down {
+            return Some(Next::Denied(payload, Denied::NotRunning));
+        }
         self.doing = Some(Work::Request(request));
         Some(Next::Do(request, payload))
     }
@@ -215,7 +231,8 @@ impl<T> Queue<T> {
 /// Where work ends when it ends well; none when it ends where it began.
 fn leads_to(work: Work) -> Option<Rest> {
     match work {
-        Work::Create | Work::Request(Request::Start) => Some(Rest::Running),
+        Work::Create | Work::Request(Request::Start | Request::Resume) => Some(Rest::Running),
+        Work::Request(Request::Pause) => Some(Rest::Paused),
         Work::Request(Request::Stop | Request::Kill) => Some(Rest::Down),
         Work::Request(Request::Delete | Request::Prune) => Some(Rest::Gone),
         Work::Request(Request::Set) => None,
@@ -230,7 +247,7 @@ fn is_already_so(rest: Rest, request: Request) -> bool {
 #[must_use]
 pub fn interrupts(doing: Work, request: Request) -> bool {
     match request {
-        Request::Start | Request::Prune | Request::Set => false,
+        Request::Start | Request::Prune | Request::Set | Request::Pause | Request::Resume => false,
         Request::Stop => doing == Work::Request(Request::Start),
         Request::Kill => {
             matches!(doing, Work::Request(Request::Start | Request::Stop | Request::Set))
@@ -374,6 +391,8 @@ mod tests {
             Request::Delete,
             Request::Prune,
             Request::Set,
+            Request::Pause,
+            Request::Resume,
         ];
         let ask = prop::sample::select(requests.to_vec());
         prop::collection::vec(
@@ -391,6 +410,7 @@ mod tests {
     /// element being under way if `busy`, judged by looking at the whole list.
     struct Model {
         running: bool,
+        paused: bool,
         gone: bool,
         busy: bool,
         creating: bool,
@@ -403,17 +423,36 @@ mod tests {
             deleting || (self.gone && !self.creating)
         }
 
+        /// Whether it will stand still or run, or be down, once all that is in line is done.
+        fn in_the_end(&self) -> Rest {
+            let now = match (self.running || self.creating, self.paused) {
+                (true, _) => Rest::Running,
+                (_, true) => Rest::Paused,
+                _ => Rest::Down,
+            };
+            self.line.iter().fold(now, |rest, (request, _)| match request {
+                Request::Start | Request::Resume => Rest::Running,
+                Request::Pause => Rest::Paused,
+                Request::Stop | Request::Kill => Rest::Down,
+                _ => rest,
+            })
+        }
+
         fn judge(&self, request: Request) -> &'static str {
             let idle = !self.busy && self.line.is_empty();
             match request {
                 Request::Delete | Request::Prune if idle && self.gone => "already",
                 Request::Prune if self.deleted_in_the_end() => "accept",
-                Request::Prune if !idle || self.running => "denied",
+                Request::Prune if !idle || self.running || self.paused => "denied",
                 Request::Delete | Request::Prune => "accept",
                 _ if self.deleted_in_the_end() => "denied",
-                Request::Stop | Request::Kill | Request::Set if self.creating => "denied",
-                Request::Start if idle && self.running => "already",
-                Request::Stop | Request::Kill if idle && !self.running => "already",
+                Request::Stop | Request::Kill | Request::Set | Request::Pause if self.creating => {
+                    "denied"
+                }
+                Request::Start | Request::Resume if idle && self.running => "already",
+                Request::Pause if idle && self.paused => "already",
+                Request::Stop | Request::Kill if idle && !self.running && !self.paused => "already",
+                Request::Pause | Request::Resume if self.in_the_end() == Rest::Down => "denied",
                 _ => "accept",
             }
         }
@@ -425,7 +464,12 @@ mod tests {
             let mut queue =
                 if created { Queue::creating() } else { Queue::resting(Rest::Running) };
             let mut model = Model {
-                running: !created, gone: created, busy: created, creating: created, line: vec![],
+                running: !created,
+                paused: false,
+                gone: created,
+                busy: created,
+                creating: created,
+                line: vec![],
             };
             let mut answered = vec![];
             let mut asked = 0;
@@ -454,6 +498,7 @@ mod tests {
                                 let doing = model.line.first().filter(|_| kept == 1).map(|(r, _)| *r);
                                 let cut = match request {
                                     Request::Start | Request::Set => false,
+                                    Request::Pause | Request::Resume => false,
                                     Request::Stop => doing == Some(Request::Start),
                                     Request::Kill => [Request::Start, Request::Stop, Request::Set]
                                         .map(Some)
@@ -488,9 +533,11 @@ mod tests {
                             model.busy = true;
                         }
                         Some(Next::Denied(n, _)) => {
-                            prop_assert!(model.gone && !model.busy);
                             let (request, first) = model.line.remove(0);
                             prop_assert_eq!(first, n);
+                            let still = matches!(request, Request::Pause | Request::Resume);
+                            let down = !model.running && !model.paused;
+                            prop_assert!(!model.busy && (model.gone || still && down));
                             prop_assert_ne!(request, Request::Delete);
                             answered.push(n);
                         }
@@ -499,8 +546,11 @@ mod tests {
                             let (request, first) = model.line.remove(0);
                             prop_assert_eq!(first, n);
                             let so = match request {
-                                Request::Start => model.running,
-                                Request::Stop | Request::Kill => !model.running && !model.gone,
+                                Request::Start | Request::Resume => model.running,
+                                Request::Pause => model.paused,
+                                Request::Stop | Request::Kill => {
+                                    !model.running && !model.paused && !model.gone
+                                }
                                 Request::Delete | Request::Prune => model.gone,
                                 // There is always something to do, if only to look.
                                 Request::Set => false,
@@ -520,17 +570,22 @@ mod tests {
                         model.creating = false;
                         model.busy = false;
                         let rest = match (work, well) {
-                            (None | Some(Request::Start), true) => Rest::Running,
+                            (None | Some(Request::Start | Request::Resume), true) => Rest::Running,
+                            (Some(Request::Pause), true) => Rest::Paused,
+                            (Some(Request::Resume), false) => Rest::Paused,
+                            (Some(Request::Set), _) if model.paused => Rest::Paused,
+                            (Some(Request::Pause), false) => Rest::Running,
                             (None, false) | (Some(Request::Delete), true) => Rest::Gone,
                             (Some(Request::Set), _) if model.running => Rest::Running,
                             _ => Rest::Down,
                         };
                         model.running = rest == Rest::Running;
+                        model.paused = rest == Rest::Paused;
                         model.gone = rest == Rest::Gone;
                         queue.settle(rest);
                     }
-                    Input::PowerOff if !model.busy && model.running => {
-                        model.running = false;
+                    Input::PowerOff if !model.busy && (model.running || model.paused) => {
+                        (model.running, model.paused) = (false, false);
                         queue.settle(Rest::Down);
                     }
                     Input::End { .. } | Input::PowerOff => {}

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::state::{Cause, Intent, VmRecord, VmState, ended_by};
 use super::{files, orphans, undo};
 use crate::engine::Host;
-use crate::hypervisor::{Found, RunningVm};
+use crate::hypervisor::{Found, HypervisorError, RunningVm};
 use crate::step::{Operation, Step};
 use crate::store::Store;
 
@@ -40,7 +40,9 @@ fn judge(record: &VmRecord, alive: bool) -> Verdict {
         _ if record.ephemeral => Verdict::Remove,
         // Its guest was asked to power off, or is going to be: what it has not written yet is
         // not lost for it.
-        VmState::Running { .. } | VmState::Stopping if alive => Verdict::Adopt,
+        VmState::Running { .. } | VmState::Paused { .. } | VmState::Stopping if alive => {
+            Verdict::Adopt
+        }
         _ => Verdict::Down,
     }
 }
@@ -53,9 +55,9 @@ fn is_at_rest(record: &VmRecord) -> bool {
 
 /// A VM that is there after recovery.
 pub(crate) struct Recovered {
-    /// Its record, in state `Running`, `Stopping`, `Stopped` or `Error`.
+    /// Its record, in state `Running`, `Paused`, `Stopping`, `Stopped` or `Error`.
     pub(crate) record: VmRecord,
-    /// Its VMM, in state `Running` or `Stopping`.
+    /// Its VMM, in state `Running`, `Paused` or `Stopping`.
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
 }
 
@@ -117,7 +119,16 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     let verdict = judge(&record, vmm.is_some());
     tracing::info!(vm = %name, state = record.state.name().as_str(), ?verdict, ?ended, "recovering VM");
     let done = match verdict {
-        Verdict::Adopt => return Some(Recovered { record, vmm }),
+        Verdict::Adopt => {
+            return Some(match agree_on_pause(&record.state, vmm.as_ref()).await {
+                Ok(state) => Recovered { record: VmRecord { state, ..record }, vmm },
+                Err(error) => {
+                    tracing::warn!(vm = %name, %error, "a guest stands still that is to go on");
+                    let state = VmState::Paused { guest: None, idle: None };
+                    Recovered { record: VmRecord { state, ..record }, vmm }
+                }
+            });
+        }
         Verdict::Down => undo::remove_vmm(host, record.id(), &mut vmm, &walk).await,
         Verdict::Remove => match undo::undo_all(host, &mut record, &mut vmm, &walk).await {
             Ok(()) => {
@@ -141,6 +152,23 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     walk.enter(Step::Settle).await;
     save(store, &mut record).await;
     Some(Recovered { record, vmm: None })
+}
+
+/// The state of a VM whose daemon was killed while it paused or resumed it: a guest that was not to stand
+/// still for long goes on.
+async fn agree_on_pause(
+    recorded: &VmState,
+    vmm: Option<&Arc<dyn RunningVm>>,
+) -> Result<VmState, HypervisorError> {
+    let Some(vmm) = vmm else { return Ok(recorded.clone()) };
+    match recorded {
+        VmState::Paused { .. } if !vmm.is_paused() => Ok(VmState::Running { guest: None }),
+        VmState::Running { .. } | VmState::Stopping if vmm.is_paused() => {
+            vmm.resume().await?;
+            Ok(recorded.clone())
+        }
+        _ => Ok(recorded.clone()),
+    }
 }
 
 async fn in_error(store: &Store, mut record: VmRecord, problem: Problem) -> Recovered {
@@ -188,6 +216,7 @@ mod tests {
         let stopped = || VmState::Stopped { ended: EndReason::Lost };
         let error = || VmState::Error { problem: Problem::new(Code::Timeout, "late").into() };
         let running = || VmState::Running { guest: None };
+        let paused = || VmState::Paused { guest: None, idle: None };
         // State, whether it was ever ready, whether it is ephemeral, whether its VMM lives.
         let cases = [
             (VmState::Created, false, false, false, Verdict::Remove),
@@ -197,6 +226,9 @@ mod tests {
             (running(), true, false, true, Verdict::Adopt),
             (running(), true, false, false, Verdict::Down),
             (running(), true, true, true, Verdict::Remove),
+            (paused(), true, false, true, Verdict::Adopt),
+            (paused(), true, false, false, Verdict::Down),
+            (paused(), true, true, true, Verdict::Remove),
             (VmState::Stopping, true, false, true, Verdict::Adopt),
             (VmState::Stopping, true, false, false, Verdict::Down),
             (VmState::Stopping, true, true, true, Verdict::Remove),

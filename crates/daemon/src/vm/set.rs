@@ -103,6 +103,10 @@ pub(super) async fn grow_file(vm: &Vm) -> Result<(), Problem> {
 /// Has a running guest use all of its disk.
 async fn grow_guest(vm: &mut Vm, cut: &CancellationToken) -> Result<(), Problem> {
     let (Some(vmm), Some(guest)) = (vm.vmm.clone(), vm.guest()) else { return Ok(()) };
+    if !vm.record.state.runs_commands() {
+        // It gets what it has not got when it goes on.
+        return Ok(());
+    }
     vm.walk.enter(Step::GrowGuest).await;
     let size = vm.record.plan.disk_size;
     let failed = |problem: Problem| {

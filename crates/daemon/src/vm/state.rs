@@ -5,8 +5,9 @@
 //!     │            failed before the VMM ran, or cancelled: undone, nothing is left
 //!     ▼          ┌────────────▲───────────────▲
 //!  Created ──▶ Preparing ──▶ Booting ──▶ Running ──▶ Stopping ──▶ Stopped
-//!                 ▲             │           │                       ▲ │
-//!                 │             │ failed    └── ended by itself ────┘ │
+//!                 ▲             │          ▲│  │                    ▲ │
+//!                 │             │    Paused┘◀  └─ ended by itself ──┘ │
+//!                 │             │ failed                              │
 //!                 │             ▼                                     │
 //!                 ├─────────── Error  (kept for a post-mortem)        │
 //!                 └───────────────────────── start ───────────────────┘
@@ -23,7 +24,7 @@ use banger_proto::api::{
     ChangeCause, CreateVm, EndReason, GuestView, RunConfig, StateName, VmChange, VmWorkspace,
 };
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{OpId, Problem, VmId};
+use banger_proto::{OpId, Period, Problem, VmId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -44,6 +45,13 @@ pub enum VmState {
     Running {
         /// What the agent told last; absent before it told anything.
         guest: Option<GuestView>,
+    },
+    /// It stands still, with all that runs in it.
+    Paused {
+        /// What the agent told last; absent before it told anything.
+        guest: Option<GuestView>,
+        /// For how long nobody had used it, if that is why; whoever wants something of it wakes it.
+        idle: Option<Period>,
     },
     /// On its way down.
     Stopping,
@@ -68,6 +76,7 @@ impl VmState {
             Self::Preparing => StateName::Preparing,
             Self::Booting => StateName::Booting,
             Self::Running { .. } => StateName::Running,
+            Self::Paused { .. } => StateName::Paused,
             Self::Stopping => StateName::Stopping,
             Self::Stopped { .. } => StateName::Stopped,
             Self::Error { .. } => StateName::Error,
@@ -83,7 +92,7 @@ impl VmState {
     /// Whether a VMM may run in this state.
     #[must_use]
     pub fn has_vmm(&self) -> bool {
-        matches!(self, Self::Booting | Self::Running { .. } | Self::Stopping)
+        matches!(self, Self::Booting | Self::Running { .. } | Self::Paused { .. } | Self::Stopping)
     }
 }
 
@@ -204,7 +213,8 @@ impl VmRecord {
             VmState::Error { problem: what } => problem = Some(what.message.clone()),
             _ => {}
         }
-        let rests = ended.is_some() || problem.is_some() || self.state.runs_commands();
+        let paused = matches!(self.state, VmState::Paused { .. });
+        let rests = ended.is_some() || problem.is_some() || self.state.runs_commands() || paused;
         let took = cause.since.filter(|_| rests).map(|since| since.elapsed().as_millis());
         self.changes.push(VmChange {
             at: Timestamp::now().to_string(),

@@ -43,6 +43,10 @@ pub enum ChangeCause {
     Stop,
     /// Nobody used it for the time after which it is to be stopped.
     Idle,
+    /// A pause was asked for.
+    Pause,
+    /// That it goes on was asked for, or somebody wanted something of it.
+    Resume,
     /// A kill was asked for.
     Kill,
     /// A change of what it is was asked for.
@@ -64,6 +68,8 @@ impl ChangeCause {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Idle => "idle",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
             Self::Kill => "kill",
             Self::Set => "set",
             Self::Delete => "delete",

@@ -265,6 +265,8 @@ pub enum StateName {
     Booting,
     /// Commands run.
     Running,
+    /// It stands still, with all that runs in it.
+    Paused,
     /// On its way down.
     Stopping,
     /// Down; its disk is kept.
@@ -282,6 +284,7 @@ impl StateName {
             Self::Preparing => "preparing",
             Self::Booting => "booting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Error => "error",

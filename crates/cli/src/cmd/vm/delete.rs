@@ -30,7 +30,7 @@ pub(crate) async fn delete(context: &Context, args: Args) -> Outcome {
 
 async fn delete_one(client: Client, vm: VmView, force: bool) -> Result<VmView, CliError> {
     let path = vm_path(&vm.id, "");
-    if !force && vm.state == StateName::Running {
+    if !force && matches!(vm.state, StateName::Running | StateName::Paused) {
         // What runs inside may have something to bring to its end elsewhere. Whether it could is
         // of no interest once it is deleted: that ends it, too.
         let _ = stop_one(client.clone(), vm, None).await;

@@ -35,7 +35,7 @@ pub(crate) async fn list(context: &Context, args: Args) -> Outcome {
 
 pub(crate) async fn ps(context: &Context, args: PsArgs) -> Outcome {
     let mut list = load(context).await?;
-    list.vms.retain(|vm| vm.state == StateName::Running);
+    list.vms.retain(|vm| matches!(vm.state, StateName::Running | StateName::Paused));
     print(context, &list, args.json)
 }
 

@@ -13,11 +13,13 @@ mod kill;
 pub(super) mod list;
 mod logs;
 mod machine;
+mod pause;
 mod ping;
 mod ports;
 mod proxy;
 mod prune;
 mod restart;
+mod resume;
 pub(super) mod run;
 mod set;
 mod several;
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Start(start::Args),
     Stop(stop::Args),
     Restart(restart::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
     Kill(kill::Args),
     Set(set::Args),
     #[command(visible_alias = "rm")]
@@ -86,6 +90,8 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Start(args) => start::start(context, args).await,
         Command::Stop(args) => stop::stop(context, args).await,
         Command::Restart(args) => restart::restart(context, args).await,
+        Command::Pause(args) => pause::pause(context, args).await,
+        Command::Resume(args) => resume::resume(context, args).await,
         Command::Kill(args) => kill::kill(context, args).await,
         Command::Set(args) => set::set(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,

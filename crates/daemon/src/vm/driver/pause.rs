@@ -1,0 +1,73 @@
+//! A guest that stands still, and goes on.
+//!
+//! The record follows what was done: a daemon that is killed in between leaves a guest that stands still
+//! though it is recorded as running, or the other way round, and the next one finds that by looking
+//! (`recover.rs`).
+
+use banger_proto::{Code, Period, Problem};
+
+use super::Driver;
+use crate::step::Step;
+use crate::vm::desk::{Reply, answer};
+use crate::vm::owned::Vm;
+use crate::vm::set;
+use crate::vm::state::VmState;
+
+impl Driver {
+    /// Has the guest stand still. `idle` is for how long nobody has used it, if that is why.
+    pub(super) async fn pause(&mut self, idle: Option<Period>, reply: Reply) {
+        let held = hold(&self.vm).await;
+        if let (Ok(()), VmState::Running { guest }) = (&held, &self.vm.record.state) {
+            let guest = guest.clone();
+            // Who is connected stays so, and whoever connects wakes it.
+            (self.health, self.idle) = (None, None);
+            self.vm.walk.enter(Step::Settle).await;
+            self.vm.settle(VmState::Paused { guest, idle }).await;
+            tracing::info!(vm = %self.vm.name(), ?idle, "VM paused");
+        }
+        self.stay();
+        self.vm.walk.enter(Step::Answer).await;
+        answer(reply, held.map(|()| self.vm.view()));
+    }
+
+    pub(super) async fn resume(&mut self, reply: Reply) {
+        let freed = self.go_on().await;
+        self.vm.walk.enter(Step::Answer).await;
+        answer(reply, freed.map(|()| self.vm.view()));
+    }
+
+    /// Has a guest that stands still go on.
+    pub(super) async fn go_on(&mut self) -> Result<(), Problem> {
+        let freed = free(&self.vm).await;
+        if let (Ok(()), VmState::Paused { guest, .. }) = (&freed, &self.vm.record.state) {
+            let guest = guest.clone();
+            self.uses.reopen();
+            self.watch_guest();
+            self.vm.walk.enter(Step::Settle).await;
+            self.vm.settle(VmState::Running { guest }).await;
+            tracing::info!(vm = %self.vm.name(), "VM goes on");
+            if let Some(unfinished) = set::plan_rest(&self.vm.record) {
+                self.desk.admit_set(unfinished);
+            }
+        }
+        self.stay();
+        freed
+    }
+}
+
+/// Has the guest stand still.
+pub(super) async fn hold(vm: &Vm) -> Result<(), Problem> {
+    let Some(vmm) = &vm.vmm else { return Ok(()) };
+    vm.walk.enter(Step::HoldGuest).await;
+    vmm.pause().await.map_err(|error| Problem::from_error(Code::OperationFailed, &error))
+}
+
+/// Has the guest go on.
+pub(super) async fn free(vm: &Vm) -> Result<(), Problem> {
+    let Some(vmm) = &vm.vmm else { return Ok(()) };
+    vm.walk.enter(Step::FreeGuest).await;
+    vmm.resume().await.map_err(|error| {
+        Problem::from_error(Code::OperationFailed, &error)
+            .hint(format!("if it stays so: banger vm kill {}", vm.name()))
+    })
+}
