@@ -22,6 +22,7 @@ mod copy;
 mod door;
 mod exec;
 mod guard;
+mod hosted;
 mod image_program;
 mod jobs;
 mod pid1;
@@ -38,7 +39,8 @@ mod uevent;
 mod unpack;
 mod vsock;
 
-pub use context::{Context, Hosted, Machine};
+pub use context::{Context, Machine};
+pub use hosted::Hosted;
 pub use root::Root;
 pub use services::serve_stream;
 pub use ssh::SshPlaces;

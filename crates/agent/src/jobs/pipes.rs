@@ -68,8 +68,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::context::{Context, Hosted};
+    use crate::context::Context;
     use crate::exec::{Output, Plan, Running, spawn_lasting};
+    use crate::hosted::Hosted;
 
     async fn within<T>(work: impl Future<Output = T>) -> T {
         timeout(Duration::from_secs(60), work).await.expect("it hangs")

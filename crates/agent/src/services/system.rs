@@ -91,7 +91,7 @@ fn parse_units(said: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::Hosted;
+    use crate::hosted::Hosted;
 
     #[test]
     fn a_state_is_one_word() {
