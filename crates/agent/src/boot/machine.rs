@@ -13,14 +13,13 @@ use rustix::process::Pid;
 use super::overlay::open_new_root;
 use super::systemd::Notify;
 use super::{
-    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, grow, identity, network, newroot,
-    overlay, systemd,
+    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, files, grow, identity, network,
+    newroot, overlay, systemd,
 };
 use crate::context::{Context, Machine};
 use crate::door::{Door, Order};
 use crate::guard;
 use crate::image_program::STOP_GRACE;
-use crate::ssh::{SshPlaces, entrance};
 use crate::sys;
 
 /// The guest that this process was booted in. Clones are the same.
@@ -83,30 +82,21 @@ impl GuestMachine {
     fn boot(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Configured, BootError> {
         let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
         let mut warnings = identity::apply_to_kernel(config);
-        let network = config.network.as_ref();
-        warnings.extend(network::set_up(network));
+        warnings.extend(network::set_up(config.network.as_ref()));
         warnings.extend(overlay::mount(config)?);
         let root = open_new_root()?;
         warnings.extend(device_files::make(&root));
         newroot::mount_interfaces(&root)?;
-        identity::write_files(&root, config)?;
-        warnings.extend(
-            network.map(|network| network::write_resolver(&root, network)).unwrap_or_default(),
-        );
-        let working_dir = config.working_dir.as_deref();
-        warnings.extend(working_dir.and_then(|path| newroot::ensure_working_dir(&root, path)));
-        if let Some(keys) = &config.ssh {
-            warnings.extend(entrance::open(&root, &SshPlaces::default(), &keys.authorized_keys));
-        }
+        warnings.extend(files::write(&root, config)?);
         let found = match config.init {
             InitChoice::Auto => systemd::find(&root),
             InitChoice::Agent => None,
         };
         let init = match found {
             Some(init) => {
-                systemd::prepare(&root, network.is_some())?;
-                if let Some(network) = network {
-                    warnings.extend(network::keep_managers_away(&root, network));
+                systemd::prepare(&root)?;
+                if let Some(network) = &config.network {
+                    warnings.extend(systemd::leave_card(&root, network)?);
                 }
                 // Nothing of the new root is held open when systemd gets it.
                 drop(root);

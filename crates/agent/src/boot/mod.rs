@@ -16,6 +16,7 @@
 mod device_files;
 mod disks;
 mod early;
+mod files;
 mod grow;
 mod identity;
 mod machine;

@@ -15,7 +15,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use banger_proto::guest::{ExecRequest, InitState};
+use banger_proto::guest::{ExecRequest, GuestNetwork, InitState};
 use rustix::fs::OFlags;
 use rustix::io::IoSliceMut;
 use rustix::mount::MountFlags;
@@ -23,7 +23,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use tokio::io::Interest;
 
 use super::overlay::real_path;
-use super::{BootError, masks, mounts, newroot};
+use super::{BootError, masks, mounts, network, newroot};
 use crate::context::Context;
 use crate::exec::{Plan, SpawnError, spawn_quiet};
 use crate::guard;
@@ -58,26 +58,30 @@ pub(super) fn find(root: &RootDir) -> Option<&'static str> {
     })
 }
 
-/// Prepares `/run` and `/tmp` of the new root for systemd. `has_card` says whether the agent has set
-/// up a network card, which others are to leave alone then.
-pub(super) fn prepare(root: &RootDir, has_card: bool) -> Result<(), BootError> {
+/// Prepares `/run` and `/tmp` of the new root for systemd.
+pub(super) fn prepare(root: &RootDir) -> Result<(), BootError> {
     let run_flags = MountFlags::NOSUID | MountFlags::NODEV;
     newroot::mount_at(root, "tmpfs", "/run", run_flags, "mode=755,size=20%,nr_inodes=800k")?;
-    let mask = |directory: &str, names: &[&str]| -> Result<(), BootError> {
-        let failed = || BootError::preparing(format!("`{directory}`"));
-        let place = root.ensure_directory(Path::new(directory)).map_err(failed())?;
-        names
-            .iter()
-            .try_for_each(|name| symlink("/dev/null", real_path(&place).join(name)))
-            .map_err(failed())
-    };
-    mask("/run/systemd/system", masks::UNITS)?;
-    if has_card {
-        mask("/run/systemd/system", masks::CARD_UNITS)?;
-    }
-    mask("/run/systemd/system-generators", masks::GENERATORS)?;
+    mask(root, "/run/systemd/system", masks::UNITS)?;
+    mask(root, "/run/systemd/system-generators", masks::GENERATORS)?;
     prepare_tmp(root)?;
     show_exit(root)
+}
+
+/// Has everything in the image leave the network card alone, which the agent has set up. Returns
+/// what did not work and does not stop a boot.
+pub(super) fn leave_card(root: &RootDir, network: &GuestNetwork) -> Result<Vec<String>, BootError> {
+    mask(root, "/run/systemd/system", masks::CARD_UNITS)?;
+    Ok(network::keep_managers_away(root, network))
+}
+
+fn mask(root: &RootDir, directory: &str, names: &[&str]) -> Result<(), BootError> {
+    let failed = || BootError::preparing(format!("`{directory}`"));
+    let place = root.ensure_directory(Path::new(directory)).map_err(failed())?;
+    names
+        .iter()
+        .try_for_each(|name| symlink("/dev/null", real_path(&place).join(name)))
+        .map_err(failed())
 }
 
 /// Commands run before systemd comes to `/tmp`, and what they put there must stay: what systemd

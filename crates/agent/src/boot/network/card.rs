@@ -107,8 +107,7 @@ fn forbid_ipv6(settings: &Path, interface: &str) -> Result<(), NetworkError> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
+    use super::super::namespace::{alone, run};
     use super::super::set_up;
     use super::*;
 
@@ -141,38 +140,13 @@ mod tests {
         assert!(error.to_string().contains("02:de:ad:be:ef:01"), "{error}");
     }
 
-    /// Names the test to itself when it runs in the namespaces that it made.
-    const INSIDE: &str = "BANGER_TEST_IN_NAMESPACE";
-
-    fn run(program: &str, words: &str) -> String {
-        let output = Command::new(program).args(words.split(' ')).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {words}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// A process has to be alone to make a user namespace, so the test runs itself again.
     #[test]
     fn the_card_gets_all_that_the_host_says() {
-        if std::env::var_os(INSIDE).is_some() {
-            return in_a_namespace_of_its_own();
-        }
         let name = "boot::network::card::tests::the_card_gets_all_that_the_host_says";
-        let output = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--net", "--mount", "--"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(INSIDE, "1")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        alone(name, in_a_namespace_of_its_own);
     }
 
     fn in_a_namespace_of_its_own() {
-        // Shows the interfaces of this namespace.
-        run("mount", "-t sysfs sysfs /sys");
         run("ip", "link add eth0 address 02:11:22:33:44:55 type veth peer name far0");
         run("ip", "link set far0 up");
         let network = GuestNetwork {

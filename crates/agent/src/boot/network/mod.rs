@@ -12,6 +12,8 @@
 
 mod card;
 mod files;
+#[cfg(test)]
+mod namespace;
 mod rtnetlink;
 
 use std::io;
