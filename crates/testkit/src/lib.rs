@@ -9,6 +9,7 @@ mod daemon;
 mod env;
 mod firecracker_api;
 mod hostile;
+mod machine;
 mod network;
 mod ports;
 mod trusted;

@@ -14,7 +14,7 @@ use banger_daemon::hypervisor::{
 };
 use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
-use banger_proto::guest::{Configured, GuestConfig};
+use banger_proto::guest::GuestConfig;
 use banger_proto::supervisor::{SAVED_STATE, SAVED_WHOLE, VmmExit};
 use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
@@ -24,6 +24,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::hostile::Hostile;
+use crate::machine::{Guest, Load};
 use crate::ports::GuestPorts;
 
 /// Bytes on their way in one stream to an agent.
@@ -490,73 +491,5 @@ impl RunningVm for FakeVm {
     fn processes(&self) -> Option<VmProcesses> {
         let own = ProcessIdentity::observe(std::process::id())?;
         Some(VmProcesses { vmm: own, supervisor: own })
-    }
-}
-
-/// The machine under the agent: powering it off ends the VMM.
-#[derive(Debug, Clone)]
-struct Guest {
-    hosted: Hosted,
-    exit: watch::Sender<Option<VmmExit>>,
-    stubborn: bool,
-    /// Absent for that of this process's system.
-    load: Option<Load>,
-    /// Where a guest without a root of its own keeps jobs.
-    _jobs: Arc<TempDir>,
-}
-
-/// What a guest's processors do.
-#[derive(Debug, Clone, Copy)]
-enum Load {
-    None,
-    Full,
-}
-
-impl Machine for Guest {
-    fn configure(
-        &self,
-        context: &Arc<Context>,
-        config: &GuestConfig,
-    ) -> Result<Configured, Problem> {
-        self.hosted.configure(context, config)
-    }
-
-    fn ssh_places(&self) -> Option<SshPlaces> {
-        self.hosted.ssh_places()
-    }
-
-    fn open_console(&self) -> std::io::Result<std::fs::File> {
-        self.hosted.open_console()
-    }
-
-    fn open_jobs(&self, root: &Root) -> std::io::Result<std::os::fd::OwnedFd> {
-        self.hosted.open_jobs(root)
-    }
-
-    fn read_cpu_times(&self) -> std::io::Result<String> {
-        // In hundredths of a second.
-        let busy = match self.load {
-            None => return self.hosted.read_cpu_times(),
-            Some(Load::None) => 100,
-            Some(Load::Full) => {
-                let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                now.tv_sec * 100 + now.tv_nsec / 10_000_000
-            }
-        };
-        Ok(format!("cpu  {busy} 0 0 0 0 0 0 0 0 0\ncpu0 {busy} 0 0 0 0 0 0 0 0 0\n"))
-    }
-
-    fn grow_disk(&self, serial: &str, bytes: u64) -> Result<u64, Problem> {
-        self.hosted.grow_disk(serial, bytes)
-    }
-
-    fn power_off(&self, reboot: bool) -> Result<(), Problem> {
-        self.hosted.power_off(reboot)?;
-        if !self.stubborn {
-            let exit =
-                VmmExit { code: Some(0), signal: None, killed: false, stderr: String::new() };
-            self.exit.send_replace(Some(exit));
-        }
-        Ok(())
     }
 }
