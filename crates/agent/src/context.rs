@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
-use banger_proto::guest::{Configured, GuestConfig, Health, InitKind, InitState, SshKeys};
+use banger_proto::guest::{
+    Configured, GuestConfig, Health, InitKind, InitState, SetClock, SshKeys,
+};
 use tokio::sync::watch;
 
 use crate::hosted::Hosted;
@@ -34,6 +36,12 @@ pub trait Machine: Send + Sync {
         context: &Arc<Context>,
         config: &GuestConfig,
     ) -> Result<Configured, Problem>;
+
+    /// Sets the wall clock, and begins the kernel's randomness anew where there is a seed for it.
+    ///
+    /// # Errors
+    /// All that failed, after both were tried.
+    fn set_clock(&self, request: &SetClock) -> Result<(), Problem>;
 
     /// Opens what is written to when there is nobody to tell: the console.
     ///

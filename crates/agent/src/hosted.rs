@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_proto::Problem;
-use banger_proto::guest::{Configured, GuestConfig, InitKind, InitState};
+use banger_proto::guest::{Configured, GuestConfig, InitKind, InitState, SetClock};
 
 use crate::context::{Context, Machine};
 use crate::jobs;
@@ -25,6 +25,7 @@ pub struct Hosted {
 struct Record {
     configured: Option<GuestConfig>,
     refusal: Option<Problem>,
+    clock_set: Vec<SetClock>,
     grown: Vec<u64>,
     power_off: Option<bool>,
     console: Option<File>,
@@ -77,6 +78,12 @@ impl Hosted {
         self.record().configured.clone()
     }
 
+    /// What its clock was set with, in order.
+    #[must_use]
+    pub fn clock_set(&self) -> Vec<SetClock> {
+        self.record().clock_set.clone()
+    }
+
     /// Sizes in bytes that its disk was grown to, in order.
     #[must_use]
     pub fn grown(&self) -> Vec<u64> {
@@ -106,6 +113,11 @@ impl Machine for Hosted {
         self.record().configured = Some(config.clone());
         context.set_progress(InitKind::Agent, InitState::Running);
         Ok(Configured { init: InitKind::Agent, service: None, warnings: Vec::new() })
+    }
+
+    fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {
+        self.record().clock_set.push(request.clone());
+        Ok(())
     }
 
     fn open_console(&self) -> io::Result<File> {

@@ -1,5 +1,5 @@
 //! The agent's only unsafe code: what a child does between fork and exec, waiting for files,
-//! and two ioctls.
+//! and three ioctls.
 #![expect(
     unsafe_code,
     reason = "code between fork and exec, registering files, ioctls without a safe wrapper"
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
+use rustix::ioctl::{NoArg, Opcode, Setter, ioctl, opcode};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -153,6 +153,16 @@ pub(crate) fn add_entropy(random: impl AsFd, seed: [u8; SEED_LEN]) -> io::Result
     Ok(())
 }
 
+/// Has the kernel's generator begin anew with what is in the pool, for every processor, and with it
+/// what programs make of randomness on their own (the vDSO's getrandom). `random` is `/dev/random`.
+pub(crate) fn reseed_generator(random: impl AsFd) -> io::Result<()> {
+    /// `RNDRESEEDCRNG` of linux/random.h, `_IO('R', 0x07)`.
+    const RESEED: Opcode = opcode::none(b'R', 7);
+    // SAFETY: it takes no argument.
+    unsafe { ioctl(random, NoArg::<RESEED>::new()) }?;
+    Ok(())
+}
+
 /// Has the mounted ext4 that `inside` belongs to use this many blocks.
 pub(crate) fn resize_ext4(inside: impl AsFd, blocks: u64) -> io::Result<()> {
     /// `EXT4_IOC_RESIZE_FS` of linux/ext4.h, `_IOW('f', 16, __u64)`.
@@ -160,4 +170,20 @@ pub(crate) fn resize_ext4(inside: impl AsFd, blocks: u64) -> io::Result<()> {
     // SAFETY: the kernel reads one 64-bit number from the pointer and writes nothing.
     unsafe { ioctl(inside, Setter::<RESIZE, u64>::new(blocks)) }?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request that the kernel does not know is another error than one that it refuses to those
+    /// without privilege.
+    #[test]
+    fn the_kernel_knows_what_is_asked_of_its_randomness() {
+        let random = rustix::fs::open("/dev/random", OFlags::RDWR, Mode::empty()).unwrap();
+        for asked in [add_entropy(&random, [1; SEED_LEN]), reseed_generator(&random)] {
+            let refused = asked.err().map(|error| error.kind());
+            assert!(matches!(refused, None | Some(io::ErrorKind::PermissionDenied)), "{refused:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use banger_agent::{Context, Hosted, Machine, Root, SshPlaces};
 use banger_proto::Problem;
-use banger_proto::guest::{Configured, GuestConfig};
+use banger_proto::guest::{Configured, GuestConfig, SetClock};
 use banger_proto::supervisor::VmmExit;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -38,6 +38,10 @@ impl Machine for Guest {
         config: &GuestConfig,
     ) -> Result<Configured, Problem> {
         self.hosted.configure(context, config)
+    }
+
+    fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {
+        self.hosted.set_clock(request)
     }
 
     fn ssh_places(&self) -> Option<SshPlaces> {

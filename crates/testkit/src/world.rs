@@ -14,7 +14,7 @@ use banger_daemon::hypervisor::{
 };
 use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
-use banger_proto::guest::GuestConfig;
+use banger_proto::guest::{GuestConfig, SetClock};
 use banger_proto::supervisor::{SAVED_STATE, SAVED_WHOLE, VmmExit};
 use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
@@ -120,6 +120,12 @@ impl World {
     #[must_use]
     pub fn configured(&self, vm: &VmId) -> Option<GuestConfig> {
         self.state().vms.get(vm)?.guest.hosted.configured()
+    }
+
+    /// What a guest's clock was set with, in order.
+    #[must_use]
+    pub fn clock_set(&self, vm: &VmId) -> Vec<SetClock> {
+        self.state().vms.get(vm).map(|vm| vm.guest.hosted.clock_set()).unwrap_or_default()
     }
 
     /// The sizes that a guest's disk was grown to while it ran: what the VMM showed it, and what

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use banger_proto::guest::GuestConfig;
+use banger_proto::guest::{GuestConfig, SetClock};
 use rustix::fs::{Mode, OFlags};
 use rustix::time::{ClockId, Timespec};
 
@@ -18,14 +18,28 @@ const RESOLVER: &str = "/etc/resolv.conf";
 /// Tells the kernel who it is. Nothing here stops a boot; returns what did not work.
 pub(super) fn apply_to_kernel(config: &GuestConfig) -> Vec<String> {
     let name = rustix::system::sethostname(config.hostname.as_bytes()).map_err(io::Error::from);
-    [
+    render_failures([
         ("the clock", set_clock(config.clock_unix_nanos)),
-        ("the random seed", add_seed(&config.random_seed)),
+        ("the random seed", begin_randomness(&config.random_seed)),
         ("the host name", name),
-    ]
-    .into_iter()
-    .filter_map(|(what, result)| Some(format!("cannot set {what}: {}", result.err()?)))
-    .collect()
+    ])
+}
+
+/// Tells a kernel that did not run for a while what time it is, and has it begin its randomness
+/// anew where there is a seed. Returns what did not work.
+pub(super) fn set_clock_and_randomness(request: &SetClock) -> Vec<String> {
+    let randomness = match request.random_seed.as_str() {
+        "" => Ok(()),
+        seed => begin_randomness(seed),
+    };
+    let clock = set_clock(request.clock_unix_nanos);
+    render_failures([("the clock", clock), ("the random seed", randomness)])
+}
+
+fn render_failures<const N: usize>(done: [(&str, io::Result<()>); N]) -> Vec<String> {
+    done.into_iter()
+        .filter_map(|(what, result)| Some(format!("cannot set {what}: {}", result.err()?)))
+        .collect()
 }
 
 /// Writes the files of `/etc` that say who the guest is.
@@ -73,11 +87,15 @@ fn set_clock(unix_nanos: i64) -> io::Result<()> {
     Ok(rustix::time::clock_settime(ClockId::Realtime, time)?)
 }
 
-fn add_seed(hex: &str) -> io::Result<()> {
+/// Gives the kernel a seed and has it use it at once. A seed alone goes into the pool, from which
+/// the generator of a kernel that has been up for a while takes something once a minute; until then
+/// two copies of one guest would read the same from it.
+fn begin_randomness(hex: &str) -> io::Result<()> {
     let seed = parse_seed(hex)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not 64 hex digits"))?;
     let random = rustix::fs::open("/dev/random", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    sys::add_entropy(random, seed)
+    sys::add_entropy(&random, seed)?;
+    sys::reseed_generator(&random)
 }
 
 fn parse_seed(hex: &str) -> Option<[u8; SEED_LEN]> {
@@ -104,6 +122,19 @@ mod tests {
         assert_eq!(parse_seed(&"0f".repeat(31)), None);
         assert_eq!(parse_seed(&"xy".repeat(32)), None);
         assert_eq!(parse_seed(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn randomness_is_left_alone_only_where_there_is_no_seed() {
+        // No test may set the clock of its host; this is none that a kernel takes.
+        let ask = |random_seed: &str| {
+            set_clock_and_randomness(&SetClock {
+                clock_unix_nanos: i64::MIN,
+                random_seed: random_seed.to_owned(),
+            })
+        };
+        assert!(matches!(&ask("")[..], [only] if only.contains("clock")), "{:?}", ask(""));
+        assert!(matches!(&ask("short")[..], [_, seed] if seed.contains("64 hex digits")));
     }
 
     #[test]

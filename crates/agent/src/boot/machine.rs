@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 
-use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState};
+use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState, SetClock};
 use banger_proto::{Code, Problem};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -130,6 +130,14 @@ impl Machine for GuestMachine {
             overlay::remove();
             Problem::from_error(Code::OperationFailed, &error)
         })
+    }
+
+    fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {
+        let failed = identity::set_clock_and_randomness(request);
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(Code::OperationFailed, failed.join("; ")))
     }
 
     fn open_console(&self) -> io::Result<File> {

@@ -1,11 +1,12 @@
-//! The services that answer once: hello, configure, growing the disk and shutdown.
+//! The services that answer once: hello, configure, setting the clock, growing the disk and
+//! shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{
-    AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitState,
+    AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitState, SetClock,
     ShutdownRequest,
 };
 use banger_proto::{Code, GUEST_GENERATION, Problem};
@@ -56,6 +57,16 @@ pub(super) async fn configure(
     let service = config.service.as_ref().map(|spec| image_program::start(context, spec));
     let configured = Configured { service, ..configured };
     Ok(to_host.send_json(Kind::Accepted, &configured).await?)
+}
+
+/// Sets the clock and begins randomness anew, as far as that is asked for.
+pub(super) async fn set_clock(
+    context: &Arc<Context>,
+    request: SetClock,
+    to_host: &mut ToHost,
+) -> Result<(), ServiceError> {
+    context.machine.set_clock(&request)?;
+    Ok(to_host.send_json(Kind::Accepted, &serde_json::json!({})).await?)
 }
 
 /// Grows the file system of the writable disk. Goes on when the host hangs up half-way: the kernel

@@ -75,6 +75,10 @@ async fn dispatch(
     match parse_service(open)? {
         Service::Hello(hello) => control::hello(&context, &hello, to_host).await,
         Service::Configure(config) => control::configure(&context, *config, to_host).await,
+        Service::SetClock(request) => {
+            require_configured(&context)?;
+            control::set_clock(&context, request, to_host).await
+        }
         Service::Health => Ok(to_host.send_json(Kind::Accepted, &context.health()).await?),
         Service::Watch => watch::serve(&context, from_host, to_host).await,
         Service::Stats => {
@@ -109,9 +113,10 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 22] = [
         "hello",
         "configure",
+        "set_clock",
         "health",
         "watch",
         "stats",

@@ -5,11 +5,11 @@ use banger_link::framed::framed;
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{
     AgentHello, Configured, ExecRequest, GuestStats, Health, Hello, InitKind, InitState, Service,
-    ShutdownRequest, SystemReport, UnpackRequest,
+    SetClock, ShutdownRequest, SystemReport, UnpackRequest,
 };
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
-use crate::host::{Stream, config, configured, start, within};
+use crate::host::{Stream, config, configured, configured_as, start, within};
 
 fn configure() -> Service {
     Service::Configure(Box::new(config()))
@@ -56,12 +56,27 @@ async fn nothing_runs_before_the_configuration() {
     for service in [
         Service::Exec(Box::default()),
         Service::Unpack(UnpackRequest { directory, replace: None }),
+        Service::SetClock(SetClock { clock_unix_nanos: 1, random_seed: String::new() }),
         Service::Stats,
         Service::System,
     ] {
         let problem = Stream::open(&context, &service).await.refused().await;
         assert_eq!(problem.code, Code::Conflict);
     }
+}
+
+#[tokio::test]
+async fn a_guest_that_did_not_run_is_told_the_time() {
+    let hosted = Hosted::default();
+    let context = configured_as(hosted.clone()).await;
+    let asked = [1, 2]
+        .map(|nanos| SetClock { clock_unix_nanos: nanos, random_seed: format!("{nanos:064x}") });
+    for request in &asked {
+        let mut stream = Stream::open(&context, &Service::SetClock(request.clone())).await;
+        assert_eq!(stream.accepted::<serde_json::Value>().await, serde_json::json!({}));
+        assert_eq!(stream.next().await, None);
+    }
+    assert_eq!(hosted.clock_set(), asked);
 }
 
 #[tokio::test]

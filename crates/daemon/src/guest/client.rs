@@ -8,8 +8,8 @@ use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
     AgentHello, AttachJob, Configured, Copied, CopyRequest, DiskGrown, ExecRequest, ForwardRequest,
     GitObjectsRequest, GrowDiskRequest, GuestConfig, GuestStats, Health, Hello, Job, KillJob,
-    Service, ShutdownRequest, StartJob, SurveyRequest, Surveyed, SystemReport, UnpackRequest,
-    Unpacked,
+    Service, SetClock, ShutdownRequest, StartJob, SurveyRequest, Surveyed, SystemReport,
+    UnpackRequest, Unpacked,
 };
 use banger_proto::{GUEST_GENERATION, Problem};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -74,6 +74,15 @@ impl GuestClient {
     /// [`GuestError`].
     pub async fn configure(&self, config: &GuestConfig) -> Result<Configured, GuestError> {
         self.ask(&Service::Configure(Box::new(config.clone()))).await
+    }
+
+    /// Sets the clock of a guest that did not run for a while.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` also by an agent that cannot do it yet.
+    pub async fn set_clock(&self, request: &SetClock) -> Result<(), GuestError> {
+        self.open::<IgnoredAny>(&Service::SetClock(request.clone())).await?;
+        Ok(())
     }
 
     /// How the guest is.

@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | hello | [`Hello`] | [`AgentHello`] | end |
 //! | configure | [`GuestConfig`] | [`Configured`] | end |
+//! | set_clock | [`SetClock`] | – (`{}`) | end |
 //! | health | – | [`Health`] | end |
 //! | watch | – | [`Health`] | one `Event` frame with a [`Health`] at every change |
 //! | stats | – | [`GuestStats`] | end |
@@ -34,6 +35,7 @@
 //! unknown fields, so that an older peer can be spoken to; unknown services are refused with
 //! `unknown_method`.
 
+mod clock;
 pub mod cmdline;
 mod config;
 mod copy;
@@ -51,6 +53,7 @@ mod unpack;
 
 use serde::{Deserialize, Serialize};
 
+pub use clock::SetClock;
 pub use config::{Configured, GuestConfig, GuestNetwork, InitChoice};
 pub use copy::{Copied, CopyRequest};
 pub use disk::{DiskGrown, GrowDiskRequest};
@@ -77,6 +80,8 @@ pub enum Service {
     Hello(Hello),
     /// The configuration of this boot; accepted once per boot.
     Configure(Box<GuestConfig>),
+    /// Time has passed in which the guest did not run.
+    SetClock(SetClock),
     /// How the guest is.
     Health,
     /// How the guest is, now and at every change.
@@ -124,6 +129,7 @@ impl Service {
         match self {
             Self::Hello(_) => "hello",
             Self::Configure(_) => "configure",
+            Self::SetClock(_) => "set_clock",
             Self::Health => "health",
             Self::Watch => "watch",
             Self::Stats => "stats",
