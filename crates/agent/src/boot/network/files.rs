@@ -3,10 +3,13 @@
 //!
 //! | manager | how it is told |
 //! |---|---|
-//! | systemd-networkd (netplan, too) | a `.network` file before all others: not managed |
+//! | systemd-networkd (netplan, too) | `.network` files before all others: not managed |
 //! | NetworkManager | not managed, and `/etc/resolv.conf` is not its own |
 //! | ifupdown | the card is up already, says its own record |
 //! | others | their units are masked (`masks::CARD_UNITS`) |
+//!
+//! Those that go by the card's address know it by its name as well: a guest that becomes another VM
+//! gets another address, while they run.
 //!
 //! All but the resolver is in `/run`, gone with the boot, and left out where no service manager of
 //! the image starts any of them.
@@ -35,7 +38,9 @@ pub(in crate::boot) fn write_resolver(root: &RootDir, network: &GuestNetwork) ->
     warn(RESOLVER, root.ensure_file(Path::new(RESOLVER), text.as_bytes(), 0o644))
 }
 
-/// Has the image's managers of networks leave the card alone. For a fresh `/run`.
+/// Has the image's managers of networks leave the card alone. For a fresh `/run`, and for one of a
+/// guest that becomes another VM: those that run leave it alone already, and read this when they are
+/// started again.
 pub(in crate::boot) fn keep_managers_away(root: &RootDir, network: &GuestNetwork) -> Vec<String> {
     let mac = network.mac;
     let files = [
@@ -43,9 +48,19 @@ pub(in crate::boot) fn keep_managers_away(root: &RootDir, network: &GuestNetwork
             "/run/systemd/network/00-banger.network",
             format!("[Match]\nMACAddress={mac}\n\n[Link]\nUnmanaged=yes\n"),
         ),
+        // It looks at its files again when the card gets another address.
+        (
+            "/run/systemd/network/00-banger-name.network",
+            format!("[Match]\nName={INTERFACE}\n\n[Link]\nUnmanaged=yes\n"),
+        ),
         (
             "/run/NetworkManager/conf.d/00-banger.conf",
-            format!("[main]\ndns=none\n\n[keyfile]\nunmanaged-devices=mac:{mac}\n"),
+            // Its `mac:` is the address that the card was made with, which in a guest that was
+            // copied is not the one it has.
+            format!(
+                "[main]\ndns=none\n\n\
+                 [keyfile]\nunmanaged-devices=mac:{mac};interface-name:{INTERFACE}\n"
+            ),
         ),
         // The first is what ifupdown goes by, since 0.8; the second what it tells others.
         ("/run/network/ifstate.eth0", INTERFACE.to_owned()),
@@ -120,8 +135,11 @@ mod tests {
         let read = |path: &str| std::fs::read_to_string(image.path().join(path)).unwrap();
         let unit = read("run/systemd/network/00-banger.network");
         assert_eq!(unit, "[Match]\nMACAddress=02:11:22:33:44:55\n\n[Link]\nUnmanaged=yes\n");
+        let unit = read("run/systemd/network/00-banger-name.network");
+        assert_eq!(unit, "[Match]\nName=eth0\n\n[Link]\nUnmanaged=yes\n");
         let conf = read("run/NetworkManager/conf.d/00-banger.conf");
-        assert!(conf.contains("unmanaged-devices=mac:02:11:22:33:44:55"), "{conf}");
+        let card = "unmanaged-devices=mac:02:11:22:33:44:55;interface-name:eth0\n";
+        assert!(conf.ends_with(card), "{conf}");
         assert_eq!(read("run/network/ifstate"), "eth0=eth0\n");
         assert_eq!(read("run/network/ifstate.eth0"), "eth0");
     }
