@@ -144,7 +144,8 @@ impl RootDir {
         self.kind(path).is_some()
     }
 
-    fn is_file(&self, path: &Path) -> bool {
+    /// Whether `path` is a file, and no link to one.
+    pub(crate) fn is_file(&self, path: &Path) -> bool {
         self.kind(path).is_some_and(FileType::is_file)
     }
 

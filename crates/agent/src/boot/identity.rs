@@ -12,6 +12,11 @@ use super::BootError;
 use crate::root::RootDir;
 use crate::sys::{self, SEED_LEN};
 
+/// The machine's id (machine-id(5)), and where the message bus looks for it first.
+const MACHINE_ID: &str = "/etc/machine-id";
+const BUS_ID: &str = "/var/lib/dbus/machine-id";
+/// Bytes of either that are looked at: 32 digits and the end of a line.
+const ID_LIMIT: u64 = 64;
 /// How names are looked up (resolv.conf(5)).
 const RESOLVER: &str = "/etc/resolv.conf";
 
@@ -47,12 +52,17 @@ pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), Bo
     let files = [
         ("/etc/hostname", format!("{}\n", config.hostname), 0o644),
         ("/etc/hosts", render_hosts(config), 0o644),
-        ("/etc/machine-id", format!("{}\n", config.machine_id), 0o444),
+        (MACHINE_ID, format!("{}\n", config.machine_id), 0o444),
     ];
     root.ensure_directory(Path::new("/etc")).map_err(BootError::preparing("`/etc`"))?;
+    let had_id = root.read(Path::new(MACHINE_ID), ID_LIMIT);
     for (path, text, mode) in files {
         root.ensure_file(Path::new(path), text.as_bytes(), mode)
             .map_err(BootError::preparing(format!("`{path}`")))?;
+    }
+    if let Ok(had_id) = had_id {
+        replace_bus_id(root, &had_id, &config.machine_id)
+            .map_err(BootError::preparing(format!("`{BUS_ID}`")))?;
     }
     // Images leave it to whoever runs them, and programs are at a loss without it. One that is
     // there, or a link to where a resolver will write it, is the image's own affair.
@@ -61,6 +71,20 @@ pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), Bo
             .map_err(BootError::preparing(format!("`{RESOLVER}`")))?;
     }
     Ok(())
+}
+
+/// Where the message bus has the machine's id in a file of its own, and not a link to the other,
+/// that one is to be the same. One that never was is the image's own affair.
+fn replace_bus_id(root: &RootDir, had: &[u8], id: &str) -> io::Result<()> {
+    let path = Path::new(BUS_ID);
+    let same = |bus_id: Vec<u8>| bus_id.trim_ascii() == had.trim_ascii();
+    if had.trim_ascii().is_empty()
+        || !root.is_file(path)
+        || !root.read(path, ID_LIMIT).is_ok_and(same)
+    {
+        return Ok(());
+    }
+    root.ensure_file(path, format!("{id}\n").as_bytes(), 0o444)
 }
 
 fn render_hosts(config: &GuestConfig) -> String {
@@ -115,6 +139,7 @@ mod tests {
     use banger_proto::{MacAddress, VmId};
 
     use super::*;
+    use crate::root::Root;
 
     #[test]
     fn seeds_are_64_digits() {
@@ -138,8 +163,50 @@ mod tests {
     }
 
     #[test]
+    fn the_bus_has_the_machines_id_where_it_had_it() {
+        let (old, new) = ("0a".repeat(16), "0b".repeat(16));
+        for (bus, expected) in [(&old, &new), (&"0c".repeat(16), &"0c".repeat(16))] {
+            let image = tempfile::tempdir().unwrap();
+            let path = |path: &str| image.path().join(path);
+            std::fs::create_dir_all(path("var/lib/dbus")).unwrap();
+            std::fs::create_dir_all(path("etc")).unwrap();
+            std::fs::write(path("etc/machine-id"), format!("{old}\n")).unwrap();
+            std::fs::write(path("var/lib/dbus/machine-id"), format!("{bus}\n")).unwrap();
+            let root = Root::Directory(image.path().into()).open().unwrap();
+            write_files(&root, &GuestConfig { machine_id: new.clone(), ..config() }).unwrap();
+            let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+            assert_eq!(read("etc/machine-id"), format!("{new}\n"));
+            assert_eq!(read("var/lib/dbus/machine-id"), format!("{expected}\n"));
+        }
+    }
+
+    #[test]
+    fn the_bus_gets_no_file_where_it_has_none() {
+        let image = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(image.path().join("var/lib/dbus")).unwrap();
+        std::fs::create_dir(image.path().join("etc")).unwrap();
+        let link = image.path().join("var/lib/dbus/machine-id");
+        let root = Root::Directory(image.path().into()).open().unwrap();
+        write_files(&root, &config()).unwrap();
+        assert!(!link.exists());
+        std::os::unix::fs::symlink("/etc/machine-id", &link).unwrap();
+        // The second time it leads to what is written.
+        for _ in 0..2 {
+            write_files(&root, &GuestConfig { machine_id: "0d".repeat(16), ..config() }).unwrap();
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
     fn a_hosts_line_stays_one_line() {
-        let config = GuestConfig {
+        let config = config();
+        let hosts = render_hosts(&config);
+        assert!(hosts.starts_with("127.0.0.1 localhost\n127.0.1.1 vm\n"));
+        assert!(hosts.ends_with("172.30.0.1 host.vm\n10.0.0.2 db\n10.0.0.3 a\n"));
+    }
+
+    fn config() -> GuestConfig {
+        GuestConfig {
             hostname: "vm".into(),
             machine_id: String::new(),
             clock_unix_nanos: 0,
@@ -164,9 +231,6 @@ mod tests {
             modules_serial: None,
             rebuild: 0,
             previous_serial: None,
-        };
-        let hosts = render_hosts(&config);
-        assert!(hosts.starts_with("127.0.0.1 localhost\n127.0.1.1 vm\n"));
-        assert!(hosts.ends_with("172.30.0.1 host.vm\n10.0.0.2 db\n10.0.0.3 a\n"));
+        }
     }
 }
