@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banger_proto::Problem;
 use banger_proto::guest::{
     Configured, GuestConfig, Health, InitKind, InitState, SetClock, SshKeys,
 };
+use banger_proto::{MacAddress, Problem};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::hosted::Hosted;
@@ -36,6 +37,14 @@ pub trait Machine: Send + Sync {
         context: &Arc<Context>,
         config: &GuestConfig,
     ) -> Result<Configured, Problem>;
+
+    /// Makes a running guest the VM that `config` describes, in all that is identity: disks and init
+    /// stay. Called on a thread that may block; never twice at a time, nor while configuring. May be
+    /// called again after it failed. Returns what did not work and does not matter as much.
+    ///
+    /// # Errors
+    /// What failed; the guest may then be neither wholly.
+    fn renew(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Vec<String>, Problem>;
 
     /// Sets the wall clock, and begins the kernel's randomness anew where there is a seed for it.
     ///
@@ -91,6 +100,19 @@ pub trait Machine: Send + Sync {
     fn power_off(&self, reboot: bool) -> Result<(), Problem>;
 }
 
+/// The network card that the agent has set up, as far as it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum KnownCard {
+    /// An earlier agent may have set one up.
+    #[default]
+    Unknown,
+    /// None.
+    None,
+    /// The one with this address.
+    Mac(MacAddress),
+}
+
 /// How far the guest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -110,7 +132,8 @@ pub struct Context {
     commands: watch::Sender<u32>,
     env: Mutex<BTreeMap<String, String>>,
     ssh_keys: Mutex<Option<SshKeys>>,
-    /// Held while configuring.
+    card: Mutex<KnownCard>,
+    /// Held while configuring or renewing.
     configuring: tokio::sync::Mutex<()>,
     /// Whether it was said that there is no mise.
     told_missing_tools: AtomicBool,
@@ -143,6 +166,7 @@ impl Context {
             commands: watch::Sender::new(0),
             env: Mutex::default(),
             ssh_keys: Mutex::default(),
+            card: Mutex::default(),
             configuring: tokio::sync::Mutex::default(),
             told_missing_tools: AtomicBool::new(false),
         })
@@ -158,6 +182,11 @@ impl Context {
     /// Whether commands can run.
     pub(crate) fn is_configured(&self) -> bool {
         self.progress.borrow().state != InitState::Unconfigured
+    }
+
+    /// Whether the guest is going down.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.progress.borrow().state == InitState::Stopping
     }
 
     /// Notes how far the guest is; watchers are told when it is news.
@@ -222,7 +251,16 @@ impl Context {
         *self.ssh_keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// The right to configure, unless somebody has it.
+    /// The card that the agent has set up.
+    pub(crate) fn card(&self) -> KnownCard {
+        *self.card.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_card(&self, card: KnownCard) {
+        *self.card.lock().unwrap_or_else(PoisonError::into_inner) = card;
+    }
+
+    /// The right to configure or renew, unless somebody has it.
     pub(crate) fn begin_configuring(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         self.configuring.try_lock().ok()
     }

@@ -25,6 +25,7 @@ pub struct Hosted {
 struct Record {
     configured: Option<GuestConfig>,
     refusal: Option<Problem>,
+    renewed: Vec<GuestConfig>,
     clock_set: Vec<SetClock>,
     grown: Vec<u64>,
     power_off: Option<bool>,
@@ -78,6 +79,12 @@ impl Hosted {
         self.record().configured.clone()
     }
 
+    /// What VMs it became after it was configured, in order.
+    #[must_use]
+    pub fn renewed(&self) -> Vec<GuestConfig> {
+        self.record().renewed.clone()
+    }
+
     /// What its clock was set with, in order.
     #[must_use]
     pub fn clock_set(&self) -> Vec<SetClock> {
@@ -113,6 +120,11 @@ impl Machine for Hosted {
         self.record().configured = Some(config.clone());
         context.set_progress(InitKind::Agent, InitState::Running);
         Ok(Configured { init: InitKind::Agent, service: None, warnings: Vec::new() })
+    }
+
+    fn renew(&self, _context: &Arc<Context>, config: &GuestConfig) -> Result<Vec<String>, Problem> {
+        self.record().renewed.push(config.clone());
+        Ok(Vec::new())
     }
 
     fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {

@@ -87,6 +87,7 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
         if let Some(legacy) = legacy {
             context.set_env(legacy.env);
             context.set_ssh_keys(legacy.ssh_keys);
+            context.set_card(legacy.card);
             machine.resume(&context)?;
             let context = Arc::clone(&context);
             tokio::spawn(async move {

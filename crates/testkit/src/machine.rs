@@ -40,6 +40,10 @@ impl Machine for Guest {
         self.hosted.configure(context, config)
     }
 
+    fn renew(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Vec<String>, Problem> {
+        self.hosted.renew(context, config)
+    }
+
     fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {
         self.hosted.set_clock(request)
     }

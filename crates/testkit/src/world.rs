@@ -122,6 +122,12 @@ impl World {
         self.state().vms.get(vm)?.guest.hosted.configured()
     }
 
+    /// What VMs a guest became after its boot, in order.
+    #[must_use]
+    pub fn renewed(&self, vm: &VmId) -> Vec<GuestConfig> {
+        self.state().vms.get(vm).map(|vm| vm.guest.hosted.renewed()).unwrap_or_default()
+    }
+
     /// What a guest's clock was set with, in order.
     #[must_use]
     pub fn clock_set(&self, vm: &VmId) -> Vec<SetClock> {

@@ -14,9 +14,9 @@ use super::overlay::open_new_root;
 use super::systemd::Notify;
 use super::{
     BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, files, grow, identity, network,
-    newroot, overlay, systemd,
+    newroot, overlay, renewal, systemd,
 };
-use crate::context::{Context, Machine};
+use crate::context::{Context, KnownCard, Machine};
 use crate::door::{Door, Order};
 use crate::guard;
 use crate::image_program::STOP_GRACE;
@@ -83,6 +83,10 @@ impl GuestMachine {
         let door = self.door().map_err(BootError::preparing("the door to process 1"))?;
         let mut warnings = identity::apply_to_kernel(config);
         warnings.extend(network::set_up(config.network.as_ref()));
+        context.set_card(match &config.network {
+            Some(network) => KnownCard::Mac(network.mac),
+            None => KnownCard::None,
+        });
         warnings.extend(overlay::mount(config)?);
         let root = open_new_root()?;
         warnings.extend(device_files::make(&root));
@@ -130,6 +134,11 @@ impl Machine for GuestMachine {
             overlay::remove();
             Problem::from_error(Code::OperationFailed, &error)
         })
+    }
+
+    fn renew(&self, context: &Arc<Context>, config: &GuestConfig) -> Result<Vec<String>, Problem> {
+        renewal::apply(context, config)
+            .map_err(|error| Problem::from_error(Code::OperationFailed, &error))
     }
 
     fn set_clock(&self, request: &SetClock) -> Result<(), Problem> {

@@ -1,4 +1,4 @@
-//! From the initramfs to the guest's own root.
+//! From the initramfs to the guest's own root, and to another VM.
 //!
 //! ```text
 //!   process 1: early (kernel file systems) ── starts the agent
@@ -9,6 +9,9 @@
 //!                ├─ systemd in the image: masks, READY socket ─▶ process 1 becomes it
 //!                └─ else:                                     ─▶ process 1 enters and stays
 //! ```
+//!
+//! A guest that was copied while it ran has its configuration's identity, card and files once more
+//! ([`renewal`]).
 //!
 //! The disks' own mount points are taken away as soon as the overlay stands, so that unmounting
 //! the new root is all it takes to leave both file systems clean.
@@ -27,6 +30,7 @@ mod network;
 mod newroot;
 mod overlay;
 mod rebuild;
+mod renewal;
 mod systemd;
 
 use std::io;

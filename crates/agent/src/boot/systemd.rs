@@ -78,10 +78,12 @@ pub(super) fn leave_card(root: &RootDir, network: &GuestNetwork) -> Result<Vec<S
 fn mask(root: &RootDir, directory: &str, names: &[&str]) -> Result<(), BootError> {
     let failed = || BootError::preparing(format!("`{directory}`"));
     let place = root.ensure_directory(Path::new(directory)).map_err(failed())?;
-    names
-        .iter()
-        .try_for_each(|name| symlink("/dev/null", real_path(&place).join(name)))
-        .map_err(failed())
+    let mask_one = |name: &&str| match symlink("/dev/null", real_path(&place).join(name)) {
+        // By an earlier configuration of the same boot.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        masked => masked,
+    };
+    names.iter().try_for_each(mask_one).map_err(failed())
 }
 
 /// Commands run before systemd comes to `/tmp`, and what they put there must stay: what systemd

@@ -61,17 +61,24 @@ impl Service {
         });
     }
 
+    /// Whether it runs.
+    pub(crate) fn runs(&self) -> bool {
+        runs(&self.state.borrow())
+    }
+
     /// Waits until it does not run any more, all its output on the console. At once when there
     /// is none.
     pub(crate) async fn ended(&self) {
-        let runs =
-            |state: &Option<ServiceState>| matches!(state, Some(ServiceState::Running { .. }));
         // The sender is in `self`: it cannot be gone.
         let _ = self.state.subscribe().wait_for(|state| !runs(state)).await;
     }
 }
 
-/// Starts the service of `context`, which has none yet, and says how it is then.
+fn runs(state: &Option<ServiceState>) -> bool {
+    matches!(state, Some(ServiceState::Running { .. }))
+}
+
+/// Starts the service of `context`, which has none that runs, and says how it is then.
 pub(crate) fn start(context: &Arc<Context>, spec: &ServiceSpec) -> ServiceState {
     let console = Console::open(&*context.machine);
     let spawned = spawn(context, spec);

@@ -1,4 +1,4 @@
-//! The services that answer once: hello, configure, setting the clock, growing the disk and
+//! The services that answer once: hello, configure, renew, setting the clock, growing the disk and
 //! shutdown.
 
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{
-    AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitState, SetClock,
-    ShutdownRequest,
+    AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitKind, InitState,
+    SetClock, ShutdownRequest,
 };
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
-use super::{ServiceError, ToHost};
+use super::{ServiceError, ToHost, require_configured, system};
 use crate::context::{Context, boot_id};
-use crate::image_program;
+use crate::{guard, image_program};
 
 pub(super) async fn hello(
     context: &Context,
@@ -57,6 +57,46 @@ pub(super) async fn configure(
     let service = config.service.as_ref().map(|spec| image_program::start(context, spec));
     let configured = Configured { service, ..configured };
     Ok(to_host.send_json(Kind::Accepted, &configured).await?)
+}
+
+/// Makes a guest that was copied while it ran a VM of its own, and starts its service where none
+/// runs. Goes on when the host hangs up half-way, as configuring does.
+pub(super) async fn renew(
+    context: &Arc<Context>,
+    config: GuestConfig,
+    to_host: &mut ToHost,
+) -> Result<(), ServiceError> {
+    let conflict = |text: &str| Problem::new(Code::Conflict, text);
+    let Some(_configuring) = context.begin_configuring() else {
+        return Err(conflict("the guest is being configured").into());
+    };
+    require_configured(context)?;
+    if context.is_stopping() {
+        return Err(conflict("the guest is going down").into());
+    }
+    let service = config.service.clone();
+    let worker = {
+        let context = Arc::clone(context);
+        move || {
+            context.set_env(config.env.clone());
+            context.set_ssh_keys(config.ssh.clone());
+            let renewed = context.machine.renew(&context, &config);
+            // Whatever came of it: some of what a successor has to know is another by now.
+            let told = guard::tell(&context).err().map(|error| format!("no guard: {error}"));
+            renewed.map(|warnings| warnings.into_iter().chain(told).collect())
+        }
+    };
+    let warnings = tokio::task::spawn_blocking(worker)
+        .await
+        .map_err(|_| Problem::new(Code::OperationFailed, "renewing the guest panicked"))??;
+    if let Some(spec) = service.filter(|_| !context.service.runs()) {
+        image_program::start(context, &spec);
+    }
+    let init = context.init().unwrap_or(InitKind::Agent);
+    let renewed = Configured { init, service: context.service.state(), warnings };
+    let sent = to_host.send_json(Kind::Accepted, &renewed).await;
+    tokio::spawn(system::follow_machine_id(Arc::clone(context)));
+    Ok(sent?)
 }
 
 /// Sets the clock and begins randomness anew, as far as that is asked for.

@@ -75,6 +75,7 @@ async fn dispatch(
     match parse_service(open)? {
         Service::Hello(hello) => control::hello(&context, &hello, to_host).await,
         Service::Configure(config) => control::configure(&context, *config, to_host).await,
+        Service::Renew(config) => control::renew(&context, *config, to_host).await,
         Service::SetClock(request) => {
             require_configured(&context)?;
             control::set_clock(&context, request, to_host).await
@@ -113,9 +114,10 @@ async fn dispatch(
 /// Reads the request. A service this build does not know is told apart from a malformed request
 /// by its name, so that a newer host can fall back.
 fn parse_service(open: &Frame) -> Result<Service, Problem> {
-    const NAMES: [&str; 22] = [
+    const NAMES: [&str; 23] = [
         "hello",
         "configure",
+        "renew",
         "set_clock",
         "health",
         "watch",
@@ -164,7 +166,10 @@ pub(crate) fn require_configured(context: &Context) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use banger_link::framed::framed;
+
     use super::*;
+    use crate::hosted::Hosted;
 
     #[test]
     fn unknown_services_and_bad_requests_differ() {
@@ -174,6 +179,27 @@ mod tests {
         assert_eq!(code("\u{1}"), Code::BadRequest);
         let other = Frame::new(Kind::Stdin, "{}");
         assert_eq!(parse_service(&other).unwrap_err().code, Code::BadRequest);
+    }
+
+    #[tokio::test]
+    async fn who_a_guest_is_changes_once_at_a_time() {
+        let context = Context::hosted(Hosted::default());
+        let _configuring = context.begin_configuring().unwrap();
+        let config = serde_json::json!({
+            "hostname": "vm", "machine_id": "", "clock_unix_nanos": 0, "random_seed": "",
+            "base_serial": "", "writable_serial": "",
+        });
+        for service in ["configure", "renew"] {
+            let (near, far) = tokio::io::duplex(4096);
+            let serving = tokio::spawn(serve_stream(Arc::clone(&context), far));
+            let (mut reader, mut writer) = framed(near);
+            let open = serde_json::json!({"service": service, "request": config});
+            writer.send_json(Kind::Open, &open).await.unwrap();
+            let answer = reader.next().await.unwrap().unwrap();
+            assert_eq!(answer.kind, Kind::Refused);
+            assert_eq!(answer.parse::<Problem>().unwrap().message, "the guest is being configured");
+            serving.await.unwrap();
+        }
     }
 
     #[test]

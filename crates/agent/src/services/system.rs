@@ -1,4 +1,5 @@
-//! The system service: what the guest's systemd says about itself, through its own `systemctl`.
+//! The system service: what the guest's systemd says about itself, through its own `systemctl`, and
+//! what it has to be told when the guest becomes another VM.
 //!
 //! systemd has no simpler interface than its bus; `systemctl` comes with it and speaks to it
 //! without a bus daemon.
@@ -6,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::guest::{ExecRequest, InitKind, SystemReport};
+use banger_proto::guest::{ExecRequest, InitKind, InitState, SystemReport};
 
-use crate::context::Context;
+use crate::context::{Context, Progress};
 use crate::exec::{Plan, spawn_with_output};
 
 /// How long one `systemctl` may take; under emulation on a busy host it takes a second or two.
@@ -35,6 +36,27 @@ pub(super) async fn observe(context: &Arc<Context>) -> Option<SystemReport> {
         state: parse_state(&state?)?,
         failed_units: parse_units(&failed.unwrap_or_default()),
     })
+}
+
+/// Has the journal follow the machine's id, after that has changed under a running systemd. Its
+/// daemon has read the id once and for all; it would go on writing where nobody looks who has the
+/// new one (on disk; in `/run` all is looked at), and under the name of another machine. No stream
+/// to it breaks: systemd keeps them meanwhile. Others that keep the old id (systemd itself and the
+/// message bus) only tell it to those who ask, and cannot be restarted for that.
+pub(super) async fn follow_machine_id(context: Arc<Context>) {
+    let mut progress = context.watch_progress();
+    // It takes no questions in its first moments.
+    let is_up = |now: &Progress| now.state == InitState::Running;
+    if context.init() != Some(InitKind::Systemd) || progress.wait_for(is_up).await.is_err() {
+        return;
+    }
+    let restart = ["systemctl", "--no-block", "try-restart", "systemd-journald.service"];
+    if let Some(said) = ask(&context, &restart).await.filter(|said| !said.is_empty()) {
+        eprintln!(
+            "banger-agent: the journal does not follow the machine's id: {}",
+            said.trim_end()
+        );
+    }
 }
 
 /// What a command says, standard error included; none when it cannot be run or takes too long.

@@ -1,18 +1,22 @@
-//! Hello, configure, health, watch and shutdown.
+//! Hello, configure, renew, the clock, health, watch and shutdown.
 
 use banger_agent::{Context, Hosted};
 use banger_link::framed::framed;
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{
-    AgentHello, Configured, ExecRequest, GuestStats, Health, Hello, InitKind, InitState, Service,
-    SetClock, ShutdownRequest, SystemReport, UnpackRequest,
+    AgentHello, Configured, ExecRequest, GuestConfig, GuestStats, Health, Hello, InitKind,
+    InitState, Service, SetClock, ShutdownRequest, SystemReport, UnpackRequest,
 };
 use banger_proto::{Code, GUEST_GENERATION, Problem};
 
-use crate::host::{Stream, config, configured, configured_as, start, within};
+use crate::host::{Stream, config, configured, configured_as, sh, start, within};
 
 fn configure() -> Service {
     Service::Configure(Box::new(config()))
+}
+
+fn renew(config: GuestConfig) -> Service {
+    Service::Renew(Box::new(config))
 }
 
 #[tokio::test]
@@ -63,6 +67,56 @@ async fn nothing_runs_before_the_configuration() {
         let problem = Stream::open(&context, &service).await.refused().await;
         assert_eq!(problem.code, Code::Conflict);
     }
+}
+
+#[tokio::test]
+async fn a_copy_becomes_one_of_its_own() {
+    let hosted = Hosted::default();
+    let context = configured_as(hosted.clone()).await;
+    let env = async || {
+        let (_, stream) = start(&context, sh("echo $FROM_GUEST $BOTH")).await;
+        stream.finish().await.text().to_owned()
+    };
+    assert_eq!(env().await, "guest guest\n");
+    let copies = ["first", "second"].map(|name| GuestConfig {
+        hostname: name.to_owned(),
+        env: [("FROM_GUEST".to_owned(), name.to_owned())].into(),
+        ..config()
+    });
+    for copy in &copies {
+        let mut stream = Stream::open(&context, &renew(copy.clone())).await;
+        let reply: Configured = stream.accepted().await;
+        assert_eq!(reply, Configured { init: InitKind::Agent, service: None, warnings: vec![] });
+        assert_eq!(stream.next().await, None);
+        assert_eq!(env().await, format!("{}\n", copy.hostname));
+    }
+    assert_eq!(hosted.renewed(), copies);
+    assert_eq!(hosted.configured(), Some(config()), "it was booted once");
+}
+
+#[tokio::test]
+async fn only_a_guest_that_stays_becomes_another() {
+    let hosted = Hosted::default();
+    let context = Context::hosted(hosted.clone());
+    let refused = async || {
+        let problem = Stream::open(&context, &renew(config())).await.refused().await;
+        assert_eq!(problem.code, Code::Conflict);
+        problem.message
+    };
+    assert_eq!(refused().await, "the guest is not configured yet");
+    Stream::open(&context, &configure()).await.accepted::<Configured>().await;
+    let shutdown = Service::Shutdown(ShutdownRequest { reboot: false, service_grace_ms: None });
+    let mut stream = Stream::open(&context, &shutdown).await;
+    stream.accepted::<serde_json::Value>().await;
+    assert_eq!(stream.next().await, None);
+    within(async {
+        while hosted.powered_off().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(refused().await, "the guest is going down");
+    assert_eq!(hosted.renewed(), []);
 }
 
 #[tokio::test]

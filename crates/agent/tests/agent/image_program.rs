@@ -144,3 +144,35 @@ async fn a_process_it_leaves_does_not_hold_its_end() {
     let left = rustix::process::Pid::from_raw(left).unwrap();
     rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
 }
+
+#[tokio::test]
+async fn a_copy_starts_what_does_not_run_and_leaves_what_does() {
+    let script = "trap 'exit 4' QUIT; tail -f /dev/null & echo $FROM_GUEST; wait";
+    let mut guest = Guest::start(&["sh", "-c", script]).await;
+    assert_eq!(guest.line().await, "guest");
+    let copy = GuestConfig {
+        env: [("FROM_GUEST".to_owned(), "copy".to_owned())].into(),
+        service: guest.hosted.configured().unwrap().service,
+        ..config()
+    };
+    let context = Arc::clone(&guest.context);
+    let renew = async |copy: &GuestConfig| {
+        let service = Service::Renew(Box::new(copy.clone()));
+        let mut stream = Stream::open(&context, &service).await;
+        stream.accepted::<Configured>().await.service
+    };
+    let first = Some(guest.first.clone());
+    assert_eq!(renew(&copy).await, first, "it goes on");
+    assert_eq!(renew(&GuestConfig { service: None, ..copy.clone() }).await, first, "it goes on");
+    let Some(ServiceState::Running { pid }) = first else { panic!("{first:?}") };
+    let process = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::QUIT).unwrap();
+    assert_eq!(guest.ended().await, exited(4));
+    assert_eq!(guest.line().await, "banger-agent: the image's program exited with code 4");
+
+    let again = renew(&copy).await;
+    assert!(matches!(again, Some(ServiceState::Running { pid: new }) if new != pid), "{again:?}");
+    assert_eq!(guest.line().await, "copy");
+    guest.shut_down(1_000_000).await;
+    guest.powered_off().await;
+}

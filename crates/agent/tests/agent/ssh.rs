@@ -161,6 +161,28 @@ async fn a_guest_with_another_host_key_is_not_spoken_to() {
 }
 
 #[tokio::test]
+async fn a_copy_shows_a_key_of_its_own() {
+    let guest = Guest::new().await;
+    let target = format!("{}@127.0.0.1", guest.user());
+    assert!(guest.run("ssh", &[&target, "true"]).await.status.success());
+
+    let own = keygen(&guest.path("own"));
+    let host_key = std::fs::read_to_string(guest.path("own")).unwrap();
+    let keys = SshKeys { host_key, authorized_keys: Vec::new() };
+    let copy = GuestConfig { ssh: Some(keys), ..config() };
+    let renew = Service::Renew(Box::new(copy));
+    Stream::open(&guest.context, &renew).await.accepted::<serde_json::Value>().await;
+    std::fs::write(guest.path("known_hosts"), format!("guest {own}")).unwrap();
+    let output = guest.run("ssh", &[&target, "true"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let renew = Service::Renew(Box::new(config()));
+    Stream::open(&guest.context, &renew).await.accepted::<serde_json::Value>().await;
+    let problem = Stream::open(&guest.context, &Service::Ssh).await.refused().await;
+    assert_eq!(problem.code, Code::Conflict, "it has none");
+}
+
+#[tokio::test]
 async fn the_servers_files_are_its_users_alone() {
     use std::os::unix::fs::PermissionsExt;
     let guest = Guest::new().await;

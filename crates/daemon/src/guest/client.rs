@@ -76,6 +76,14 @@ impl GuestClient {
         self.ask(&Service::Configure(Box::new(config.clone()))).await
     }
 
+    /// Makes a guest that was copied while it ran the VM that `config` describes.
+    ///
+    /// # Errors
+    /// [`GuestError`]; `Refused` also by an agent that cannot do it yet.
+    pub async fn renew(&self, config: &GuestConfig) -> Result<Configured, GuestError> {
+        self.ask(&Service::Renew(Box::new(config.clone()))).await
+    }
+
     /// Sets the clock of a guest that did not run for a while.
     ///
     /// # Errors

@@ -107,7 +107,8 @@ async fn serve_stream(stream: LinkStream, exits: mpsc::Sender<Exit>, commands: w
         }
         Service::Unpack(request) => unpack(&request.directory, reader, writer).await,
         // Silence: the stream stays open and nothing is said.
-        Service::SetClock(_)
+        Service::Renew(_)
+        | Service::SetClock(_)
         | Service::Health
         | Service::Stats
         | Service::System

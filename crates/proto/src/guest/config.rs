@@ -20,7 +20,7 @@ pub enum InitChoice {
     Agent,
 }
 
-/// Configuration of one boot. Everything the image leaves open and everything that must differ
+/// Configuration of one boot, or of a guest that becomes another VM. Everything the image leaves open and everything that must differ
 /// between two VMs of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestConfig {
@@ -90,15 +90,39 @@ pub struct GuestNetwork {
     pub mtu: u16,
 }
 
-/// What configuring led to: commands now run in the final root.
+/// What configuring or renewing led to: commands run in the final root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configured {
-    /// The init that was started.
+    /// The init that runs.
     pub init: InitKind,
-    /// The service, if one was asked for: just started, or why not.
+    /// The service, if there is one: just started, or why not.
     #[serde(default)]
     pub service: Option<ServiceState>,
-    /// Things that did not work but do not stop the boot, for the user to read.
+    /// Things that did not work but do not stop it, for the user to read.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Service;
+
+    #[test]
+    fn a_copy_is_told_as_much_as_a_boot() {
+        let json = r#"{"service":"renew","request":{"hostname":"copy","machine_id":"0f",
+            "clock_unix_nanos":5,"random_seed":"ab","base_serial":"base","writable_serial":"writable",
+            "network":{"mac":"02:11:22:33:44:55","address":"172.30.0.12","prefix":24,
+            "gateway":"172.30.0.1","resolver":"172.30.0.1","search":"vm","mtu":1500}}}"#;
+        let service: Service = serde_json::from_str(json).unwrap();
+        assert_eq!(service.name(), "renew");
+        let Service::Renew(config) = &service else { panic!("{service:?}") };
+        assert_eq!(config.network.as_ref().unwrap().address, Ipv4Addr::new(172, 30, 0, 12));
+        let again = serde_json::to_string(&service).unwrap();
+        assert_eq!(serde_json::from_str::<Service>(&again).unwrap(), service);
+        assert!(
+            again.starts_with(r#"{"service":"renew","request":{"hostname":"copy","#),
+            "{again}"
+        );
+    }
 }

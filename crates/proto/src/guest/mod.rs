@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | hello | [`Hello`] | [`AgentHello`] | end |
 //! | configure | [`GuestConfig`] | [`Configured`] | end |
+//! | renew | [`GuestConfig`] | [`Configured`] | end |
 //! | set_clock | [`SetClock`] | – (`{}`) | end |
 //! | health | – | [`Health`] | end |
 //! | watch | – | [`Health`] | one `Event` frame with a [`Health`] at every change |
@@ -80,6 +81,11 @@ pub enum Service {
     Hello(Hello),
     /// The configuration of this boot; accepted once per boot.
     Configure(Box<GuestConfig>),
+    /// The guest is another VM from now on: it was copied while it ran, and gets all of the
+    /// configuration that says who it is. Its disks and its init stay, and what runs goes on; its
+    /// service is started where none runs. Refused with `conflict` by a guest that is not
+    /// configured or is going down.
+    Renew(Box<GuestConfig>),
     /// Time has passed in which the guest did not run.
     SetClock(SetClock),
     /// How the guest is.
@@ -129,6 +135,7 @@ impl Service {
         match self {
             Self::Hello(_) => "hello",
             Self::Configure(_) => "configure",
+            Self::Renew(_) => "renew",
             Self::SetClock(_) => "set_clock",
             Self::Health => "health",
             Self::Watch => "watch",

@@ -1,6 +1,6 @@
 //! The card itself: finding it by its address, and giving it what the host says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use banger_proto::MacAddress;
@@ -21,7 +21,7 @@ const NO_IPV6: [(&str, &str); 2] = [("disable_ipv6", "1"), ("accept_ra", "0")];
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Directory of all interfaces.
-    interfaces: &'static str,
+    pub(super) interfaces: &'static str,
     /// Directory of their settings for IPv6; missing where the kernel has no IPv6.
     ipv6: &'static str,
 }
@@ -34,9 +34,9 @@ pub(super) const SYSTEM: Kernel =
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Card {
     /// Its name.
-    name: String,
+    pub(super) name: String,
     /// Its number.
-    index: u32,
+    pub(super) index: u32,
 }
 
 /// Brings up the loopback interface.
@@ -64,15 +64,26 @@ pub(super) fn find(
 }
 
 /// Looks for the interface once.
-fn observe(interfaces: &Path, mac: MacAddress) -> Option<Card> {
-    let read = |directory: &Path, name: &str| std::fs::read_to_string(directory.join(name)).ok();
-    std::fs::read_dir(interfaces).ok()?.flatten().find_map(|entry| {
-        let directory: PathBuf = entry.path();
-        let address: MacAddress = read(&directory, "address")?.trim().parse().ok()?;
-        if address != mac {
+pub(super) fn observe(interfaces: &Path, mac: MacAddress) -> Option<Card> {
+    let has_address = |directory: &Path| {
+        let address = std::fs::read_to_string(directory.join("address"));
+        address.is_ok_and(|address| address.trim().parse() == Ok(mac))
+    };
+    list(interfaces, has_address).next()
+}
+
+/// The interfaces whose directories are `wanted`.
+pub(super) fn list(
+    interfaces: &Path,
+    wanted: impl Fn(&Path) -> bool,
+) -> impl Iterator<Item = Card> {
+    let entries = std::fs::read_dir(interfaces).into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let directory = entry.path();
+        if !wanted(&directory) {
             return None;
         }
-        let index = read(&directory, "ifindex")?.trim().parse().ok()?;
+        let index = std::fs::read_to_string(directory.join("ifindex")).ok()?.trim().parse().ok()?;
         Some(Card { name: entry.file_name().into_string().ok()?, index })
     })
 }

@@ -6,6 +6,12 @@
 //!   /etc/resolv.conf ─ and the image's own network managers told to leave the card alone (`files`)
 //! ```
 //!
+//! A guest that becomes another VM has its card with the address of the one it is a copy of:
+//!
+//! ```text
+//!   the card as it was ─ down ─ no addresses ─ the new MAC ─ and from there as above   (`renewal`)
+//! ```
+//!
 //! Responsible for the card that the host describes, and for no other: what an image does with
 //! further interfaces is its own affair. What cannot be set up is a warning: a guest without a
 //! network still runs commands, which need none.
@@ -14,6 +20,7 @@ mod card;
 mod files;
 #[cfg(test)]
 mod namespace;
+mod renewal;
 mod rtnetlink;
 
 use std::io;
@@ -22,6 +29,7 @@ use std::time::Duration;
 use banger_proto::guest::GuestNetwork;
 
 pub(super) use files::{keep_managers_away, write_resolver};
+pub(super) use renewal::renew;
 
 use card::SYSTEM;
 use rtnetlink::RouteSocket;

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use banger_proto::MacAddress;
 use netlink_packet_core::{
     DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST,
     NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
@@ -21,9 +22,10 @@ use netlink_sys::{Socket, SocketAddr};
 /// Bytes of an acknowledgement and more: it carries at most the request, a few words long.
 const ANSWER: usize = 4096;
 
-/// `RTM_SETLINK`, `RTM_NEWADDR` and `RTM_NEWROUTE` of linux/rtnetlink.h.
+/// `RTM_SETLINK`, `RTM_NEWADDR`, `RTM_DELADDR` and `RTM_NEWROUTE` of linux/rtnetlink.h.
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
+const REMOVE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 
 /// A conversation with the kernel about the network namespace that the process is in.
@@ -44,10 +46,27 @@ impl RouteSocket {
 
     /// Brings up the interface with this index.
     pub(super) fn raise(&mut self, interface: u32) -> io::Result<()> {
+        self.set_state(interface, LinkFlags::Up)
+    }
+
+    /// Takes down an interface, and with it every route that leads out of it.
+    pub(super) fn lower(&mut self, interface: u32) -> io::Result<()> {
+        self.set_state(interface, LinkFlags::empty())
+    }
+
+    fn set_state(&mut self, interface: u32, state: LinkFlags) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = interface;
-        message.header.flags = LinkFlags::Up;
+        message.header.flags = state;
         message.header.change_mask = LinkFlags::Up;
+        self.request(Request { kind: SET_LINK, body: &message }, 0)
+    }
+
+    /// Sets the hardware's address of an interface, which may have to be down for that.
+    pub(super) fn set_mac(&mut self, interface: u32, mac: MacAddress) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = interface;
+        message.attributes.push(LinkAttribute::Address(mac.bytes().to_vec()));
         self.request(Request { kind: SET_LINK, body: &message }, 0)
     }
 
@@ -74,6 +93,21 @@ impl RouteSocket {
         message.attributes.push(AddressAttribute::Local(address.into()));
         message.attributes.push(AddressAttribute::Address(address.into()));
         self.request(Request { kind: NEW_ADDRESS, body: &message }, NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Takes from an interface every address of IPv4.
+    pub(super) fn remove_addresses(&mut self, interface: u32) -> io::Result<()> {
+        // Which one is not said, so it is the first that there is.
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.index = interface;
+        loop {
+            match self.request(Request { kind: REMOVE_ADDRESS, body: &message }, 0) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Sends everything that has no route of its own to `gateway`, out of an interface.
