@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use banger_proto::api::{ImageList, KernelList, VmList};
+use banger_proto::api::{ImageList, KernelList, SnapshotList, VmList};
 use banger_proto::exit_code;
 use clap::CommandFactory as _;
 use clap_complete::CompletionCandidate;
@@ -55,6 +55,12 @@ pub(crate) fn places(typed: &OsStr) -> Vec<CompletionCandidate> {
     let vms = vm_names().into_iter().map(|name| format!("{name}:")).filter(begins);
     let vms = vms.map(CompletionCandidate::new);
     vms.chain(PathCompleter::any().complete(typed)).collect()
+}
+
+/// Names of snapshots.
+pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
+    let list = ask("/v1/snapshots").map_or_else(Vec::new, |list: SnapshotList| list.snapshots);
+    list.into_iter().map(|snapshot| CompletionCandidate::new(String::from(snapshot.name))).collect()
 }
 
 /// Names of images.

@@ -120,6 +120,7 @@ impl Progress {
                 }
                 Ok(
                     last @ (Event::VmReady { .. }
+                    | Event::Restored { .. }
                     | Event::ImageReady { .. }
                     | Event::KernelReady { .. }
                     | Event::WorkspaceReady { .. }
@@ -195,6 +196,7 @@ impl Progress {
             Event::Notice { text } => self.line(format!("note: {text}")),
             // The last events, which `follow` keeps.
             Event::VmReady { .. }
+            | Event::Restored { .. }
             | Event::ImageReady { .. }
             | Event::KernelReady { .. }
             | Event::WorkspaceReady { .. }

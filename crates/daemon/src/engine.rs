@@ -11,6 +11,7 @@ mod autostart;
 mod copy;
 mod creation;
 mod examine;
+mod fork;
 mod garbage;
 mod host;
 mod images;
@@ -23,6 +24,7 @@ mod ports;
 mod prepare;
 mod repair;
 mod set;
+mod snapshots;
 mod ssh;
 mod unused;
 mod wait;
@@ -308,7 +310,7 @@ impl Engine {
         let cancel = self.inner.stopping.child_token();
         let progress = Progress::new(sender);
         let (since, op) = (Instant::now(), operation::current());
-        let order = Order { wait, progress, cancel, since, op, unattended: false };
+        let order = Order { from: None, wait, progress, cancel, since, op, unattended: false };
         (order, Work { events: Some(events), _cancel: None })
     }
 

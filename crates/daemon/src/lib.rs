@@ -50,6 +50,7 @@ mod private;
 pub mod progress;
 pub mod rotated;
 mod shares;
+mod snapshot;
 pub mod ssh;
 pub mod step;
 pub mod store;

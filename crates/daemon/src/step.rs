@@ -39,6 +39,10 @@ pub enum Operation {
     Kill,
     /// What it is is changed.
     Set,
+    /// It is saved, for a snapshot or for copies of it.
+    Snapshot,
+    /// It is taken back to a snapshot.
+    Restore,
     /// It is removed.
     Delete,
     /// It went down by itself.
@@ -61,6 +65,8 @@ impl Operation {
             Self::Resume => "resume",
             Self::Kill => "kill",
             Self::Set => "set",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
             Self::Delete => "delete",
             Self::End => "end",
             Self::Recover => "recover",
@@ -80,6 +86,8 @@ impl From<ChangeCause> for Operation {
             ChangeCause::Resume => Self::Resume,
             ChangeCause::Kill => Self::Kill,
             ChangeCause::Set => Self::Set,
+            ChangeCause::Snapshot => Self::Snapshot,
+            ChangeCause::Restore => Self::Restore,
             ChangeCause::Delete => Self::Delete,
             ChangeCause::Itself => Self::End,
             ChangeCause::Recovery => Self::Recover,
@@ -124,6 +132,14 @@ pub enum Step {
     HoldGuest,
     /// The VMM is told to let its guest go on.
     FreeGuest,
+    /// The VMM writes its guest's memory, which stands still for it.
+    SaveGuest,
+    /// The disk of a guest that stands still is copied.
+    CopyDisk,
+    /// A VMM tries whether a guest goes on from what was written.
+    Prove,
+    /// What was written is kept under its name.
+    KeepSnapshot,
     /// The guest is asked to power off.
     PowerOff,
     /// The VMM is ended, if it has not ended by itself.
@@ -164,6 +180,10 @@ impl Step {
             Self::GrowGuest => "grow-guest",
             Self::HoldGuest => "hold-guest",
             Self::FreeGuest => "free-guest",
+            Self::SaveGuest => "save-guest",
+            Self::CopyDisk => "copy-disk",
+            Self::Prove => "prove",
+            Self::KeepSnapshot => "keep-snapshot",
             Self::PowerOff => "power-off",
             Self::EndVmm => "end-vmm",
             Self::CleanUp => "clean-up",

@@ -35,6 +35,7 @@ pub mod period;
 pub mod problem;
 pub mod signal;
 pub mod size;
+mod snapshot_name;
 pub mod subnet;
 pub mod supervisor;
 
@@ -48,6 +49,7 @@ pub use paths::Paths;
 pub use period::Period;
 pub use problem::{Code, Problem};
 pub use size::ByteSize;
+pub use snapshot_name::{ParseSnapshotNameError, SnapshotName};
 pub use subnet::Subnet;
 
 /// Version of the HTTP interface. A client and a daemon must agree on it; it grows when a

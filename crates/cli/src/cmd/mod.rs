@@ -6,6 +6,7 @@ mod doctor;
 mod image;
 mod internal;
 mod kernel;
+mod snapshot;
 mod ssh_config;
 mod system;
 mod version;
@@ -59,6 +60,8 @@ pub(crate) struct Cli {
 enum Command {
     #[command(subcommand)]
     Vm(vm::Command),
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
@@ -146,6 +149,7 @@ pub(crate) fn main(environment: Environment, hooks: Hooks) -> u8 {
 async fn dispatch(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Vm(command) => vm::run_command(context, command).await,
+        Command::Snapshot(command) => snapshot::run_command(context, command).await,
         Command::Image(command) => image::run_command(context, command).await,
         Command::Kernel(command) => kernel::run_command(context, command).await,
         Command::Internal(command) => internal::run_command(context, command).await,

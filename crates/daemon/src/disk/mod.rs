@@ -3,6 +3,7 @@
 //! A disk is a sparse file with an empty ext4 of its full size: it takes what the VM writes,
 //! nothing before. Not responsible for where disks are or who uses them.
 
+mod copy;
 mod space;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use banger_proto::{ByteSize, Code, Problem};
 use banger_rootfs::blank::write_blank;
 use banger_rootfs::ext4::{Ext4Error, Identity};
 
+pub(crate) use copy::{copy, dig_holes};
 pub use space::{NoSpace, check_space};
 
 /// Label of writable disks: what they are to a VM.

@@ -8,7 +8,7 @@
 //! | `door` | connections, as many as there can be |
 //! | `front` | what every request passes: who asks, in which version, under which op id |
 //! | `drained` | bodies that nobody reads |
-//! | `vms`, `exec`, `ssh`, `jobs`, `files`, `workspace`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
+//! | `vms`, `snapshots`, `exec`, `ssh`, `jobs`, `files`, `workspace`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
 //! | `events` | answers of one JSON object a line |
 
@@ -25,6 +25,7 @@ mod jobs;
 mod kernels;
 mod prepare;
 mod reply;
+mod snapshots;
 mod ssh;
 mod system;
 mod vms;
@@ -130,6 +131,11 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(vms::stop))
         .routes(routes!(vms::pause))
         .routes(routes!(vms::resume))
+        .routes(routes!(snapshots::fork))
+        .routes(routes!(snapshots::list))
+        .routes(routes!(snapshots::take))
+        .routes(routes!(snapshots::restore))
+        .routes(routes!(snapshots::delete))
         .routes(routes!(vms::kill))
         .routes(routes!(vms::restart))
         .routes(routes!(vms::wait))

@@ -12,47 +12,36 @@
 //! From the launch on, every wait is raced against the VMM's death, the request's cancellation
 //! and, until the VM is ready, a deadline: see [`watch`].
 
+pub(crate) mod render;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use banger_link::Magic;
 use banger_proto::api::{Event, GuestView, Stage, VmView, WaitFor};
-use banger_proto::guest::{
-    Configured, GuestConfig, InitChoice, InitKind, InitState, ServiceState, SshKeys,
-};
+use banger_proto::guest::{Configured, GuestConfig, InitKind, InitState, ServiceState, SshKeys};
 use banger_proto::{Code, OpId, Problem};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::owned::Vm;
-use super::plan::{InForce, VmPlan};
+use super::plan::InForce;
 use super::state::{Base, Intent, VmState};
 use super::{bring_in, file_sync, files, program, set};
 use crate::forward::{Published, render_exposures};
 use crate::guest::{GuestClient, GuestError};
-use crate::hypervisor::{CardSpec, DiskSpec, RunningVm, VmmSpec};
+use crate::hypervisor::RunningVm;
 use crate::net::Card;
 use crate::progress::Progress;
+use crate::snapshot::{self, Origin};
 use crate::step::Step;
+use render::{Own, Parts, check_base, render_guest_config, render_vmm_spec};
 use watch::{Deadline, Watch};
-
-/// Serial of the image's disk, as the agent looks for it.
-const BASE_SERIAL: &str = "base";
-/// Serial of the VM's own disk.
-pub(super) const WRITABLE_SERIAL: &str = "writable";
-/// Its place among the disks.
-pub(super) const WRITABLE_PLACE: u32 = 1;
-/// Serial of the disk with the kernel's modules.
-const MODULES_SERIAL: &str = "modules";
-/// Serial of the disk of the image before.
-const PREVIOUS_SERIAL: &str = "previous";
 
 /// What a request wants of a boot.
 #[derive(Debug)]
 pub(crate) struct Order {
+    /// What the guest goes on from, instead of booting.
+    pub(crate) from: Option<Origin>,
     /// What ready means.
     pub(crate) wait: WaitFor,
     /// Who watches.
@@ -68,6 +57,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// Whether the guest is to be as it was when it was saved.
+    fn is_whole(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.whole)
+    }
+
     /// Ends the request well.
     pub(crate) fn send_ready(&self, vm: VmView) {
         let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -90,14 +84,6 @@ impl From<Problem> for Failure {
     }
 }
 
-/// What a boot starts from.
-struct Parts {
-    kernel: PathBuf,
-    initramfs: PathBuf,
-    modules: Option<PathBuf>,
-    base: Base,
-}
-
 /// Makes a VM: everything from its image to its workspace. One that is not to start gets its
 /// disk and no guest.
 pub(crate) async fn create(
@@ -111,6 +97,10 @@ pub(crate) async fn create(
         return Ok(None);
     }
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    if order.is_whole() {
+        // What was brought in and waited for is in it.
+        return Ok(Some(guest));
+    }
     sync_files(vm, &running, order, cancel).await?;
     bring_workspace(vm, &running, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await.map(Some)
@@ -122,11 +112,15 @@ pub(crate) async fn start(
     order: &Order,
     cancel: &CancellationToken,
 ) -> Result<GuestView, Failure> {
+    snapshot::finish_restoring(vm).await?;
     let parts = prepare(vm, order, cancel).await?;
     vm.record.base = Some(parts.base.clone());
     // Where that was asked for and not done.
     set::grow_file(vm).await?;
     let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    if order.is_whole() {
+        return Ok(guest);
+    }
     sync_files(vm, &running, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await
 }
@@ -181,14 +175,6 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
     Ok(parts)
 }
 
-/// The image a disk was made over must be the very same file ever after.
-fn check_base(base: &Base) -> Result<Base, Problem> {
-    fs_err::metadata(&base.path).map(|_| base.clone()).map_err(|error| {
-        Problem::new(Code::OperationFailed, "the image that this VM was made from is gone")
-            .because(&error)
-    })
-}
-
 /// Step `disk`: the VM's own writable file system. No byte of the image is copied.
 async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Failure> {
     vm.record.base = Some(parts.base.clone());
@@ -197,6 +183,11 @@ async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Fail
     let stage = order.progress.stage(Stage::Disk);
     let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
     let size = vm.record.plan.disk_size;
+    if let Some(from) = &order.from {
+        snapshot::make_disk(&from.snapshot, &paths, &id).await?;
+        stage.finish();
+        return Ok(());
+    }
     let made = tokio::task::spawn_blocking(move || {
         files::ensure_state_dir(&paths, &id)
             .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
@@ -226,7 +217,17 @@ async fn power_on(
     vm.walk.enter(Step::Launch).await;
     let stage = order.progress.stage(Stage::Boot);
     let deadline = Deadline::for_ready(vm);
-    let spec = render_vmm_spec(vm, parts, card.as_ref())?;
+    let (paths, id) = (&vm.host.paths, vm.record.id());
+    let own = Own {
+        disk: files::disk(paths, id),
+        console_log: files::console_log(paths, id),
+        card: card.as_ref(),
+        saved: order.from.as_ref().map(Origin::saved),
+    };
+    let spec = render_vmm_spec(&vm.record.plan, parts, own)?;
+    if let Some(origin) = &order.from {
+        origin.check(&vm.host, &spec.disks, card.is_some())?;
+    }
     let host = Arc::clone(&vm.host);
     let running = tokio::select! {
         launched = host.hypervisor.launch(&spec, &vm.walk) => launched.map_err(|error| {
@@ -245,7 +246,10 @@ async fn power_on(
     vm.walk.enter(Step::Configure).await;
     let network = card.map(|card| card.guest);
     let config = GuestConfig { ssh: Some(ssh), network, ..render_guest_config(vm, parts)? };
-    let configured = watch.over("configure", Some(&deadline), guest.configure(&config)).await?;
+    let configured = match &order.from {
+        None => watch.over("configure", Some(&deadline), guest.configure(&config)).await?,
+        Some(_) => watch.over("renew", Some(&deadline), guest.renew(&config)).await?,
+    };
     for warning in &configured.warnings {
         order.progress.notice(warning.clone());
     }
@@ -253,7 +257,10 @@ async fn power_on(
         order.progress.notice(format!("the image's program did not start: {reason}"));
     }
     stage.finish();
+    let known = order.from.as_ref();
+    let known = known.and_then(|from| from.snapshot.manifest.memory.as_ref()?.guest.as_ref());
     let state = match configured.init {
+        _ if let Some(known) = known => known.state,
         InitKind::Agent => InitState::Running,
         InitKind::Systemd => InitState::Starting,
     };
@@ -375,70 +382,4 @@ async fn await_system(
     Watch { vm, running, cancel }.over("follow", Some(&deadline), work).await?;
     stage.finish();
     Ok(GuestView { state: InitState::Running, ..guest_view })
-}
-
-/// The image file before, as long as it is there: a registered one may have been taken away, and
-/// that must not keep the VM from starting.
-fn previous_image(plan: &VmPlan) -> Option<PathBuf> {
-    plan.previous.clone().filter(|path| path.exists())
-}
-
-fn render_vmm_spec(vm: &Vm, parts: &Parts, card: Option<&Card>) -> Result<VmmSpec, Problem> {
-    let plan = &vm.record.plan;
-    let paths = &vm.host.paths;
-    let link_magic: Magic = plan
-        .link_magic
-        .parse()
-        .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
-    let disk = |path, serial: &str, read_only| DiskSpec { path, serial: serial.into(), read_only };
-    let mut disks = vec![
-        disk(parts.base.path.clone(), BASE_SERIAL, true),
-        disk(files::disk(paths, &plan.id), WRITABLE_SERIAL, false),
-    ];
-    disks.extend(parts.modules.clone().map(|path| disk(path, MODULES_SERIAL, true)));
-    disks.extend(previous_image(plan).map(|path| disk(path, PREVIOUS_SERIAL, true)));
-    Ok(VmmSpec {
-        vm: plan.id.clone(),
-        kernel: parts.kernel.clone(),
-        initramfs: parts.initramfs.clone(),
-        cmdline: plan.cmdline(),
-        vcpu: plan.vcpu,
-        memory_mib: plan.memory.mib(),
-        disks,
-        link_magic,
-        console_log: files::console_log(paths, &plan.id),
-        card: card.map(|card| CardSpec {
-            tap: card.tap.clone(),
-            mac: card.mac,
-            entrance: card.entrance.clone(),
-        }),
-        saved: None,
-    })
-}
-
-fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
-    let plan = &vm.record.plan;
-    let mut seed = [0_u8; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let run = &parts.base.run;
-    Ok(GuestConfig {
-        hostname: plan.name.to_string(),
-        machine_id: plan.machine_id.clone(),
-        clock_unix_nanos: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
-        random_seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(),
-        env: program::plan_env(plan, run),
-        working_dir: program::working_dir(run),
-        service: program::plan_service(plan, run)?,
-        extra_hosts: Vec::new(),
-        ssh: None,
-        network: None,
-        init: InitChoice::Auto,
-        base_serial: BASE_SERIAL.to_owned(),
-        writable_serial: WRITABLE_SERIAL.to_owned(),
-        modules_serial: parts.modules.as_ref().map(|_| MODULES_SERIAL.to_owned()),
-        rebuild: plan.rebuilds,
-        previous_serial: previous_image(plan).map(|_| PREVIOUS_SERIAL.to_owned()),
-    })
 }

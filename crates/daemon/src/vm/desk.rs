@@ -4,6 +4,7 @@
 //! back. A driver goes on judging while it works, so that a denial is immediate and a deletion
 //! can cut a boot short.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::forward::Reach;
 use crate::hypervisor::RunningVm;
 use crate::operation;
 use crate::progress::Progress;
+use crate::snapshot::{Held, Snapshot};
 
 /// Requests that wait to be judged.
 const ASKS_AHEAD: usize = 16;
@@ -89,6 +91,20 @@ pub(crate) enum Ask {
         /// Who wants to know.
         reply: Reply,
     },
+    /// Write disk and memory to files.
+    Hold {
+        /// Directory for them.
+        into: PathBuf,
+        /// Who wants to know; the VM as it was written.
+        reply: oneshot::Sender<Result<(Held, VmRecord), Problem>>,
+    },
+    /// Take back to a snapshot; answered by the order's last event.
+    Restore {
+        /// The snapshot.
+        snapshot: Arc<Snapshot>,
+        /// How the guest goes on from it, if it does.
+        order: Order,
+    },
     /// Remove; answered with the VM as it was.
     Delete {
         /// Only if it is down and nothing else was asked.
@@ -106,7 +122,8 @@ impl Ask {
             Self::Pause { .. } => Request::Pause,
             Self::Resume { .. } => Request::Resume,
             Self::Kill { .. } => Request::Kill,
-            Self::Set { .. } | Self::NoteWorkspace { .. } => Request::Set,
+            Self::Set { .. } | Self::NoteWorkspace { .. } | Self::Hold { .. } => Request::Set,
+            Self::Restore { .. } => Request::Restore,
             Self::Delete { only_down: true, .. } => Request::Prune,
             Self::Delete { only_down: false, .. } => Request::Delete,
         }
@@ -122,6 +139,8 @@ impl Ask {
             Self::Resume { .. } => ChangeCause::Resume,
             Self::Kill { .. } => ChangeCause::Kill,
             Self::Set { .. } | Self::NoteWorkspace { .. } => ChangeCause::Set,
+            Self::Hold { .. } => ChangeCause::Snapshot,
+            Self::Restore { .. } => ChangeCause::Restore,
             Self::Delete { .. } => ChangeCause::Delete,
         }
     }
@@ -138,7 +157,10 @@ impl Ask {
             _ => {}
         }
         match self {
-            Self::Start(order) => order.progress.send(Event::Failed { problem }),
+            Self::Start(order) | Self::Restore { order, .. } => {
+                order.progress.send(Event::Failed { problem });
+            }
+            Self::Hold { reply, .. } => drop(reply.send(Err(problem))),
             Self::Stop { reply, .. }
             | Self::Pause { reply, .. }
             | Self::Resume { reply }
@@ -153,7 +175,9 @@ impl Ask {
     /// Answers that it is so.
     fn confirm(self, view: VmView) {
         match self {
-            Self::Start(order) => order.send_ready(view),
+            Self::Start(order) | Self::Restore { order, .. } => order.send_ready(view),
+            // There is always something to write.
+            Self::Hold { .. } => {}
             Self::Stop { reply, .. }
             | Self::Pause { reply, .. }
             | Self::Resume { reply }

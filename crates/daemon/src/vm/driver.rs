@@ -12,6 +12,7 @@
 
 mod down;
 mod pause;
+mod restore;
 
 use std::sync::Arc;
 
@@ -244,6 +245,8 @@ impl Driver {
             Ask::Pause { idle, reply } => self.pause(idle, reply).await,
             Ask::Resume { reply } => self.resume(reply).await,
             Ask::Kill { reply } => self.kill(reply).await,
+            Ask::Hold { into, reply } => self.hold(into, reply).await,
+            Ask::Restore { snapshot, order } => self.restore(snapshot, order).await,
             Ask::Set { asked, image, reply } => self.set(&asked, image, reply).await,
             Ask::NoteWorkspace { workspace, reply } => {
                 self.note_workspace(*workspace, reply).await;

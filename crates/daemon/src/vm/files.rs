@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::{Paths, VmId};
 
+use crate::snapshot::{SNAPSHOTS, Shelf};
 use crate::ssh::HOST_KEY;
 use crate::supervise::SUPERVISOR_LOG;
 use crate::workspace::home::SCRATCH;
@@ -18,7 +19,7 @@ const CONSOLE: &str = "console.log";
 const WORKSPACE: &str = "workspace";
 /// Everything banger and its supervisor write there.
 const OURS: &[&str] =
-    &[DISK, CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1", HOST_KEY];
+    &[DISK, "writable.new", CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1", HOST_KEY];
 
 /// The writable disk.
 pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {
@@ -45,16 +46,19 @@ pub(crate) fn remove_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
     let dir = paths.vm_state_dir(vm);
     let removed: Vec<_> = OURS.iter().map(|name| remove_file(&dir.join(name))).collect();
     let workspace = remove_dir_all(&dir.join(WORKSPACE));
+    let unfinished = remove_dir_all(&dir.join(WORKSPACE).with_extension("new"));
+    let snapshots = remove_dir_all(&dir.join(SNAPSHOTS));
     let emptied = remove_dir_if_empty(&dir);
-    removed.into_iter().chain([workspace, emptied]).collect()
+    removed.into_iter().chain([workspace, unfinished, snapshots, emptied]).collect()
 }
 
-/// Removes what requests about the VM's workspace made for themselves and a kill left there. Not
-/// while there may be such requests.
+/// Removes what requests about the VM's workspace and its snapshots made for themselves and a kill left
+/// there. Not while there may be such requests.
 pub(crate) fn remove_scratch(paths: &Paths, vm: &VmId) -> io::Result<()> {
+    let swept = Shelf::of(paths, vm).sweep();
     let workspace = workspace(paths, vm);
     let entries = match fs_err::read_dir(&workspace) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return swept,
         entries => entries?,
     };
     let removed: Vec<_> = entries
@@ -64,7 +68,7 @@ pub(crate) fn remove_scratch(paths: &Paths, vm: &VmId) -> io::Result<()> {
             if is_scratch { remove_dir_all(&entry.path()) } else { Ok(()) }
         })
         .collect();
-    removed.into_iter().collect()
+    removed.into_iter().chain([swept]).collect()
 }
 
 /// Removes a directory unless something is in it.

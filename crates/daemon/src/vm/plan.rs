@@ -14,7 +14,7 @@ use banger_proto::api::{
 use banger_proto::guest::cmdline;
 use banger_proto::helper::{DNS_PORT, MAX_HOST_PORTS};
 use banger_proto::name::ParseNameError;
-use banger_proto::{ByteSize, Code, Period, Problem, VmId, VmName};
+use banger_proto::{ByteSize, Code, Period, Problem, SnapshotName, VmId, VmName};
 use serde::{Deserialize, Serialize};
 
 use super::memorable::plan_name;
@@ -116,6 +116,9 @@ pub struct VmPlan {
     /// How often it was given an image after it was made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rebuilds: u32,
+    /// Snapshot that its disk is being replaced by; whoever starts the VM finishes that first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<SnapshotName>,
     /// The image file before, until a guest has begun its disk anew for another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PathBuf>,
@@ -318,9 +321,26 @@ pub fn plan_vm(
         publish: asked.publish.clone(),
         lease: None,
         rebuilds: 0,
+        restoring: None,
         previous: None,
         in_force: None,
     })
+}
+
+/// The plan of a copy of a VM that runs: another one, with all that it has but what only one can have.
+pub(crate) fn plan_copy(of: &VmPlan, name: VmName, entropy: Entropy) -> VmPlan {
+    VmPlan {
+        id: VmId::from_random(entropy.id),
+        name,
+        machine_id: render_machine_id(entropy.machine_id),
+        workspace: None,
+        no_start: false,
+        autostart: false,
+        publish: BTreeSet::new(),
+        lease: None,
+        in_force: None,
+        ..of.clone()
+    }
 }
 
 /// Whether a VM can have so many processors.

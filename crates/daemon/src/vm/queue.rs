@@ -11,7 +11,7 @@
 //! | stop, kill | accept | accept | already so | denied | denied |
 //! | delete | accept | accept | accept | accept | already so |
 //! | prune  | denied | denied | accept, if nothing is under way | denied | already so |
-//! | set    | accept | accept | accept | denied | denied |
+//! | set, restore | accept | accept | accept | denied | denied |
 //!
 //! "Already so" is answered at once when the VM rests; while it is still on its way, the
 //! request waits its turn, so that its answer is true.
@@ -55,8 +55,10 @@ pub enum Request {
     Delete,
     /// Remove it if it is down. Once accepted, it is a [`Delete`](Self::Delete).
     Prune,
-    /// Change what it is.
+    /// Change what it is, or write down what it is.
     Set,
+    /// Take it back to what it was.
+    Restore,
 }
 
 /// What a VM is doing.
@@ -159,7 +161,9 @@ impl<T> Queue<T> {
             _ if expected == Rest::Gone => {
                 return Admission::Denied(payload, Denied::BeingDeleted);
             }
-            Request::Pause | Request::Stop | Request::Kill | Request::Set if creating => {
+            Request::Pause | Request::Stop | Request::Kill | Request::Set | Request::Restore
+                if creating =>
+            {
                 return Admission::Denied(payload, Denied::BeingMade);
             }
             Request::Pause | Request::Resume if expected == Rest::Down => {
@@ -235,7 +239,8 @@ fn leads_to(work: Work) -> Option<Rest> {
         Work::Request(Request::Pause) => Some(Rest::Paused),
         Work::Request(Request::Stop | Request::Kill) => Some(Rest::Down),
         Work::Request(Request::Delete | Request::Prune) => Some(Rest::Gone),
-        Work::Request(Request::Set) => None,
+        // Where a restore leads, the snapshot says.
+        Work::Request(Request::Set | Request::Restore) => None,
     }
 }
 
@@ -247,10 +252,18 @@ fn is_already_so(rest: Rest, request: Request) -> bool {
 #[must_use]
 pub fn interrupts(doing: Work, request: Request) -> bool {
     match request {
-        Request::Start | Request::Prune | Request::Set | Request::Pause | Request::Resume => false,
+        Request::Start
+        | Request::Prune
+        | Request::Set
+        | Request::Restore
+        | Request::Pause
+        | Request::Resume => false,
         Request::Stop => doing == Work::Request(Request::Start),
         Request::Kill => {
-            matches!(doing, Work::Request(Request::Start | Request::Stop | Request::Set))
+            matches!(
+                doing,
+                Work::Request(Request::Start | Request::Stop | Request::Set | Request::Restore)
+            )
         }
         Request::Delete => doing != Work::Request(Request::Delete),
     }
@@ -391,6 +404,7 @@ mod tests {
             Request::Delete,
             Request::Prune,
             Request::Set,
+            Request::Restore,
             Request::Pause,
             Request::Resume,
         ];
@@ -446,7 +460,13 @@ mod tests {
                 Request::Prune if !idle || self.running || self.paused => "denied",
                 Request::Delete | Request::Prune => "accept",
                 _ if self.deleted_in_the_end() => "denied",
-                Request::Stop | Request::Kill | Request::Set | Request::Pause if self.creating => {
+                Request::Stop
+                | Request::Kill
+                | Request::Set
+                | Request::Restore
+                | Request::Pause
+                    if self.creating =>
+                {
                     "denied"
                 }
                 Request::Start | Request::Resume if idle && self.running => "already",
@@ -497,10 +517,10 @@ mod tests {
                                 answered.extend(dropped);
                                 let doing = model.line.first().filter(|_| kept == 1).map(|(r, _)| *r);
                                 let cut = match request {
-                                    Request::Start | Request::Set => false,
+                                    Request::Start | Request::Set | Request::Restore => false,
                                     Request::Pause | Request::Resume => false,
                                     Request::Stop => doing == Some(Request::Start),
-                                    Request::Kill => [Request::Start, Request::Stop, Request::Set]
+                                    Request::Kill => [Request::Start, Request::Stop, Request::Set, Request::Restore]
                                         .map(Some)
                                         .contains(&doing),
                                     // A prune only gets here behind a deletion, which has cut it already.
@@ -553,7 +573,7 @@ mod tests {
                                 }
                                 Request::Delete | Request::Prune => model.gone,
                                 // There is always something to do, if only to look.
-                                Request::Set => false,
+                                Request::Set | Request::Restore => false,
                             };
                             prop_assert!(so);
                             answered.push(n);
@@ -577,6 +597,7 @@ mod tests {
                             (Some(Request::Pause), false) => Rest::Running,
                             (None, false) | (Some(Request::Delete), true) => Rest::Gone,
                             (Some(Request::Set), _) if model.running => Rest::Running,
+                            (Some(Request::Restore), true) => Rest::Running,
                             _ => Rest::Down,
                         };
                         model.running = rest == Rest::Running;

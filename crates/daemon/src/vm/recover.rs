@@ -14,6 +14,7 @@ use super::state::{Cause, Intent, VmRecord, VmState, ended_by};
 use super::{files, orphans, undo};
 use crate::engine::Host;
 use crate::hypervisor::{Found, HypervisorError, RunningVm};
+use crate::snapshot::Shelf;
 use crate::step::{Operation, Step};
 use crate::store::Store;
 
@@ -71,11 +72,31 @@ pub(crate) async fn recover(
 ) -> Result<Vec<Recovered>, crate::store::StoreError> {
     let records = store.load_vms().await?;
     let known: BTreeSet<VmId> = records.iter().map(|record| record.id().clone()).collect();
+    end_probes(host, &known).await;
     remove_scratch(host, known.clone()).await;
     let recovered = join_all(records.into_iter().map(|record| recover_one(host, store, record)));
     let recovered = recovered.await.into_iter().flatten().collect();
     tell_orphans(host, &known);
     Ok(recovered)
+}
+
+/// Ends the VMMs that tried snapshots when the daemon was killed.
+async fn end_probes(host: &Arc<Host>, vms: &BTreeSet<VmId>) {
+    for vm in vms {
+        let probes = match Shelf::of(&host.paths, vm).probes() {
+            Ok(probes) => probes,
+            Err(error) => {
+                tracing::warn!(%vm, %error, "cannot look for what tried its snapshots");
+                continue;
+            }
+        };
+        for probe in probes {
+            let walk = host.followers.walk(&probe, Operation::Recover);
+            if let Err(problem) = undo::remove_vmm(host, &probe, &mut None, &walk).await {
+                tracing::warn!(%probe, %problem, causes = ?problem.causes, "VMM not removed");
+            }
+        }
+    }
 }
 
 /// Removes what requests that were killed left behind. That is not worth failing for.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use std::time::Duration;
 
-use super::boot::{WRITABLE_PLACE, WRITABLE_SERIAL};
+use super::boot::render::{WRITABLE_PLACE, WRITABLE_SERIAL};
 use super::change::plan_change;
 use super::owned::Vm;
 use super::state::{Base, VmRecord};

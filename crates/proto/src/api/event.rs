@@ -34,6 +34,11 @@ pub enum Stage {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Event {
+    /// The VM has the disk of a snapshot, and is down.
+    Restored {
+        /// The VM as it is.
+        vm: Box<VmView>,
+    },
     /// The request was accepted and planned; `spec` is the line to show.
     Planned {
         /// The VM as it will be.

@@ -51,6 +51,10 @@ pub enum ChangeCause {
     Kill,
     /// A change of what it is was asked for.
     Set,
+    /// A snapshot or a copy of it was asked for.
+    Snapshot,
+    /// That it is taken back to a snapshot was asked for.
+    Restore,
     /// A deletion was asked for, or the request ended that the VM lived for.
     Delete,
     /// Its guest, or its VMM, ended by itself.
@@ -72,6 +76,8 @@ impl ChangeCause {
             Self::Resume => "resume",
             Self::Kill => "kill",
             Self::Set => "set",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
             Self::Delete => "delete",
             Self::Itself => "by itself",
             Self::Recovery => "recovery",

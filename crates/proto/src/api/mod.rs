@@ -13,6 +13,13 @@
 //! | `DELETE /v1/vms/{vm}?…` | [`DeleteVm`] in the query → [`VmView`] as it was |
 //! | `POST /v1/vms/{vm}/start` | [`StartVm`] → [`Event`] lines |
 //! | `POST /v1/vms/{vm}/stop` | [`StopVm`] → [`VmView`] |
+//! | `POST /v1/vms/{vm}/pause` | – → [`VmView`] |
+//! | `POST /v1/vms/{vm}/resume` | – → [`VmView`] |
+//! | `POST /v1/vms/{vm}/fork` | [`ForkVm`] → [`Forked`] |
+//! | `GET /v1/snapshots?vm=VM` | – → [`SnapshotList`] |
+//! | `POST /v1/vms/{vm}/snapshots` | [`TakeSnapshot`] → [`SnapshotView`] |
+//! | `POST /v1/vms/{vm}/snapshots/{snapshot}/restore` | [`RestoreSnapshot`] → [`Event`] lines |
+//! | `DELETE /v1/vms/{vm}/snapshots/{snapshot}` | – → [`SnapshotView`] as it was |
 //! | `POST /v1/vms/{vm}/kill` | – → [`VmView`] |
 //! | `POST /v1/vms/{vm}/restart` | [`RestartVm`] → [`Event`] lines |
 //! | `POST /v1/vms/{vm}/wait` | [`WaitVm`] → [`VmView`] when it is so |
@@ -68,6 +75,7 @@ mod kernel;
 mod ports;
 mod prepare;
 mod set;
+mod snapshot;
 mod stats;
 mod system;
 mod vm;
@@ -86,6 +94,10 @@ pub use kernel::{ImportKernel, KernelDetails, KernelList, KernelView, ModulesFro
 pub use ports::{MAX_PUBLISHED, ParsePublishError, PortView, Publish, VmPorts};
 pub use prepare::{GuestBranch, PrepareWorkspace, WorkspaceMode};
 pub use set::{SetVm, Setting};
+pub use snapshot::{
+    FORK_INDEX, ForkVm, Forked, MAX_FORKS, RestoreSnapshot, SnapshotList, SnapshotView,
+    TakeSnapshot,
+};
 pub use stats::{
     GroupStats, GuestUse, HostStats, Pong, ProcessStats, StatsReport, Usage, VmHealth, VmStats,
 };

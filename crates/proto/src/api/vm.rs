@@ -310,6 +310,8 @@ pub enum EndReason {
     Untold(String),
     /// It has never been started.
     NotStarted,
+    /// It has the disk of a snapshot, and was not started since.
+    Restored,
     /// It was stopped because it had been idle for so many seconds.
     Idle(Period),
 }

@@ -74,7 +74,7 @@ fn row(vm: &VmView, now: Timestamp) -> Vec<String> {
 
 /// Time since `created_at` in its largest whole unit; empty when that is no time. A clock that
 /// was set back makes no VM younger than new.
-fn render_age(created_at: &str, now: Timestamp) -> String {
+pub(crate) fn render_age(created_at: &str, now: Timestamp) -> String {
     let Ok(created) = created_at.parse::<Timestamp>() else { return String::new() };
     match (now.as_second() - created.as_second()).max(0) {
         seconds @ 0..60 => format!("{seconds}s"),

@@ -7,6 +7,7 @@ mod cp;
 mod create;
 pub(super) mod delete;
 pub(super) mod exec;
+mod fork;
 mod health;
 mod job;
 mod kill;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Restart(restart::Args),
     Pause(pause::Args),
     Resume(resume::Args),
+    Fork(fork::Args),
     Kill(kill::Args),
     Set(set::Args),
     #[command(visible_alias = "rm")]
@@ -92,6 +94,7 @@ pub(super) async fn run_command(context: &Context, command: Command) -> Outcome 
         Command::Restart(args) => restart::restart(context, args).await,
         Command::Pause(args) => pause::pause(context, args).await,
         Command::Resume(args) => resume::resume(context, args).await,
+        Command::Fork(args) => fork::fork(context, args).await,
         Command::Kill(args) => kill::kill(context, args).await,
         Command::Set(args) => set::set(context, args).await,
         Command::Delete(args) => delete::delete(context, args).await,

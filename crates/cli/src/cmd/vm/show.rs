@@ -166,6 +166,7 @@ pub(super) fn render_end(ended: &EndReason) -> String {
         EndReason::Killed => "killed on request".to_owned(),
         EndReason::Failed(how) => format!("the VMM ended by itself: {how}"),
         EndReason::NotStarted => "it has never been started".to_owned(),
+        EndReason::Restored => "it was taken back to a snapshot's disk".to_owned(),
         EndReason::Idle(period) => format!("idle for {period}"),
         EndReason::Lost => "nobody saw it end".to_owned(),
         EndReason::Untold(why) => format!("nobody can tell how it ended: {why}"),

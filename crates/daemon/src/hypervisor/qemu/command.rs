@@ -13,8 +13,6 @@ use banger_proto::supervisor::{CONTROL_FD, LINK_FD, SAVED_MEMORY};
 use crate::hypervisor::detect::Accel;
 use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
 
-/// QEMU's name of the memory of a guest that was saved.
-const MEMORY: &str = "memory";
 /// Name of the virtio-serial port that the agent opens.
 const LINK_PORT: &str = "banger.link";
 /// Bytes of a value in a configuration at most (QEMU's `qemu_config_foreach` reads lines of 1,023).
@@ -79,9 +77,9 @@ pub(super) fn render_command(
     // QEMU starts no programs and changes no identity; whoever breaks it may not either.
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     add(&["-sandbox", sandbox]);
-    let memory = render_memory(spec)?;
+    let memory = render_memory(&board, spec)?;
     let board_type = match &memory {
-        Some(_) => format!("{},memory-backend={MEMORY}", board.machine),
+        Some(_) => format!("{},memory-backend={}", board.machine, board.memory),
         None => board.machine.to_owned(),
     };
     add(&["-machine", &board_type, "-accel", board.accel, "-cpu", board.cpu]);
@@ -126,12 +124,16 @@ pub(super) fn render_command(
 /// The memory of a guest that was saved. A file that has it is mapped as it is, and what the guest writes is
 /// its own: any number of guests have one page cache. Where there is no such file yet, it is made by what
 /// the guest has.
-fn render_memory(spec: &VmmSpec) -> Result<Option<String>, RenderError> {
+fn render_memory(board: &Board, spec: &VmmSpec) -> Result<Option<String>, RenderError> {
     let Some(saved) = &spec.saved else { return Ok(None) };
     let share = if saved.proven { "off" } else { "on" };
     let file = escape(text(&saved.directory.join(SAVED_MEMORY))?);
-    let size = spec.memory_mib;
-    Ok(Some(format!("memory-backend-file,id={MEMORY},size={size}M,mem-path={file},share={share}")))
+    let (id, size) = (board.memory, spec.memory_mib);
+    // Else it would be called by its place among QEMU's objects, and not be that of the one that saved it.
+    let name = "x-use-canonical-path-for-ramblock-id=off";
+    Ok(Some(format!(
+        "memory-backend-file,id={id},size={size}M,mem-path={file},share={share},{name}"
+    )))
 }
 
 fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderError> {
@@ -148,6 +150,8 @@ fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderErr
 /// A machine type with what belongs to it.
 struct Board {
     machine: &'static str,
+    /// QEMU's name of its memory.
+    memory: &'static str,
     /// Suffix of the names of its virtio devices.
     bus: &'static str,
     accel: &'static str,
@@ -172,12 +176,13 @@ impl Board {
             // and its clock would fall behind.
             (Accel::Tcg, Some(khz)) => Some(format!("tsc_early_khz={khz} tsc=reliable")),
             (Accel::Tcg, None) => {
-                return Self { machine: "q35", bus: "pci", accel, cpu, cmdline: Vec::new() };
+                let cmdline = Vec::new();
+                return Self { machine: "q35", memory: "pc.ram", bus: "pci", accel, cpu, cmdline };
             }
         };
         // There is no PCI to look for; the kernel would complain on the console.
         let cmdline = clock.into_iter().chain(["pci=off".to_owned()]).collect();
-        Self { machine: "microvm", bus: "device", accel, cpu, cmdline }
+        Self { machine: "microvm", memory: "microvm.ram", bus: "device", accel, cpu, cmdline }
     }
 
     fn is_microvm(&self) -> bool {

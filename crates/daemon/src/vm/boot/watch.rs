@@ -91,7 +91,7 @@ impl Watch<'_> {
             EndReason::PoweredOff => "the guest powered off".to_owned(),
             EndReason::Killed => "it was killed".to_owned(),
             EndReason::Failed(how) => console::render_short(&how),
-            EndReason::Lost | EndReason::NotStarted | EndReason::Idle(_) => {
+            EndReason::Lost | EndReason::NotStarted | EndReason::Restored | EndReason::Idle(_) => {
                 "nobody saw how".to_owned()
             }
             EndReason::Untold(why) => why,

@@ -4,10 +4,13 @@
 //! though it is recorded as running, or the other way round, and the next one finds that by looking
 //! (`recover.rs`).
 
+use std::time::Duration;
+
 use banger_proto::{Code, Period, Problem};
 
 use super::Driver;
 use crate::step::Step;
+use crate::vm::boot::render::render_clock;
 use crate::vm::desk::{Reply, answer};
 use crate::vm::owned::Vm;
 use crate::vm::set;
@@ -41,6 +44,7 @@ impl Driver {
         let freed = free(&self.vm).await;
         if let (Ok(()), VmState::Paused { guest, .. }) = (&freed, &self.vm.record.state) {
             let guest = guest.clone();
+            set_clock(&self.vm).await;
             self.uses.reopen();
             self.watch_guest();
             self.vm.walk.enter(Step::Settle).await;
@@ -52,6 +56,23 @@ impl Driver {
         }
         self.stay();
         freed
+    }
+}
+
+/// How long a guest may take to set its clock.
+const CLOCK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Tells a guest that stood still what time it is. One that does not hear it goes on all the same.
+pub(super) async fn set_clock(vm: &Vm) {
+    let Some(guest) = vm.guest() else { return };
+    let set = async {
+        let clock = render_clock()?;
+        let set = guest.within(CLOCK_DEADLINE * vm.host.hypervisor.features().slowness);
+        let set = set.set_clock(&clock).await;
+        set.map_err(|error| Problem::from_error(Code::OperationFailed, &error))
+    };
+    if let Err(problem) = set.await {
+        tracing::warn!(vm = %vm.name(), %problem, causes = ?problem.causes, "clock not set");
     }
 }
 

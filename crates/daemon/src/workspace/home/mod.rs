@@ -40,7 +40,7 @@ mod shelf;
 pub(crate) use error::HomeError;
 pub(crate) use guest::{Gone, GuestTree, load_gone};
 pub(crate) use record::{Base, Recorder};
-pub(crate) use shelf::{NewRecord, ensure_settled, record_of};
+pub(crate) use shelf::{NewRecord, copy_records, ensure_settled, record_of};
 
 /// How the names of directories begin that are made for one request. After a kill they stay.
 pub(crate) const SCRATCH: &str = "home-";

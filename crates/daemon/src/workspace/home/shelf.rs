@@ -20,10 +20,10 @@ use banger_proto::guest::SurveyRequest;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
-use super::HomeError;
 use super::guest::follow;
 use super::receive::count;
 use super::record::Record;
+use super::{HomeError, SCRATCH};
 use crate::guest::GuestClient;
 use crate::private;
 use crate::workspace::GUEST_PATH;
@@ -47,6 +47,36 @@ pub(crate) fn record_of(top: &Path, path: &[u8]) -> io::Result<PathBuf> {
     let directory = modules.join(fs_err::read_dir(&modules)?.count().to_string());
     fs_err::create_dir(&directory)?;
     Ok(directory)
+}
+
+/// Copies all records of a VM's workspace, if there are any; what is made for one request stays behind.
+pub(crate) fn copy_records(shelf: &Path, target: &Path) -> io::Result<()> {
+    let entries = match fs_err::read_dir(shelf) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    private::ensure_dir(target)?;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if !text.starts_with(SCRATCH) && !text.starts_with(NEW) {
+            copy_tree(&entry.path(), &target.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    if !fs_err::symlink_metadata(from)?.is_dir() {
+        return fs_err::copy(from, to).map(drop);
+    }
+    private::ensure_dir(to)?;
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// The records of submodules in the record at `top`.

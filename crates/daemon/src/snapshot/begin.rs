@@ -1,0 +1,131 @@
+//! A VM that begins from a snapshot: whether it can, and its disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use banger_proto::{Code, Paths, Problem, VmId};
+
+use super::{DISK, Shelf, Snapshot, WORKSPACE, failed};
+use crate::disk;
+use crate::engine::Host;
+use crate::hypervisor::{DiskSpec, Saved};
+use crate::step::Step;
+use crate::vm::files;
+use crate::vm::owned::Vm;
+use crate::workspace::home::copy_records;
+
+/// Where a guest begins that does not boot.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The snapshot.
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Whether the VM is to be as it was then, so that nothing is brought into it.
+    pub(crate) whole: bool,
+}
+
+impl Origin {
+    /// What a VMM goes on from.
+    pub(crate) fn saved(&self) -> Saved {
+        let directory = self.snapshot.directory.clone();
+        Saved { directory, paused: false, proven: true }
+    }
+
+    /// Makes sure that a guest with these disks, and with a card or without, can go on from it here.
+    ///
+    /// # Errors
+    /// When it cannot, and what can be done.
+    pub(crate) fn check(&self, host: &Host, disks: &[DiskSpec], card: bool) -> Result<(), Problem> {
+        let refused = |why: &str| {
+            let message = format!("a guest cannot go on from `{}`", self.snapshot.manifest.name);
+            Problem::new(Code::Conflict, message)
+                .cause(why)
+                .hint("its disk is of use all the same: banger snapshot restore --disk")
+        };
+        let Some(memory) = &self.snapshot.manifest.memory else {
+            return Err(refused("it has no memory: it is of a VM that did not run"));
+        };
+        let saved_with = host.hypervisor.saved_with();
+        let saved_with = saved_with.map_err(|error| refused(&error.to_string()))?;
+        if saved_with != memory.saved_with {
+            return Err(refused("it was taken with another VMM, or on another processor"));
+        }
+        let same = disks.len() == memory.disks.len()
+            && disks
+                .iter()
+                .zip(&memory.disks)
+                .all(|(now, then)| !now.read_only || now.path == *then);
+        if !same {
+            return Err(refused("the disks beneath its own are others now"));
+        }
+        if memory.card && !card {
+            return Err(refused("its guest has a network card, and there is no network now"));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a VM's own disk a copy of a snapshot's, and what is known of its workspace. Whatever there was
+/// before is replaced once the copy is there.
+///
+/// # Errors
+/// When it cannot be copied; what there was before is as it was.
+pub(crate) async fn make_disk(
+    snapshot: &Snapshot,
+    paths: &Paths,
+    vm: &VmId,
+) -> Result<(), Problem> {
+    let (directory, paths, vm) = (snapshot.directory.clone(), paths.clone(), vm.clone());
+    let what = format!("cannot copy the disk of snapshot `{}`", snapshot.manifest.name);
+    let made = tokio::task::spawn_blocking(move || {
+        files::ensure_state_dir(&paths, &vm)?;
+        let (disk, workspace) = (files::disk(&paths, &vm), files::workspace(&paths, &vm));
+        replace(&directory.join(WORKSPACE), &workspace, copy_records)?;
+        replace(&directory.join(DISK), &disk, disk::copy)?;
+        fs_err::File::open(paths.vm_state_dir(&vm))?.sync_all()
+    });
+    made.await.map_err(|gone| failed(&what, &gone))?.map_err(|error| failed(&what, &error))
+}
+
+/// Finishes what was begun by taking a VM back to a snapshot, if it was: its disk.
+///
+/// # Errors
+/// When the snapshot is not there any more, or cannot be copied.
+pub(crate) async fn finish_restoring(vm: &mut Vm) -> Result<(), Problem> {
+    let Some(name) = vm.record.plan.restoring.clone() else { return Ok(()) };
+    vm.walk.enter(Step::CopyDisk).await;
+    let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
+    let what = format!("cannot take VM `{}` back to snapshot `{name}`", vm.name());
+    let snapshot = Shelf::of(&paths, &id).find(&name).map_err(|error| failed(&what, &error))?;
+    let snapshot = snapshot
+        .ok_or_else(|| Problem::new(Code::NotFound, &what).cause("it is not there any more"))?;
+    make_disk(&snapshot, &paths, &id).await?;
+    let mut record = vm.record.clone();
+    record.plan.restoring = None;
+    vm.amend(record).await
+}
+
+/// Puts a copy in the place of `target`, in one step where there is a file.
+fn replace(
+    source: &Path,
+    target: &Path,
+    copy: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let new: PathBuf = target.with_extension("new");
+    remove(&new)?;
+    copy(source, &new)?;
+    if target.is_dir() {
+        remove(target)?;
+    }
+    if new.exists() { fs_err::rename(&new, target) } else { Ok(()) }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = match path.is_dir() {
+        true => fs_err::remove_dir_all(path),
+        false => fs_err::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
