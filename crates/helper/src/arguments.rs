@@ -7,6 +7,7 @@ use banger_proto::BridgeName;
 use banger_proto::bridge_name::ParseBridgeNameError;
 
 use crate::namespace::{Door, Entrance};
+use crate::run::Confines;
 
 /// What the program is started for.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +28,10 @@ pub enum Role {
         /// What the bridge is called.
         bridge: BridgeName,
     },
-    /// To become another program in namespaces that there are.
+    /// To become another program.
     Run {
-        /// Which.
-        entrance: Entrance,
+        /// Where.
+        confines: Confines,
         /// The program.
         program: OsString,
         /// Its arguments.
@@ -46,6 +47,7 @@ usage: banger-helper hold [NAMESPACES]
        banger-helper serve NAMESPACES [--bridge NAME]
        banger-helper serve --host --owner UID [--bridge NAME]
        banger-helper run NAMESPACES -- PROGRAM [ARGUMENT]...
+       banger-helper run --jail FILE [NAMESPACES] -- PROGRAM [ARGUMENT]...
        banger-helper probe
 NAMESPACES: --userns PATH --userns-inode NUMBER --netns PATH --netns-inode NUMBER
 banger starts this program itself; with --host, the service manager does.";
@@ -91,6 +93,9 @@ pub fn parse_arguments(
     if role != "serve" {
         options.refuse_those_of_serve()?;
     }
+    if role != "run" && options.jail.is_some() {
+        return Err(ArgumentsError::Option("--jail".to_owned()));
+    }
     match role.as_str() {
         "hold" if options.none() => Ok(Role::Hold(None)),
         "hold" => Ok(Role::Hold(Some(options.entrance()?))),
@@ -102,9 +107,9 @@ pub fn parse_arguments(
             }
         }
         "run" => {
-            let entrance = options.entrance()?;
+            let confines = options.confines()?;
             let program = arguments.next().ok_or(ArgumentsError::Program)?;
-            Ok(Role::Run { entrance, program, arguments: arguments.collect() })
+            Ok(Role::Run { confines, program, arguments: arguments.collect() })
         }
         "probe" if options.none() => Ok(Role::Probe),
         "probe" => Err(ArgumentsError::Option("--userns".to_owned())),
@@ -118,6 +123,7 @@ struct Options {
     user_inode: Option<OsString>,
     network: Option<OsString>,
     network_inode: Option<OsString>,
+    jail: Option<OsString>,
     host: bool,
     owner: Option<String>,
     bridge: Option<String>,
@@ -145,6 +151,7 @@ impl Options {
                 "--userns-inode" => &mut options.user_inode,
                 "--netns" => &mut options.network,
                 "--netns-inode" => &mut options.network_inode,
+                "--jail" => &mut options.jail,
                 "--bridge" if options.bridge.is_none() => &mut text,
                 "--owner" if options.owner.is_none() => &mut text,
                 _ => return Err(wrong()),
@@ -189,6 +196,15 @@ impl Options {
             Ok(number) if number != u32::MAX => Ok(number),
             _ => Err(ArgumentsError::Owner(owner)),
         }
+    }
+
+    /// Where a program is to be.
+    fn confines(mut self) -> Result<Confines, ArgumentsError> {
+        let Some(description) = self.jail.take().map(PathBuf::from) else {
+            return Ok(Confines::Namespaces(self.entrance()?));
+        };
+        let entrance = if self.none() { None } else { Some(self.entrance()?) };
+        Ok(Confines::Jail { description, entrance })
     }
 
     fn entrance(self) -> Result<Entrance, ArgumentsError> {
@@ -246,11 +262,16 @@ mod tests {
         assert_eq!(
             parse(&format!("run {NAMESPACES} -- qemu --userns x -- y")).unwrap(),
             Role::Run {
-                entrance: entrance(),
+                confines: Confines::Namespaces(entrance()),
                 program: "qemu".into(),
                 arguments: ["--userns", "x", "--", "y"].map(OsString::from).to_vec(),
             }
         );
+        for (namespaces, entrance) in [(NAMESPACES, Some(entrance())), ("", None)] {
+            let role = parse(&format!("run --jail /j {namespaces} -- qemu")).unwrap();
+            let confines = Confines::Jail { description: "/j".into(), entrance };
+            assert_eq!(role, Role::Run { confines, program: "qemu".into(), arguments: Vec::new() });
+        }
     }
 
     #[test]
@@ -278,6 +299,10 @@ mod tests {
             format!("serve --owner 1 {NAMESPACES}"),
             "hold --host".to_owned(),
             format!("run --owner 1 {NAMESPACES} -- true"),
+            "run -- true".to_owned(),
+            "run --jail".to_owned(),
+            "run --jail /j --userns a -- true".to_owned(),
+            format!("hold --jail /j {NAMESPACES}"),
             format!("run {NAMESPACES}"),
             format!("run {NAMESPACES} --"),
             format!("probe {NAMESPACES}"),

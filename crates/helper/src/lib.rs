@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`arguments`] | which role, from the command line |
 //! | [`hold`], [`run`], [`serve`], [`probe`] | the roles |
+//! | [`jail`] | what a guest finds that has broken its VMM |
 //! | [`namespace`] | making and entering namespaces, and why the kernel refuses |
 //! | [`privileges`] | giving up capabilities for good |
 //! | [`request`] | what a caller may ask; the one place where its word is checked |
@@ -29,6 +30,7 @@
 
 pub mod arguments;
 pub mod hold;
+pub mod jail;
 pub mod keeper;
 pub mod namespace;
 pub mod netlink;

@@ -26,8 +26,8 @@ fn main() -> ExitCode {
         Role::ServeHost { owner, bridge } => {
             (boxed(serve::serve_standard_input_in_host(&Place::host(bridge, owner))), 1)
         }
-        Role::Run { entrance, program, arguments } => {
-            (boxed(run::run(&entrance, &program, &arguments).map(drop)), NOT_RUN)
+        Role::Run { confines, program, arguments } => {
+            (boxed(run::run(&confines, &program, &arguments)), NOT_RUN)
         }
         Role::Probe => (boxed(probe::probe()), 1),
     };

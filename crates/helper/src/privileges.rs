@@ -46,6 +46,17 @@ pub fn give_up_all() -> Result<()> {
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
+/// Gives up what this process has and what it could gain, where it may not limit what there is to gain.
+///
+/// # Errors
+///
+/// None that is known.
+pub fn give_up_own() -> Result<()> {
+    let none = CapabilitySet::empty();
+    set_no_new_privs(true)?;
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
 /// The most that programs executed later can have.
 fn limit(kept: CapabilitySet) -> Result<()> {
     clear_ambient_capability_set()?;

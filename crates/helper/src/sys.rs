@@ -1,14 +1,14 @@
-//! The calls to the kernel for which there is no safe function: taps, and closing what was inherited.
+//! The calls to the kernel for which there is no safe function: taps, what was inherited, processes beside
+//! this one, flags of mounts.
 
-#![expect(
-    unsafe_code,
-    reason = "ioctl and close_range have no safe form; each use says why it is sound"
-)]
+#![expect(unsafe_code, reason = "these calls have no safe form; each use says why it is sound")]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 
+use nix::libc;
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::ioctl::{IntegerSetter, Opcode, Setter, ioctl, opcode};
 
 /// `TUNSETIFF`, `_IOW('T', 202, int)` in `linux/if_tun.h`, though it takes an `ifreq`.
@@ -66,6 +66,106 @@ pub fn close_from(first: RawFd) -> io::Result<()> {
     let first = u32::try_from(first).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: close_range takes three numbers and touches no memory. That nobody uses the descriptors
     // any more is what the caller answers for.
-    let done = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, u32::MAX, 0_u32) };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes descriptor `number`, which this program was started with, and which no program that it executes
+/// gets.
+///
+/// To be called once for a number, which the caller has not opened itself.
+///
+/// # Errors
+///
+/// There is none.
+pub fn take_inherited(number: RawFd) -> io::Result<File> {
+    // SAFETY: only asked and marked, which fails for one that is not open.
+    fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, and no other value of this program owns it, which the caller answers for.
+    Ok(unsafe { File::from_raw_fd(number) })
+}
+
+/// A process that begins here as a copy of this one, in the namespace of processes that this one's children
+/// are to be in. Its parent is this process's own parent. `None` in the copy.
+///
+/// The calling process must have one thread.
+///
+/// # Errors
+///
+/// That of the kernel.
+pub fn fork_sibling() -> io::Result<Option<u32>> {
+    fork(libc::CLONE_PARENT)
+}
+
+/// A process that begins here as a copy of this one, and is its child. `None` in the copy.
+///
+/// The calling process must have one thread.
+///
+/// # Errors
+///
+/// That of the kernel.
+pub fn fork_child() -> io::Result<Option<u32>> {
+    fork(0)
+}
+
+fn fork(flags: libc::c_int) -> io::Result<Option<u32>> {
+    let flags = libc::c_ulong::from((flags | libc::SIGCHLD).cast_unsigned());
+    // SAFETY: without memory that is shared and with no stack of its own, the copy goes on as after `fork`;
+    // the other arguments are pointers that are not used without their flags. There is no other thread
+    // whose locks could be held in the copy.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) };
+    match u32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid) => Ok(Some(pid)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How far a change of a mount reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It alone.
+    Mount,
+    /// It, and all mounts in it.
+    Tree,
+}
+
+/// Sets `flags` (`MOUNT_ATTR_…`) of a mount; none is taken away.
+///
+/// # Errors
+///
+/// That of the kernel.
+pub fn restrict_mount(mount: impl AsFd, flags: u64, reach: Reach) -> io::Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: flags, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let how = match reach {
+        Reach::Mount => libc::AT_EMPTY_PATH,
+        Reach::Tree => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+    };
+    // SAFETY: the path is an empty string that ends with 0, and the structure is as large as is said; both
+    // live until the call returns, which only reads them.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            how.cast_unsigned(),
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets go of the keys of the user's session, for an empty keyring.
+///
+/// # Errors
+///
+/// That of the kernel, which may have no keys at all.
+pub fn leave_session_keyring() -> io::Result<()> {
+    let name = std::ptr::null::<libc::c_char>();
+    // SAFETY: without a name, nothing is read; the call takes nothing else.
+    let keyring =
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name) };
+    if keyring < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

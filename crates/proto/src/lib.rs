@@ -9,6 +9,7 @@
 //! | [`api`] | CLI and other clients ↔ daemon (HTTP over a unix socket) |
 //! | [`guest`] | daemon ↔ agent (frames on streams of the guest link) |
 //! | [`helper`] | daemon ↔ network helper (packets on a unix socket, with descriptors) |
+//! | [`jail`] | daemon, supervisor ↔ what becomes a VMM (a file, a pipe) |
 //! | [`supervisor`] | daemon ↔ the per-VM supervisor (files and a socket) |
 //! | [`problem`], [`exit_code`] | what every failure looks like |
 //! | [`subnet`], [`mac`] | addresses of guests |
@@ -27,6 +28,7 @@ pub mod harmless;
 pub mod helper;
 pub mod id;
 pub mod image_name;
+pub mod jail;
 pub mod mac;
 pub mod name;
 pub mod oci;
