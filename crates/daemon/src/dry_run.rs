@@ -11,7 +11,7 @@ use crate::exec::HostEnv;
 use crate::hypervisor::{ConfiguredHypervisor, Hypervisor};
 use crate::image::Images;
 use crate::kernel::Kernels;
-use crate::lifecycle::Options;
+use crate::lifecycle::{Options, find_helper};
 use crate::vm::bootstrap;
 use crate::vm::plan::{Inventory, VmPlan, image_name, plan_vm};
 use crate::workspace::{GUEST_PATH, Options as WorkspaceOptions, Source, WorkspaceError};
@@ -41,6 +41,7 @@ pub async fn dry_run(options: &Options, asked: &CreateVm) -> Result<DryRun, Prob
         options.env.clone(),
         options.paths.clone(),
         options.executable.clone(),
+        find_helper(&options.executable),
     );
     let inventory = Inventory { names: [].into(), image_kernel, backend: hypervisor.features() };
     let plan = plan_vm(asked, &config, &inventory, gather_entropy()?)?;

@@ -22,6 +22,9 @@ pub const REPORT_FD: i32 = 7;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JailSpec {
+    /// Where the VMM begins, above something of all this; absent for the root directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
     /// The VMM's program, and directories with its libraries: read and executed.
     pub execute: Vec<PathBuf>,
     /// Files and directories that are read.
@@ -59,6 +62,16 @@ impl Wall {
             Self::Landlock => "Landlock",
         }
     }
+}
+
+/// What a trial has found of the jail that VMMs get on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JailTrial {
+    /// Why there is no jail at all, and no VM.
+    pub failed: Option<String>,
+    /// What they are without, and why.
+    pub missing: Vec<(Wall, String)>,
 }
 
 /// One line on [`REPORT_FD`].

@@ -106,6 +106,9 @@ pub struct LaunchSpec {
     pub vm: VmId,
     /// Program and arguments of the VMM. Its standard output is the guest's console.
     pub vmm: Vec<String>,
+    /// Whether the program is the helper that makes a jail for the VMM ([`crate::jail`]).
+    #[serde(default)]
+    pub jailed: bool,
     /// Where the guest link is.
     pub link: LinkTransport,
     /// How the VMM is controlled.

@@ -19,6 +19,15 @@ const CHUNK: usize = 1 << 20;
 /// # Errors
 /// When there is something at `to`, or no room.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    copy_unsynced(from, to)?;
+    fs_err::File::open(to)?.sync_all()
+}
+
+/// As [`copy`], for a copy that nobody needs once the host has gone down.
+///
+/// # Errors
+/// As there.
+pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
     let source = fs_err::File::open(from)?;
     let mut options = std::fs::File::options();
     options.read(true).write(true).create_new(true).mode(0o600);
@@ -38,7 +47,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
             Ok(())
         })?;
     }
-    target.sync_all()
+    Ok(())
 }
 
 /// Gives back to the host what of the file is zeroes and not a hole yet.

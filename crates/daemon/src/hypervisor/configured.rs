@@ -33,9 +33,16 @@ pub struct ConfiguredHypervisor {
 
 impl ConfiguredHypervisor {
     /// The hypervisor of `config`, with programs found in `env`, and
-    /// `supervisor`, the banger executable, to start supervisors from.
+    /// `supervisor`, the banger executable, to start supervisors from. Their VMMs are in jails that
+    /// `helper` makes.
     #[must_use]
-    pub fn new(config: &Config, env: HostEnv, paths: Paths, supervisor: PathBuf) -> Self {
+    pub fn new(
+        config: &Config,
+        env: HostEnv,
+        paths: Paths,
+        supervisor: PathBuf,
+        helper: PathBuf,
+    ) -> Self {
         let accel = match config.accel.value {
             AccelChoice::Auto => None,
             AccelChoice::Kvm => Some(Accel::Kvm),
@@ -46,7 +53,8 @@ impl ConfiguredHypervisor {
         let qemu_bin = config.qemu_bin.value.clone();
         // What the daemon's service starts would else end with it.
         let scope_helper = paths.is_serviced().then(|| SYSTEM_SOCKET.into());
-        let supervision = Supervision { paths, program: supervisor, scope_helper };
+        let supervision =
+            Supervision { paths, program: supervisor, helper: Some(helper), scope_helper };
         Self { vmm, accel, firecracker_bin, qemu_bin, env, supervision }
     }
 

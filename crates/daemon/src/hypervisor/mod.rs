@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use banger_proto::supervisor::VmmExit;
+use banger_proto::supervisor::{SAVED_MEMORY, VmmExit};
 use banger_proto::{ByteSize, MacAddress, VmId};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -59,7 +59,23 @@ pub struct Saved {
     pub paused: bool,
     /// Whether [`Hypervisor::prove`] has been through the files.
     pub proven: bool,
+    /// A copy of the memory that is this VMM's alone, for one that would not leave the snapshot's as it is.
+    pub own_memory: Option<PathBuf>,
 }
+
+impl Saved {
+    /// The file of the memory, and whether the VMM may write it.
+    #[must_use]
+    pub fn memory(&self) -> (PathBuf, bool) {
+        match &self.own_memory {
+            Some(own) => (own.clone(), true),
+            None => (self.directory.join(SAVED_MEMORY), !self.proven),
+        }
+    }
+}
+
+/// Name of the directory beside a VM's console log in which its VMM writes its guest's state.
+pub const SAVES: &str = "saves";
 
 /// Everything a VMM is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -258,8 +258,13 @@ pub fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Everything VMs are made with, from the surroundings and the configuration.
 fn build_host(options: &Options, config: Config) -> Host {
     let Options { paths, executable, agent, env, .. } = options;
-    let hypervisor =
-        ConfiguredHypervisor::new(&config, env.clone(), paths.clone(), find_supervisor(executable));
+    let hypervisor = ConfiguredHypervisor::new(
+        &config,
+        env.clone(),
+        paths.clone(),
+        find_supervisor(executable),
+        find_helper(executable),
+    );
     let fetcher = options.fetcher(&config);
     let catalog_url = config.catalog_url.value.clone();
     let names = Arc::new(Names::default());

@@ -1,6 +1,7 @@
 //! A VM's part of a snapshot: its guest stands still while memory and disk are written, so that both are of
 //! one moment, and goes on.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tokio::time::Instant;
 
 use super::{DISK, Memory, WORKSPACE, failed};
 use crate::disk;
+use crate::hypervisor::{RunningVm, SAVES};
+use crate::private;
 use crate::step::Step;
 use crate::vm::boot::render::{Parts, render_disks};
 use crate::vm::files;
@@ -50,7 +53,7 @@ pub(crate) async fn hold(vm: &Vm, into: &Path) -> Result<Held, Problem> {
     vm.walk.enter(Step::SaveGuest).await;
     let since = Instant::now();
     let written = async {
-        vmm.save(into).await.map_err(|error| failed(&what, &error))?;
+        save(vm, vmm.as_ref(), into, &what).await?;
         vm.walk.enter(Step::CopyDisk).await;
         copy_files(vm, into, &what).await
     };
@@ -66,6 +69,40 @@ pub(crate) async fn hold(vm: &Vm, into: &Path) -> Result<Held, Problem> {
     let disks = disks.into_iter().map(|disk| disk.path).collect();
     let memory = Some(Memory { saved_with, guest, card, disks });
     Ok(Held { memory, time: since.elapsed() })
+}
+
+/// Has the VMM write its guest's state where it may write, and moves that to where it is wanted.
+async fn save(vm: &Vm, vmm: &dyn RunningVm, into: &Path, what: &str) -> Result<(), Problem> {
+    let saves = files::console_log(&vm.host.paths, vm.record.id()).with_file_name(SAVES);
+    clear(&saves).map_err(|error| failed(what, &error))?;
+    let saved = vmm.save(&saves).await.map_err(|error| failed(what, &error));
+    let moved = match saved {
+        Ok(()) => move_all(&saves, into).map_err(|error| failed(what, &error)),
+        Err(problem) => Err(problem),
+    };
+    // What was written and is of no use is as large as the guest.
+    clear(&saves).map_err(|error| failed(what, &error)).and(moved)
+}
+
+fn clear(directory: &Path) -> io::Result<()> {
+    private::ensure_dir(directory)?;
+    for entry in fs_err::read_dir(directory)? {
+        fs_err::remove_file(entry?.path())?;
+    }
+    Ok(())
+}
+
+fn move_all(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        // The VMM may have been taken over by its guest.
+        if !entry.file_type()?.is_file() {
+            let path = entry.path();
+            return Err(io::Error::other(format!("`{}` is no file", path.display())));
+        }
+        fs_err::rename(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 async fn copy_files(vm: &Vm, into: &Path, what: &str) -> Result<(), Problem> {

@@ -8,6 +8,7 @@
 //! | `launch_channel` | being kept or abandoned by the daemon |
 //! | `scope` | leaving the daemon's service, where it is one |
 //! | `vmm` | the child: start, console, stderr, end |
+//! | `jailed` | the VMM that a helper has made beside itself |
 //! | `link`, `splice` | the guest link's host end and the streams on it |
 //! | `guest_port` | the guest link's way by a virtio socket |
 //! | `accept` | taking connections on its sockets |
@@ -27,6 +28,7 @@ mod control;
 pub(crate) mod files;
 mod guest_port;
 pub mod identity;
+mod jailed;
 mod launch_channel;
 pub(crate) mod lines;
 mod link;

@@ -148,7 +148,7 @@ fn start(
             (Control::firecracker(Api::new(files.vacate(socket)?)), None)
         }
     };
-    let vmm = Vmm::start(spec, files.dir(), passed, &recorder)?;
+    let vmm = Vmm::start(spec, files.dir(), passed, sockets.report, &recorder)?;
     let start_of = |pid| ProcessIdentity::observe(pid).map(|identity| identity.start);
     let state = SupervisorState {
         vm: spec.vm.clone(),

@@ -8,13 +8,16 @@ use std::path::Path;
 use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
 
+use banger_proto::jail::REPORT_FD;
 use banger_proto::supervisor::{CONTROL_FD, LINK_FD, LaunchSpec, VmmExit};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::stdio::stdin;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::jailed::{self, Jailed, ReportPipe};
 use super::recorder::Recorder;
 use super::sys;
 
@@ -34,6 +37,8 @@ pub(super) struct PassedSockets {
     pub(super) control: StdUnixStream,
     /// The VMM's sides.
     pub(super) passed: Vec<OwnedFd>,
+    /// Where the helper says who the VMM is, if it starts it.
+    pub(super) report: ReportPipe,
 }
 
 impl PassedSockets {
@@ -43,17 +48,23 @@ impl PassedSockets {
     /// # Errors
     /// When descriptors cannot be had or a number is taken.
     pub(super) fn make() -> io::Result<Self> {
+        // All numbers first: what is opened takes the lowest that are free.
+        let reserved = (reserve(REPORT_FD)?, reserve(LINK_FD)?, reserve(CONTROL_FD)?);
+        let (report, mut link_passed, mut control_passed) = reserved;
         let (link, link_vmm) = StdUnixStream::pair()?;
         let (control, control_vmm) = StdUnixStream::pair()?;
         link.set_nonblocking(true)?;
         control.set_nonblocking(true)?;
-        let passed = vec![place(&link_vmm, LINK_FD)?, place(&control_vmm, CONTROL_FD)?];
-        Ok(Self { link, control, passed })
+        dup3(&link_vmm, &mut link_passed, DupFlags::CLOEXEC)?;
+        dup3(&control_vmm, &mut control_passed, DupFlags::CLOEXEC)?;
+        let passed = vec![link_passed, control_passed];
+        Ok(Self { link, control, passed, report: ReportPipe::make(report)? })
     }
 }
 
-fn place(socket: &StdUnixStream, number: i32) -> io::Result<OwnedFd> {
-    let placed = fcntl_dupfd_cloexec(socket, number)?;
+/// Something at this number, to be replaced.
+fn reserve(number: i32) -> io::Result<OwnedFd> {
+    let placed = fcntl_dupfd_cloexec(stdin(), number)?;
     if std::os::fd::AsRawFd::as_raw_fd(&placed) == number {
         Ok(placed)
     } else {
@@ -64,12 +75,21 @@ fn place(socket: &StdUnixStream, number: i32) -> io::Result<OwnedFd> {
 /// A VMM that was started.
 #[derive(Debug)]
 pub(super) struct Vmm {
-    child: Child,
-    /// Its process.
+    processes: Processes,
+    /// The VMM.
     pub(super) pid: Pid,
     console: JoinHandle<()>,
     stderr: JoinHandle<Vec<u8>>,
     killed: bool,
+}
+
+/// Who is waited for and killed.
+#[derive(Debug)]
+enum Processes {
+    /// What was started is the VMM, or has ended before there was one.
+    Child(Child),
+    /// What was started has made them.
+    Jailed(Jailed),
 }
 
 impl Vmm {
@@ -83,7 +103,8 @@ impl Vmm {
     pub(super) fn start(
         spec: &LaunchSpec,
         dir: &Path,
-        passed: Vec<OwnedFd>,
+        mut passed: Vec<OwnedFd>,
+        report: ReportPipe,
         recorder: &Recorder,
     ) -> io::Result<Self> {
         let [program, arguments @ ..] = &*spec.vmm else {
@@ -97,6 +118,10 @@ impl Vmm {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let heard = spec.jailed.then(|| {
+            passed.push(report.passed);
+            report.heard
+        });
         sys::bind_child(&mut command, passed);
         let mut child = Command::from(command).spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start `{program}`: {error}"))
@@ -108,9 +133,22 @@ impl Vmm {
         ) else {
             return Err(io::Error::other(format!("`{program}` was started without pipes")));
         };
+        let told = heard.map(jailed::listen).transpose()?.unwrap_or_default();
+        for (wall, reason) in told.missing {
+            recorder.log(format_args!("the VMM is without {}: {reason}", wall.as_str()));
+        }
+        let beside = told.started.filter(|started| Some(started.vmm) != child.id());
+        let (processes, pid) = match beside {
+            // What was started is done with; the runtime reaps it.
+            Some(started) => {
+                let number = i32::try_from(started.vmm).ok().and_then(Pid::from_raw);
+                (Processes::Jailed(Jailed::take(started)?), number.unwrap_or(pid))
+            }
+            None => (Processes::Child(child), pid),
+        };
         let recorder = recorder.clone();
         Ok(Self {
-            child,
+            processes,
             pid,
             console: tokio::spawn(copy_console(stdout, recorder)),
             stderr: tokio::spawn(keep_tail(stderr)),
@@ -126,9 +164,14 @@ impl Vmm {
     /// Kills it and everything it may have started.
     pub(super) fn kill(&mut self) {
         self.killed = true;
-        // The child leads its own group and is not reaped yet, so the number is its own. An
-        // error means that it is gone already.
-        let _ = kill_process_group(self.pid, Signal::KILL);
+        match &self.processes {
+            // The child leads its own group and is not reaped yet, so the number is its own. An
+            // error means that it is gone already.
+            Processes::Child(_) => {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+            }
+            Processes::Jailed(jailed) => jailed.kill(),
+        }
     }
 
     /// Waits for its end. Cancel-safe.
@@ -136,7 +179,10 @@ impl Vmm {
     /// # Errors
     /// When the kernel cannot say how it ended.
     pub(super) async fn ended(&mut self) -> io::Result<std::process::ExitStatus> {
-        self.child.wait().await
+        match &mut self.processes {
+            Processes::Child(child) => child.wait().await,
+            Processes::Jailed(jailed) => jailed.ended().await,
+        }
     }
 
     /// Reads what it has left in its pipes and tells how it ended.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::{Paths, VmId};
 
+use crate::hypervisor::SAVES;
+use crate::hypervisor::qemu::OWN_MEMORY;
 use crate::snapshot::{SNAPSHOTS, Shelf};
 use crate::ssh::HOST_KEY;
 use crate::supervise::SUPERVISOR_LOG;
@@ -18,8 +20,16 @@ const CONSOLE: &str = "console.log";
 /// A directory that is all banger's.
 const WORKSPACE: &str = "workspace";
 /// Everything banger and its supervisor write there.
-const OURS: &[&str] =
-    &[DISK, "writable.new", CONSOLE, "console.log.1", SUPERVISOR_LOG, "supervisor.log.1", HOST_KEY];
+const OURS: &[&str] = &[
+    DISK,
+    "writable.new",
+    OWN_MEMORY,
+    CONSOLE,
+    "console.log.1",
+    SUPERVISOR_LOG,
+    "supervisor.log.1",
+    HOST_KEY,
+];
 
 /// The writable disk.
 pub(crate) fn disk(paths: &Paths, vm: &VmId) -> PathBuf {
@@ -46,10 +56,11 @@ pub(crate) fn remove_state_dir(paths: &Paths, vm: &VmId) -> io::Result<()> {
     let dir = paths.vm_state_dir(vm);
     let removed: Vec<_> = OURS.iter().map(|name| remove_file(&dir.join(name))).collect();
     let workspace = remove_dir_all(&dir.join(WORKSPACE));
+    let saves = remove_dir_all(&dir.join(SAVES));
     let unfinished = remove_dir_all(&dir.join(WORKSPACE).with_extension("new"));
     let snapshots = remove_dir_all(&dir.join(SNAPSHOTS));
     let emptied = remove_dir_if_empty(&dir);
-    removed.into_iter().chain([workspace, unfinished, snapshots, emptied]).collect()
+    removed.into_iter().chain([workspace, saves, unfinished, snapshots, emptied]).collect()
 }
 
 /// Removes what requests about the VM's workspace and its snapshots made for themselves and a kill left

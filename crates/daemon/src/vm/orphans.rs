@@ -254,6 +254,7 @@ mod tests {
             let launch = LaunchSpec {
                 vm: vm.clone(),
                 vmm: vec![],
+                jailed: false,
                 link: LinkTransport::Inherited,
                 control: VmmControl::Qmp { shared_memory: false },
                 link_magic: String::new(),

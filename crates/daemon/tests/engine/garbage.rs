@@ -32,6 +32,7 @@ fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
     let launch = LaunchSpec {
         vm: vm.clone(),
         vmm: vec![],
+        jailed: false,
         link: LinkTransport::Inherited,
         control: VmmControl::Qmp { shared_memory: false },
         link_magic: String::new(),

@@ -24,7 +24,7 @@ async fn a_life_from_launch_to_clean() {
     let (vm, guest) = rig.launch().await;
     assert_eq!(soon(guest.hello()).await.unwrap().agent_version, "fake");
     assert!(rig.state().link_up);
-    let sockets = ["api.sock", "vsock.sock", "vsock.sock_1023"];
+    let sockets = ["vmm/api.sock", "vmm/vsock.sock", "vmm/vsock.sock_1023"];
     for file in sockets.into_iter().chain(["firecracker.json"]) {
         assert_eq!(mode(&rig.runtime_dir.join(file)), 0o600, "{file}");
     }
@@ -82,7 +82,8 @@ async fn what_a_killed_supervisor_left_is_no_obstacle() {
     soon(vm.exited()).await;
     gone(vm.processes().unwrap().vmm.pid).await;
     assert!(
-        rig.runtime_dir.join("vsock.sock").exists() && rig.runtime_dir.join("api.sock").exists()
+        rig.runtime_dir.join("vmm/vsock.sock").exists()
+            && rig.runtime_dir.join("vmm/api.sock").exists()
     );
     let (vm, guest) = rig.launch().await;
     soon(guest.hello()).await.unwrap();
@@ -144,7 +145,7 @@ async fn a_saved_guest_goes_on_in_another_vm() {
 
     let spec = VmmSpec { vm: VmId::from_random([8; 6]), ..rig.spec.clone() };
     soon(rig.hypervisor.prove(&spec, &directory, &rig.walk)).await.unwrap();
-    let saved = Some(Saved { directory, paused: false, proven: true });
+    let saved = Some(Saved { directory, paused: false, proven: true, own_memory: None });
     let vm = soon(rig.hypervisor.launch(&VmmSpec { saved, ..spec }, &rig.walk)).await.unwrap();
     // Nobody rings there.
     soon(GuestClient::new(Arc::clone(&vm)).hello()).await.unwrap();

@@ -117,6 +117,7 @@ impl Rig {
         let supervision = Supervision {
             paths,
             program: script(&at("supervisor"), &supervisor),
+            helper: None,
             scope_helper: None,
         };
         let walk = Followers::default().walk(&"vm", Operation::Start);

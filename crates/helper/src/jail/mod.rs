@@ -179,6 +179,9 @@ fn close_in(
             Ok(parts) => {
                 parts.enter()?;
                 rooted = true;
+                // The one that it began in is not there any more.
+                std::env::set_current_dir(&plan.directory)
+                    .map_err(settle("change to its directory"))?;
             }
             Err(error @ RootError::Refused { .. }) => {
                 missing.push(Without { wall: Wall::Root, reason: told(&error) });

@@ -35,6 +35,8 @@ pub(super) struct Place {
 pub(super) struct Plan {
     /// The places.
     pub(super) places: Vec<Place>,
+    /// Where the VMM begins.
+    pub(super) directory: PathBuf,
 }
 
 /// Why there is no plan.
@@ -66,7 +68,8 @@ pub(super) fn plan(spec: &JailSpec) -> Result<Plan, PlanError> {
         }
     }
     let places = places.into_iter().map(|(path, usage)| Place { path, usage }).collect();
-    Ok(Plan { places })
+    let directory = spec.directory.clone().unwrap_or_else(|| "/".into());
+    Ok(Plan { places, directory })
 }
 
 /// Whether the path begins at the root, leads somewhere below it, and never back.
@@ -88,13 +91,14 @@ mod tests {
     #[test]
     fn directories_come_before_what_is_in_them() {
         let spec = JailSpec {
+            directory: None,
             execute: paths(&["/usr/lib", "/usr/bin/qemu", "/lib64"]),
             read: paths(&["/home/u/vms/7/vmlinux", "/usr/lib/qemu.d/rom", "/run/7/qemu.conf"]),
             write: paths(&["/home/u/vms/7/disk.ext4", "/run/7/vmm", "/usr/lib/qemu.d/rom"]),
             devices: paths(&["/dev/null", "/dev/kvm"]),
             offline: true,
         };
-        let Plan { places } = plan(&spec).unwrap();
+        let Plan { places, .. } = plan(&spec).unwrap();
         let lines: Vec<String> = places
             .iter()
             .map(|Place { path, usage }| format!("{usage:?} {}", path.display()))

@@ -44,6 +44,7 @@ impl Host {
         }
         let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
         let spec = JailSpec {
+            directory: None,
             execute: paths(&["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/bin"]),
             read: vec!["/etc/ld.so.cache".into(), at("base"), at("run/one/vmm.conf"), at("gone")],
             write: vec![at("vms/one/disk"), at("run/one").join(VMM_DIR)],

@@ -17,8 +17,8 @@ pub(super) const CARD_ID: &str = "net";
 /// smaller ones have a meaning (virtio 1.2, 5.10.4).
 const GUEST_CID: u32 = 3;
 
-/// Name of the virtio socket in the VM's runtime directory.
-pub(super) const VSOCK_SOCKET: &str = "vsock.sock";
+/// Name of the virtio socket in the VM's runtime directory, in the directory that is the VMM's own.
+pub(super) const VSOCK_SOCKET: &str = "vmm/vsock.sock";
 
 /// Why there is no configuration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

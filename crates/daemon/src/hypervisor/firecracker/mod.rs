@@ -38,8 +38,8 @@ pub(crate) const TESTED: Version = Version::new(1, 16);
 
 /// Name of the configuration in the VM's runtime directory.
 const CONFIG_FILE: &str = "firecracker.json";
-/// Name of its API's socket there.
-const API_SOCKET: &str = "api.sock";
+/// Name of its API's socket there, in the directory that is the VMM's own.
+const API_SOCKET: &str = "vmm/api.sock";
 
 /// VMs run by Firecracker.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Hypervisor for Firecracker {
     ) -> BoxFuture<'a, Result<(), HypervisorError>> {
         async move {
             let directory = directory.to_owned();
-            let saved = Some(Saved { directory, paused: true, proven: false });
+            let saved = Some(Saved { directory, paused: true, proven: true, own_memory: None });
             let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
             running.kill().await?;
             self.clean(&spec.vm).await

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use banger_proto::supervisor::{CONTROL_FD, LINK_FD, SAVED_MEMORY};
+use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
 
 use crate::hypervisor::detect::Accel;
 use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
@@ -121,13 +121,12 @@ pub(super) fn render_command(
     Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
 }
 
-/// The memory of a guest that was saved. A file that has it is mapped as it is, and what the guest writes is
-/// its own: any number of guests have one page cache. Where there is no such file yet, it is made by what
-/// the guest has.
+/// The memory of a guest that was saved. A file that has it is mapped, and what the guest writes is its own.
+/// Where there is no such file yet, it is made by what the guest has.
 fn render_memory(board: &Board, spec: &VmmSpec) -> Result<Option<String>, RenderError> {
     let Some(saved) = &spec.saved else { return Ok(None) };
     let share = if saved.proven { "off" } else { "on" };
-    let file = escape(text(&saved.directory.join(SAVED_MEMORY))?);
+    let file = escape(text(&saved.memory().0)?);
     let (id, size) = (board.memory, spec.memory_mib);
     // Else it would be called by its place among QEMU's objects, and not be that of the one that saved it.
     let name = "x-use-canonical-path-for-ramblock-id=off";

@@ -8,17 +8,18 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use banger_proto::jail::{JAIL_FILE, VMM_DIR};
 use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::handle::{SupervisedVm, describe_exit};
-use super::{Content, Invocation, RuntimeFile, Supervision, leftovers};
+use super::{Content, Invocation, RuntimeFile, Supervision, jail, leftovers};
 use crate::hypervisor::{Found, HypervisorError, VmmSpec};
 use crate::step::{Step, Walk};
 use crate::supervise::files::remove_if_there;
@@ -49,17 +50,30 @@ pub(super) async fn launch(
     }
     let mut invocation = invocation;
     let mut files = std::mem::take(&mut invocation.files);
+    let jail = supervision.helper.as_ref().map(|_| {
+        let program = invocation.command.first().map_or_else(PathBuf::new, PathBuf::from);
+        jail::describe(spec, &program, &dir, &files)
+    });
     let launch = launch_spec(supervision, spec, invocation)?;
-    let content = serde_json::to_vec(&launch).map_err(io::Error::from);
     let launch_file = dir.join(LAUNCH_FILE);
-    content
-        .and_then(|content| {
-            // Last: whoever finds it finds the others.
-            let content = Content::Bytes(content);
-            files.push(RuntimeFile { name: LAUNCH_FILE.to_owned(), content });
-            files.iter().try_for_each(|file| write_file(&dir, file))
-        })
-        .map_err(failed(format!("cannot prepare the start of VM `{vm}`")))?;
+    let jail = jail.map(|jail| serde_json::to_vec(&jail)).transpose();
+    let file = |name: &str, content| RuntimeFile {
+        name: name.to_owned(),
+        content: Content::Bytes(content),
+    };
+    jail.and_then(|jail| {
+        files.extend(jail.map(|content| file(JAIL_FILE, content)));
+        serde_json::to_vec(&launch)
+    })
+    .map_err(io::Error::from)
+    .and_then(|content| {
+        make_private(&dir.join(VMM_DIR))?;
+        make_private(&jail::saves(spec))?;
+        // Last: whoever finds it finds the others.
+        files.push(file(LAUNCH_FILE, content));
+        files.iter().try_for_each(|file| write_file(&dir, file))
+    })
+    .map_err(failed(format!("cannot prepare the start of VM `{vm}`")))?;
 
     let (mut child, channel) = start_supervisor(&supervision.program, &launch_file)
         .map_err(failed(format!("cannot start the supervisor of VM `{vm}`")))?;
@@ -117,13 +131,17 @@ fn launch_spec(
     spec: &VmmSpec,
     Invocation { command, link, control, saved, files: _ }: Invocation,
 ) -> Result<LaunchSpec, HypervisorError> {
-    let entrance = spec.card.iter().flat_map(|card| card.entrance.clone());
-    let vmm = entrance.chain(command).collect();
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
     let text = |path: &Path| super::text(path).map(ToOwned::to_owned);
+    let dir = supervision.paths.vm_runtime_dir(&spec.vm);
+    let entrance = match &supervision.helper {
+        Some(helper) => jail::render_words(spec, &text(helper)?, &text(&dir)?),
+        None => spec.card.iter().flat_map(|card| card.entrance.clone()).collect(),
+    };
     Ok(LaunchSpec {
         vm: spec.vm.clone(),
-        vmm,
+        vmm: entrance.into_iter().chain(command).collect(),
+        jailed: supervision.helper.is_some(),
         link,
         control,
         link_magic: spec.link_magic.to_string(),
@@ -137,9 +155,7 @@ fn launch_spec(
 
 /// Writes the file, private from birth, in a directory that is private too.
 fn write_file(dir: &Path, RuntimeFile { name, content }: &RuntimeFile) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
-    })?;
+    make_private(dir)?;
     let new = dir.join(format!("{name}.new"));
     match content {
         Content::Bytes(content) => {
@@ -154,6 +170,12 @@ fn write_file(dir: &Path, RuntimeFile { name, content }: &RuntimeFile) -> io::Re
         }
     }
     fs_err::rename(new, dir.join(name))
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot make `{}`: {error}", dir.display()))
+    })
 }
 
 fn start_supervisor(program: &Path, launch_file: &Path) -> io::Result<(Child, UnixStream)> {

@@ -2,11 +2,13 @@
 //!
 //! | module | responsible for |
 //! |---|---|
+//! | `jail` | what of the host's files a VMM finds |
 //! | `launch` | starting a supervisor, so that a start given up half-way leaves nothing |
 //! | `handle` | a VM that runs, through its supervisor's sockets |
 //! | `leftovers` | what an earlier life of the daemon left: adopting and cleaning |
 
 mod handle;
+mod jail;
 mod launch;
 mod leftovers;
 
@@ -26,6 +28,8 @@ pub struct Supervision {
     pub paths: Paths,
     /// The supervisor's program.
     pub program: PathBuf,
+    /// The program that makes jails for VMMs; where there is none, they are started without one.
+    pub helper: Option<PathBuf>,
     /// Socket of the helper that gives each supervisor a scope of its own, where the daemon is a
     /// service of the system.
     pub scope_helper: Option<PathBuf>,
