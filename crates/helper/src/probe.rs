@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use banger_proto::BridgeName;
 use banger_proto::helper::{NOT_TRIED, ProbeReport, Reply, Request, Rules};
+use banger_proto::jail::JailTrial;
 use banger_proto::{Subnet, VmId};
 
+use crate::jail;
 use crate::keeper::Keeper;
 use crate::namespace::{Refused, create_user};
 use crate::operations::execute;
@@ -24,7 +26,12 @@ pub fn probe() -> io::Result<()> {
 }
 
 fn look() -> ProbeReport {
-    let mut report = ProbeReport::default();
+    // First: from then on, this process is in namespaces itself.
+    let jail = match jail::try_out() {
+        Ok(missing) => JailTrial { failed: None, missing },
+        Err(error) => JailTrial { failed: Some(error.to_string()), missing: Vec::new() },
+    };
+    let mut report = ProbeReport { jail, ..ProbeReport::default() };
     match create_user() {
         Ok(user) => report.netns = user.create_network().err().map(|error| why(&error)),
         Err(error) => {

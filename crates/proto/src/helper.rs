@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::jail::JailTrial;
 use crate::{BridgeName, MacAddress, Subnet, VmId};
 
 /// Largest packet, bytes. The kernel's default for what waits in a socket is 208 KiB.
@@ -69,8 +70,8 @@ pub struct Held {
 /// not work.
 pub const NOT_TRIED: &str = "not tried: ";
 
-/// What `banger-helper probe` prints, one line: for everything that a network in a namespace needs why it
-/// does not work, nothing for what does. Outermost reason first, each followed by what it is due to.
+/// What `banger-helper probe` prints, one line: for everything that a network in a namespace needs, and
+/// for the jail of VMMs, why it does not work, nothing for what does. Outermost reason first, each followed by what it is due to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeReport {
@@ -84,6 +85,17 @@ pub struct ProbeReport {
     pub tap: Option<String>,
     /// Rules for packets.
     pub nft: Option<String>,
+    /// The jail of VMMs.
+    pub jail: JailTrial,
+}
+
+impl ProbeReport {
+    /// Whether a network works.
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        let Self { userns, netns, bridge, tap, nft, jail: _ } = self;
+        [userns, netns, bridge, tap, nft].into_iter().all(Option::is_none)
+    }
 }
 
 /// What the uplink is called in a namespace of a user's own.

@@ -91,6 +91,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "network-rules", run: |inputs| Box::pin(checks::network::rules(inputs)) },
     Check { name: "network-way-out", run: |inputs| Box::pin(checks::network::way_out(inputs)) },
     Check { name: "network", run: |inputs| Box::pin(checks::network::mode(inputs)) },
+    Check { name: "jail", run: |inputs| Box::pin(checks::jail::walls(inputs)) },
     Check { name: "names", run: |inputs| Box::pin(checks::names::answered(inputs)) },
     Check {
         name: "runtime-directory",

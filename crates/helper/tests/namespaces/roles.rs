@@ -213,13 +213,25 @@ fn a_machine_without_namespaces_is_told() {
     assert_eq!(probed["userns"], Value::Null);
     assert!(probed["netns"].as_str().unwrap().contains("`user.max_net_namespaces` is 0"));
     assert_eq!(probed["tap"], "not tried: there is no network namespace");
+    assert_eq!(probed["jail"]["missing"][0][0], "network");
+    let probed = limited("max_user_namespaces", "probe");
+    let missing = &probed["jail"]["missing"];
+    assert_eq!(missing[0][0], "namespaces");
+    assert!(
+        missing[0][1].as_str().unwrap().contains("`user.max_user_namespaces` is 0"),
+        "{missing}"
+    );
+    assert_eq!(missing[1], Value::Null);
 }
 
 #[test]
 fn the_probe_finds_that_all_works_and_leaves_nothing() {
     let output = Command::new(HELPER).arg("probe").output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let works = json!({"userns": null, "netns": null, "bridge": null, "tap": null, "nft": null});
+    let jail = json!({"failed": null, "missing": []});
+    let works = json!(
+        {"userns": null, "netns": null, "bridge": null, "tap": null, "nft": null, "jail": jail}
+    );
     assert_eq!(found, works);
     assert!(!std::path::Path::new("/sys/class/net/bt-000000000000").exists());
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod builder;
 pub(super) mod content;
+pub(super) mod jail;
 pub(super) mod machine;
 pub(super) mod names;
 pub(super) mod network;

@@ -166,7 +166,7 @@ pub(in crate::doctor) async fn mode(inputs: &Inputs) -> Outcome {
     let chosen = format!("{place} (network = \"{choice}\")");
     let works = match service {
         Some(service) => service.is_ok(),
-        None => probe.as_ref().is_ok_and(|report| *report == ProbeReport::default()),
+        None => probe.as_ref().is_ok_and(ProbeReport::has_network),
     };
     Ok(match (status.subnet, &status.problem) {
         (_, Some(problem)) => grade(
@@ -194,7 +194,7 @@ fn tried(inputs: &Inputs) -> Result<&ProbeReport, Unable> {
 }
 
 /// What to do about a kernel that refuses namespaces.
-async fn namespace_remedy(inputs: &Inputs) -> Result<String, Unable> {
+pub(super) async fn namespace_remedy(inputs: &Inputs) -> Result<String, Unable> {
     let settings = USER.into_iter().chain([NETWORK]);
     let obstacle = find_obstacle(&inputs.host.sysctl, settings).await?;
     Ok(obstacle.map_or_else(
@@ -248,8 +248,13 @@ mod tests {
         let mut host = Host::new();
         assert_eq!(statuses(&host).await, [Pass; 5]);
         let why = || Some("the kernel says no".to_owned());
-        host.inputs.network.probe =
-            Ok(ProbeReport { userns: None, netns: why(), bridge: why(), tap: why(), nft: why() });
+        host.inputs.network.probe = Ok(ProbeReport {
+            netns: why(),
+            bridge: why(),
+            tap: why(),
+            nft: why(),
+            ..ProbeReport::default()
+        });
         assert_eq!(statuses(&host).await, [Warn; 5]);
         host.inputs.network.choice = NetworkChoice::User;
         assert_eq!(statuses(&host).await, [Fail; 5]);
@@ -276,6 +281,7 @@ mod tests {
             bridge: untried(),
             tap: untried(),
             nft: untried(),
+            ..ProbeReport::default()
         });
         assert!(remedy(&host, namespace).await.contains("seccomp=unconfined"));
         assert_eq!(remedy(&host, bridge).await, "See `network-namespace`.");
