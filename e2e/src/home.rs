@@ -33,6 +33,9 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// The setting without which templates of VMs are made.
+const WARM_STARTS: &str = "warm_starts";
+
 impl Home {
     /// A fresh home in which the default image and kernel are at hand.
     #[must_use]
@@ -55,6 +58,7 @@ impl Home {
             fs::create_dir(&path).expect("directory of the home");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("its mode");
         }
+        home.configure("");
         home
     }
 
@@ -127,7 +131,9 @@ impl Home {
     pub fn configure(&self, toml: &str) {
         let dir = self.path().join("config/banger");
         fs::create_dir_all(&dir).expect("configuration directory");
-        fs::write(dir.join("config.toml"), toml).expect("configuration file");
+        // Tests that want templates say so: making one is a boot more, beside all others.
+        let cold = if toml.contains(WARM_STARTS) { "" } else { "warm_starts = false\n" };
+        fs::write(dir.join("config.toml"), format!("{cold}{toml}")).expect("configuration file");
     }
 
     /// `program` with this home's environment and nothing else from the test's.

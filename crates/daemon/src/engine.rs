@@ -67,6 +67,7 @@ use crate::vm::state::VmRecord;
 use crate::vm::uses::Use;
 use crate::vm::view::render_view;
 use crate::vm::{console, files, program};
+use crate::warm;
 
 /// How long a stopping daemon waits for what is under way to be undone.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -161,6 +162,8 @@ impl Engine {
         host.kernels.settle(registry.kernels_in_use()).await;
         engine.collect_images().await;
         drivers.spawn(engine.clone().collect_unused_when_asked());
+        let (host, stopping) = (Arc::clone(host), engine.inner.stopping.clone());
+        drivers.spawn(warm::make_wanted(host, stopping));
         Ok(engine)
     }
 

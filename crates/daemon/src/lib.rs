@@ -56,4 +56,5 @@ pub mod step;
 pub mod store;
 pub mod supervise;
 pub mod vm;
+pub mod warm;
 pub mod workspace;

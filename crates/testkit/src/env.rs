@@ -14,6 +14,7 @@ use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
 use banger_daemon::net::{NetworkOptions, VmNetwork};
 use banger_daemon::ssh::Ssh;
+use banger_daemon::warm::Warm;
 use banger_fetch::{AuthFiles, Network, Retry};
 use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
@@ -58,6 +59,8 @@ impl TestEnv {
         }
         let host = HostFacts { cpus: Some(8), memory: Some(ByteSize::from_mib(16 << 10)) };
         let mut config = resolve(ConfigFile::default(), host);
+        // Tests that want them say so: they count what is launched.
+        config.warm_starts.value = false;
         // Any port: daemons of several tests run at once.
         config.dns_listen.value = Some((Ipv4Addr::LOCALHOST, 0).into());
         let env = Self { home, paths, world: World::default(), network: Arc::default(), config };
@@ -96,6 +99,7 @@ impl TestEnv {
             helper: self.home.path().join("banger-helper"),
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
+            warm: Warm::new(&self.paths, self.config.warm_starts.value),
             followers: Default::default(),
             names,
             env,

@@ -137,7 +137,7 @@ impl Host {
         // KVM of an emulated processor is slower than banger takes KVM for.
         self.user(&format!(
             "mkdir -p ~/.config/banger ~/.local/share/banger/kernels && \
-             echo 'ready_timeout = 600' >~/.config/banger/config.toml && \
+             printf 'ready_timeout = 600\nwarm_starts = false\n' >~/.config/banger/config.toml && \
              cp -r /srv/kernel ~/.local/share/banger/kernels/debian-bookworm-cloud && \
              banger image import --name {SMALL} /srv/small.tar && banger daemon stop"
         ))

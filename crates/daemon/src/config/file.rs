@@ -37,6 +37,8 @@ pub struct ConfigFile {
     pub ssh_key_path: Option<KeyPath>,
     /// Seconds.
     pub ready_timeout: Option<NonZeroU32>,
+    /// See [`super::Config::warm_starts`].
+    pub warm_starts: Option<bool>,
     /// See [`super::Config::idle_stop_after`].
     pub idle_stop_after: Option<IdleSetting>,
     /// See [`super::Config::network`].

@@ -45,6 +45,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
             None,
             READY_TIMEOUT,
         ),
+        warm_starts: layered(file.warm_starts, None, true),
         idle_stop_after: layered(file.idle_stop_after.map(|idle| idle.0), None, None),
         network: layered(file.network, None, Default::default()),
         bridge_name: layered(file.bridge_name, None, BridgeName::default()),

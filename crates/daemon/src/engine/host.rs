@@ -15,6 +15,7 @@ use crate::kernel::{Kernel, Kernels, ensure_initramfs};
 use crate::net::VmNetwork;
 use crate::ssh::Ssh;
 use crate::step::Followers;
+use crate::warm::Warm;
 
 /// Everything a VM is made with on this host.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Host {
     pub agent: PathBuf,
     /// Held while an initramfs is written: VMs that are made at once want the same file.
     pub initramfs: Arc<Mutex<()>>,
+    /// VMs that have booted, for new ones to begin as copies of.
+    pub warm: Warm,
     /// Who follows the steps of what is done to VMs.
     pub followers: Followers,
     /// What VMs are called, for who asks the name server.

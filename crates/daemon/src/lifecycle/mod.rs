@@ -56,6 +56,7 @@ use crate::net::{self, NetworkOptions, VmNetwork};
 use crate::ssh::Ssh;
 use crate::step::Followers;
 use crate::store::{Store, StoreError};
+use crate::warm::Warm;
 
 /// Most threads that block at a time; ten creates at once write ten disks.
 const BLOCKING_THREADS: usize = 16;
@@ -294,6 +295,7 @@ fn build_host(options: &Options, config: Config) -> Host {
         helper: find_helper(executable),
         agent: find_agent(executable, agent.clone()),
         initramfs: Arc::default(),
+        warm: Warm::new(paths, config.warm_starts.value),
         followers: Followers::at(options.steps.clone()),
         names,
         env: env.clone(),

@@ -53,7 +53,8 @@ pub(crate) async fn hold(vm: &Vm, into: &Path) -> Result<Held, Problem> {
     vm.walk.enter(Step::SaveGuest).await;
     let since = Instant::now();
     let written = async {
-        save(vm, vmm.as_ref(), into, &what).await?;
+        let console = files::console_log(&host.paths, vm.record.id());
+        save(vmm.as_ref(), &console.with_file_name(SAVES), into, &what).await?;
         vm.walk.enter(Step::CopyDisk).await;
         copy_files(vm, into, &what).await
     };
@@ -71,17 +72,24 @@ pub(crate) async fn hold(vm: &Vm, into: &Path) -> Result<Held, Problem> {
     Ok(Held { memory, time: since.elapsed() })
 }
 
-/// Has the VMM write its guest's state where it may write, and moves that to where it is wanted.
-async fn save(vm: &Vm, vmm: &dyn RunningVm, into: &Path, what: &str) -> Result<(), Problem> {
-    let saves = files::console_log(&vm.host.paths, vm.record.id()).with_file_name(SAVES);
-    clear(&saves).map_err(|error| failed(what, &error))?;
-    let saved = vmm.save(&saves).await.map_err(|error| failed(what, &error));
+/// Has the VMM write its guest's state to `saves`, where it may write, and moves that to where it is wanted.
+///
+/// # Errors
+/// When it is not written; the guest stands still in any case.
+pub(crate) async fn save(
+    vmm: &dyn RunningVm,
+    saves: &Path,
+    into: &Path,
+    what: &str,
+) -> Result<(), Problem> {
+    clear(saves).map_err(|error| failed(what, &error))?;
+    let saved = vmm.save(saves).await.map_err(|error| failed(what, &error));
     let moved = match saved {
-        Ok(()) => move_all(&saves, into).map_err(|error| failed(what, &error)),
+        Ok(()) => move_all(saves, into).map_err(|error| failed(what, &error)),
         Err(problem) => Err(problem),
     };
     // What was written and is of no use is as large as the guest.
-    clear(&saves).map_err(|error| failed(what, &error)).and(moved)
+    clear(saves).map_err(|error| failed(what, &error)).and(moved)
 }
 
 fn clear(directory: &Path) -> io::Result<()> {

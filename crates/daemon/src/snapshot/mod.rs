@@ -22,9 +22,9 @@ use banger_proto::api::SnapshotView;
 use banger_proto::{Code, Problem, VmId, VmName};
 
 pub(crate) use begin::{Origin, finish_restoring, make_disk};
-pub(crate) use hold::{Held, hold};
+pub(crate) use hold::{Held, hold, save};
 pub(crate) use manifest::{Manifest, Memory};
-pub(crate) use prove::prove;
+pub(crate) use prove::{PROBE, prove};
 pub(crate) use shelf::{SNAPSHOTS, Shelf};
 
 /// Name of the disk in a snapshot.

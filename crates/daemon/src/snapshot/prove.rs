@@ -17,7 +17,7 @@ use crate::vm::plan::VmPlan;
 use crate::vm::undo;
 
 /// Name of the file that says which VM tries a snapshot, for whoever finds both after a kill.
-pub(super) const PROBE: &str = "probe";
+pub(crate) const PROBE: &str = "probe";
 /// What the VMM that tries it writes, and its supervisor.
 const LOGS: [&str; 2] = ["console.log", crate::supervise::SUPERVISOR_LOG];
 

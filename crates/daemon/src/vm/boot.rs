@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::owned::Vm;
 use super::plan::InForce;
 use super::state::{Base, Intent, VmState};
-use super::{bring_in, file_sync, files, program, set};
+use super::{bring_in, file_sync, files, program, set, undo};
 use crate::forward::{Published, render_exposures};
 use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
@@ -92,18 +92,62 @@ pub(crate) async fn create(
     cancel: &CancellationToken,
 ) -> Result<Option<GuestView>, Failure> {
     let parts = prepare(vm, order, cancel).await?;
-    make_disk(vm, order, &parts).await?;
     if vm.record.plan.no_start {
+        make_disk(vm, order, None, &parts).await?;
         return Ok(None);
     }
-    let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    let (running, guest) = match begin_warm(vm, order, &parts, cancel).await? {
+        Some(begun) => begun,
+        None => {
+            make_disk(vm, order, order.from.as_ref(), &parts).await?;
+            power_on(vm, &parts, order.from.as_ref(), order, cancel).await?
+        }
+    };
     if order.is_whole() {
         // What was brought in and waited for is in it.
         return Ok(Some(guest));
     }
+    if !vm.record.plan.warm {
+        vm.host.warm.want(&vm.host, &vm.record.plan, &parts);
+    }
     sync_files(vm, &running, order, cancel).await?;
     bring_workspace(vm, &running, order, cancel).await?;
     await_system(vm, &running, guest, order, cancel).await.map(Some)
+}
+
+/// Begins a VM as a copy of one that has booted, if there is one like it. Whatever that fails for, it boots;
+/// how it began is in its plan.
+async fn begin_warm(
+    vm: &mut Vm,
+    order: &Order,
+    parts: &Parts,
+    cancel: &CancellationToken,
+) -> Result<Option<(Arc<dyn RunningVm>, GuestView)>, Failure> {
+    let host = Arc::clone(&vm.host);
+    if order.from.is_some() || vm.record.spec.cold {
+        return Ok(None);
+    }
+    let Some(origin) = host.warm.find(&host, &vm.record.plan, parts) else { return Ok(None) };
+    let then = origin.snapshot.manifest.plan.link_magic.clone();
+    let own = std::mem::replace(&mut vm.record.plan.link_magic, then);
+    vm.record.plan.warm = true;
+    let begun = async {
+        make_disk(vm, order, Some(&origin), parts).await?;
+        power_on(vm, parts, Some(&origin), order, cancel).await
+    };
+    match begun.await {
+        Ok(begun) => Ok(Some(begun)),
+        Err(Failure::Cancelled) => Err(Failure::Cancelled),
+        Err(Failure::Problem(problem)) => {
+            tracing::warn!(vm = %vm.name(), %problem, causes = ?problem.causes, "VM boots instead");
+            host.warm.give_up(&origin);
+            vm.bring_down().await?;
+            undo::remove_disk(&host, vm.record.id(), &vm.walk).await?;
+            vm.record.plan.link_magic = own;
+            vm.record.plan.warm = false;
+            Ok(None)
+        }
+    }
 }
 
 /// Boots a VM that was made before; its disk stays as it is. Returns its guest.
@@ -117,7 +161,7 @@ pub(crate) async fn start(
     vm.record.base = Some(parts.base.clone());
     // Where that was asked for and not done.
     set::grow_file(vm).await?;
-    let (running, guest) = power_on(vm, &parts, order, cancel).await?;
+    let (running, guest) = power_on(vm, &parts, order.from.as_ref(), order, cancel).await?;
     if order.is_whole() {
         return Ok(guest);
     }
@@ -176,14 +220,19 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
 }
 
 /// Step `disk`: the VM's own writable file system. No byte of the image is copied.
-async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Failure> {
+async fn make_disk(
+    vm: &mut Vm,
+    order: &Order,
+    origin: Option<&Origin>,
+    parts: &Parts,
+) -> Result<(), Failure> {
     vm.record.base = Some(parts.base.clone());
     vm.intend(Intent::Disk, VmState::Preparing).await?;
     vm.walk.enter(Step::Disk).await;
     let stage = order.progress.stage(Stage::Disk);
     let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
     let size = vm.record.plan.disk_size;
-    if let Some(from) = &order.from {
+    if let Some(from) = origin {
         snapshot::make_disk(&from.snapshot, &paths, &id).await?;
         stage.finish();
         return Ok(());
@@ -202,6 +251,7 @@ async fn make_disk(vm: &mut Vm, order: &Order, parts: &Parts) -> Result<(), Fail
 async fn power_on(
     vm: &mut Vm,
     parts: &Parts,
+    origin: Option<&Origin>,
     order: &Order,
     cancel: &CancellationToken,
 ) -> Result<(Arc<dyn RunningVm>, GuestView), Failure> {
@@ -222,10 +272,10 @@ async fn power_on(
         disk: files::disk(paths, id),
         console_log: files::console_log(paths, id),
         card: card.as_ref(),
-        saved: order.from.as_ref().map(Origin::saved),
+        saved: origin.map(Origin::saved),
     };
     let spec = render_vmm_spec(&vm.record.plan, parts, own)?;
-    if let Some(origin) = &order.from {
+    if let Some(origin) = origin {
         origin.check(&vm.host, &spec.disks, card.is_some())?;
     }
     let host = Arc::clone(&vm.host);
@@ -245,8 +295,9 @@ async fn power_on(
     let stage = order.progress.stage(Stage::Configure);
     vm.walk.enter(Step::Configure).await;
     let network = card.map(|card| card.guest);
-    let config = GuestConfig { ssh: Some(ssh), network, ..render_guest_config(vm, parts)? };
-    let configured = match &order.from {
+    let config =
+        GuestConfig { ssh: Some(ssh), network, ..render_guest_config(&vm.record.plan, parts)? };
+    let configured = match origin {
         None => watch.over("configure", Some(&deadline), guest.configure(&config)).await?,
         Some(_) => watch.over("renew", Some(&deadline), guest.renew(&config)).await?,
     };
@@ -257,8 +308,7 @@ async fn power_on(
         order.progress.notice(format!("the image's program did not start: {reason}"));
     }
     stage.finish();
-    let known = order.from.as_ref();
-    let known = known.and_then(|from| from.snapshot.manifest.memory.as_ref()?.guest.as_ref());
+    let known = origin.and_then(|from| from.snapshot.manifest.memory.as_ref()?.guest.as_ref());
     let state = match configured.init {
         _ if let Some(known) = known => known.state,
         InitKind::Agent => InitState::Running,

@@ -116,6 +116,9 @@ pub struct VmPlan {
     /// How often it was given an image after it was made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rebuilds: u32,
+    /// Whether it began as a copy of one that had booted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
     /// Snapshot that its disk is being replaced by; whoever starts the VM finishes that first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<SnapshotName>,
@@ -321,6 +324,7 @@ pub fn plan_vm(
         publish: asked.publish.clone(),
         lease: None,
         rebuilds: 0,
+        warm: false,
         restoring: None,
         previous: None,
         in_force: None,

@@ -31,6 +31,7 @@ pub(crate) fn render_view(host: &Host, record: &VmRecord) -> VmView {
         backend: plan.backend.clone(),
         ephemeral: record.ephemeral,
         idle_stop_seconds: plan.idle_stop,
+        warm: plan.warm,
         autostart: plan.autostart,
         nat: plan.nat,
         host_ports: plan.host_ports.clone(),

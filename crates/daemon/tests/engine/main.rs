@@ -27,6 +27,7 @@ mod set;
 #[cfg(test)]
 mod ssh;
 mod verbs;
+mod warm;
 #[cfg(test)]
 mod workspace;
 

@@ -56,6 +56,9 @@ pub struct CreateVm {
     /// only a running guest takes.
     #[serde(default)]
     pub no_start: bool,
+    /// Boot the VM, also where it could begin as a copy of one that has booted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cold: bool,
     /// Stop the VM when it has been idle for so many seconds; 0 for never, absent for what is
     /// configured. An ephemeral VM goes with its request instead.
     #[serde(default)]
@@ -409,6 +412,9 @@ pub struct VmView {
     /// Seconds of idleness after which it is stopped; absent for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_stop_seconds: Option<Period>,
+    /// Whether it began as a copy of one that had booted, instead of booting.
+    #[serde(default)]
+    pub warm: bool,
     /// Whether it is started when the host has started.
     #[serde(default)]
     pub autostart: bool,

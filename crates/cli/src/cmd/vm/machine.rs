@@ -46,6 +46,9 @@ pub(super) struct MachineArgs {
     /// [default: the configured one]
     #[arg(long, value_name = "PERIOD")]
     idle_stop: Option<IdleStop>,
+    /// Boot the VM, instead of beginning from one that has booted
+    #[arg(long)]
+    cold: bool,
     /// Start the VM when this host has started
     #[arg(long)]
     autostart: bool,
@@ -128,6 +131,7 @@ impl MachineArgs {
             ephemeral: false,
             wait: self.wait.into(),
             no_start: false,
+            cold: self.cold,
             autostart: self.autostart,
             nat: self.nat.map(Switch::is_on),
             publish: self.publish.into_iter().collect(),

@@ -1,5 +1,6 @@
 //! What of the host's files a VMM finds in its jail, and the words that start it there.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use banger_proto::jail::{JAIL_FILE, JailSpec, VMM_DIR};
@@ -26,6 +27,10 @@ const LOADER_CACHE: &str = "/etc/ld.so.cache";
 const FIRMWARE: [&str; 4] = ["share/qemu", "share/seabios", "share/qemu-firmware", "share/ipxe"];
 /// Of a program's own installation, what else it may need.
 const OWN_LIBRARIES: [&str; 2] = ["lib", "lib64"];
+/// Where systems keep programs, for a VMM that is started by a script.
+const COMMANDS: [&str; 3] = ["/bin", "/usr/bin", "/usr/local/bin"];
+/// A program of the system's own installation.
+const SYSTEM_PROGRAM: &str = "/usr/bin/qemu";
 /// What every program may need.
 const DEVICES: [&str; 3] = ["/dev/null", "/dev/urandom", "/dev/kvm"];
 /// What one with a network card needs, too.
@@ -65,9 +70,15 @@ pub(super) fn describe(
         let (memory, writable) = saved.memory();
         add(memory, !writable);
     }
+    // A script needs who reads it, and what it starts.
+    let script = is_script(program);
+    if script {
+        execute.extend(COMMANDS.iter().map(PathBuf::from));
+    }
     // A link to a program leads to where its firmware is.
     let resolved = program.canonicalize().ok();
-    for installation in [Some(program), resolved.as_deref()].into_iter().flatten() {
+    let system = script.then_some(Path::new(SYSTEM_PROGRAM));
+    for installation in [Some(program), resolved.as_deref(), system].into_iter().flatten() {
         let Some(prefix) = installation.parent().and_then(Path::parent) else { continue };
         // Anybody's directory has a `lib`.
         if prefix.join(FIRMWARE[0]).is_dir() {
@@ -79,6 +90,13 @@ pub(super) fn describe(
     let devices = DEVICES.into_iter().chain(tun).map(PathBuf::from).collect();
     let directory = Some(dir.to_owned());
     JailSpec { directory, execute, read, write, devices, offline: spec.card.is_none() }
+}
+
+/// Whether the file is for another program to read (execve(2)).
+fn is_script(program: &Path) -> bool {
+    let mut begin = [0; 2];
+    let read = fs_err::File::open(program).and_then(|mut file| file.read_exact(&mut begin));
+    read.is_ok() && begin == *b"#!"
 }
 
 /// The directory in which a VMM may write its guest's state: not in that which it makes its sockets in, since
@@ -121,6 +139,13 @@ mod tests {
         insta::assert_snapshot!(describe(spec()));
         let offline = describe(VmmSpec { card: None, ..spec() });
         assert!(offline.contains("\"offline\": true") && !offline.contains(TUN), "{offline}");
+
+        // One that is started by a script.
+        fs_err::create_dir_all(home.path().join("bin")).unwrap();
+        fs_err::write(&program, "#!/bin/sh\nexec vmm \"$@\"\n").unwrap();
+        assert!(describe(spec()).contains("\"/usr/bin\""));
+        fs_err::write(&program, "ELF").unwrap();
+        assert!(!describe(spec()).contains("\"/usr/bin\""));
 
         // An installation of QEMU's has its own beside the program; a home has not.
         assert!(!offline.contains("HOME/lib"), "{offline}");

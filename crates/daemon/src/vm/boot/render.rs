@@ -10,7 +10,6 @@ use banger_proto::{Code, Problem};
 use crate::engine::Host;
 use crate::hypervisor::{CardSpec, DiskSpec, Saved, VmmSpec};
 use crate::net::Card;
-use crate::vm::owned::Vm;
 use crate::vm::plan::VmPlan;
 use crate::vm::program;
 use crate::vm::state::Base;
@@ -29,10 +28,14 @@ const PREVIOUS_SERIAL: &str = "previous";
 /// What a guest is made of besides its own disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
-    pub(super) kernel: PathBuf,
-    pub(super) initramfs: PathBuf,
-    pub(super) modules: Option<PathBuf>,
-    pub(super) base: Base,
+    /// ELF kernel.
+    pub(crate) kernel: PathBuf,
+    /// Initramfs with the agent.
+    pub(crate) initramfs: PathBuf,
+    /// The kernel's modules.
+    pub(crate) modules: Option<PathBuf>,
+    /// The image.
+    pub(crate) base: Base,
 }
 
 impl Parts {
@@ -125,8 +128,7 @@ pub(crate) fn render_disks(plan: &VmPlan, parts: &Parts, own: PathBuf) -> Vec<Di
 ///
 /// # Errors
 /// When there is no randomness, or no program to run.
-pub(super) fn render_guest_config(vm: &Vm, parts: &Parts) -> Result<GuestConfig, Problem> {
-    let plan = &vm.record.plan;
+pub(crate) fn render_guest_config(plan: &VmPlan, parts: &Parts) -> Result<GuestConfig, Problem> {
     let SetClock { clock_unix_nanos, random_seed } = render_clock()?;
     let run = &parts.base.run;
     Ok(GuestConfig {
