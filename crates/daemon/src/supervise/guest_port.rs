@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::accept::{Door, serve_each};
 use super::recorder::Recorder;
@@ -24,6 +24,9 @@ use super::recorder::Recorder;
 /// How long the guest may take to accept. Its kernel does by itself, once it runs; Firecracker gives up
 /// after 2 s.
 const ACCEPT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a guest takes at least that has no time to answer: one in which nobody listens refuses at once,
+/// and Firecracker gives up one that says nothing after 2 s.
+const BUSY: Duration = Duration::from_secs(1);
 /// Most bytes of an answer: `OK`, the number of a port, and the end of the line.
 const ANSWER_LIMIT: usize = 32;
 
@@ -64,10 +67,16 @@ impl GuestPort {
     pub(super) async fn connected(&self) -> UnixStream {
         loop {
             self.rung.notified().await;
-            if let Ok(Ok(stream)) = timeout(ACCEPT_DEADLINE, self.connect()).await {
+            let begun = Instant::now();
+            let attempt = timeout(ACCEPT_DEADLINE, self.connect()).await;
+            if let Ok(Ok(stream)) = attempt {
                 // Who has listened once may do so again without a ring.
                 self.ring();
                 return stream;
+            }
+            if begun.elapsed() >= BUSY {
+                // Whoever listens there has rung, and does not know that nobody came through.
+                self.ring();
             }
         }
     }
@@ -102,6 +111,21 @@ mod tests {
         let length = client.read(&mut asked).await.unwrap();
         client.write_all(answer).await.unwrap();
         (String::from_utf8_lossy(&asked[..length]).into_owned(), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_was_busy_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let vmm = UnixListener::bind(dir.path().join("vsock.sock")).unwrap();
+        let port = GuestPort::new(dir.path().join("vsock.sock"), 1023);
+        port.ring();
+        let guest = async {
+            let (_, waiting) = answer(&vmm, b"").await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            drop(waiting);
+            answer(&vmm, b"OK 7\n").await.1
+        };
+        timeout(DEADLINE, async { tokio::join!(port.connected(), guest) }).await.unwrap();
     }
 
     #[tokio::test]
