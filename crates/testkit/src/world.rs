@@ -102,6 +102,20 @@ impl World {
         self.state().vms.get(vm).is_some_and(|vm| vm.is_paused())
     }
 
+    /// Has the guest of a VMM stand still or go on, which nobody asked for.
+    ///
+    /// # Panics
+    /// When there is no such VM.
+    pub fn set_paused(&self, vm: &VmId, paused: bool) {
+        self.state().vms.get(vm).expect("a VM").paused.send_replace(paused);
+    }
+
+    /// How many launches have begun since the world began.
+    #[must_use]
+    pub fn launches(&self) -> u32 {
+        *self.launches.borrow()
+    }
+
     /// Ids of the VMMs that run.
     #[must_use]
     pub fn running(&self) -> Vec<VmId> {

@@ -32,6 +32,26 @@ fn kills() {
 }
 
 #[test]
+fn pauses_and_resumes() {
+    let host = Host::new();
+    let fake = with_vms(&host).with("cc0000000000", "still", StateName::Paused);
+    assert_snapshot!(host.run(&["vm", "pause", "web", "db", "still"]), @r"
+    web
+    still
+    -- stderr
+    banger: VM `db` cannot do this now
+      caused by: it does not run
+      hint: banger vm start db
+      (op 0000000000aa)
+    -- exit 1
+    ");
+    assert_eq!(host.run(&["vm", "resume", "still", "web"]), "still\nweb\n-- exit 0");
+    let mut log = fake.log();
+    log.sort();
+    assert_eq!(log, ["pause db", "pause still", "pause web", "resume still", "resume web"]);
+}
+
+#[test]
 fn json_is_one_document_of_what_went_well() {
     let host = Host::new();
     let _fake = with_vms(&host);

@@ -19,6 +19,7 @@ mod jobs;
 mod kernels;
 mod life;
 mod network;
+mod pause;
 #[cfg(test)]
 mod ports;
 mod pulls;

@@ -15,6 +15,8 @@ use super::{Shared, find, lines, refuse, unknown};
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/v1/vms/{vm}/kill", post(kill))
+        .route("/v1/vms/{vm}/pause", post(pause))
+        .route("/v1/vms/{vm}/resume", post(resume))
         .route("/v1/vms/{vm}/restart", post(restart))
         .route("/v1/vms/{vm}/wait", post(wait))
         .route("/v1/vms/{vm}/workspace/prepare", post(prepare))
@@ -24,6 +26,27 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 async fn kill(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
     let Some(vm) = find(&shared, &name) else { return unknown(&name) };
     shared.log(format!("kill {}", vm.name));
+    Json(vm).into_response()
+}
+
+async fn pause(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("pause {}", vm.name));
+    match vm.state {
+        StateName::Running | StateName::Paused => Json(vm).into_response(),
+        _ => {
+            let message = format!("VM `{}` cannot do this now", vm.name);
+            let problem = Problem::new(Code::Conflict, message)
+                .cause("it does not run")
+                .hint(format!("banger vm start {}", vm.name));
+            refuse(StatusCode::CONFLICT, problem)
+        }
+    }
+}
+
+async fn resume(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let Some(vm) = find(&shared, &name) else { return unknown(&name) };
+    shared.log(format!("resume {}", vm.name));
     Json(vm).into_response()
 }
 
