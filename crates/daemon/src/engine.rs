@@ -28,14 +28,15 @@ mod snapshots;
 mod ssh;
 mod unused;
 mod wait;
+mod wake;
 mod workspace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::api::{CreateVm, Event, ExecVm, StateName, VmView, WaitFor};
-use banger_proto::{Code, Problem, VmName};
+use banger_proto::api::{CreateVm, Event, ExecVm, VmView, WaitFor};
+use banger_proto::{Code, Problem};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,7 +59,7 @@ use crate::rotated::Chunks;
 use crate::step::{Operation, Step};
 use crate::store::{Store, StoreError};
 use crate::vm::boot::Order;
-use crate::vm::desk::{Shown, VmHandle};
+use crate::vm::desk::VmHandle;
 use crate::vm::driver::Driver;
 use crate::vm::news::News;
 use crate::vm::recover::{Recovered, recover};
@@ -238,10 +239,10 @@ impl Engine {
     /// Starts a command in a VM.
     ///
     /// # Errors
-    /// When `reference` means none or several, the VM does not run, the image lacks what is to
-    /// be run, or the agent refuses.
+    /// When `reference` means none or several, the VM does not run and cannot be woken, the image
+    /// lacks what is to be run, or the agent refuses.
     pub async fn exec(&self, reference: &str, asked: ExecVm) -> Result<Command, Problem> {
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let request = program::plan_exec(asked, &record)?;
         let walk = self.inner.host.followers.walk(&record.plan.name, Operation::Exec);
         walk.enter(Step::Command).await;
@@ -287,15 +288,6 @@ impl Engine {
         self.inner.host.network.close().await;
     }
 
-    /// The running VM that `reference` means, in use until the last of what is returned goes.
-    fn use_running(&self, reference: &str) -> Result<(VmRecord, Arc<dyn RunningVm>, Use), Problem> {
-        let handle = self.inner.registry.find(reference)?;
-        let Shown { record, vmm } = handle.shown.borrow().clone();
-        let vmm = require_running(&record, vmm)?;
-        let in_use = handle.uses.begin().ok_or_else(|| goes_down_idle(&record.plan.name))?;
-        Ok((record, vmm, in_use))
-    }
-
     fn view(&self, handle: &VmHandle) -> VmView {
         render_view(&self.inner.host, &handle.shown.borrow().record)
     }
@@ -318,10 +310,11 @@ impl Engine {
     }
 
     fn register(&self, record: VmRecord, vmm: Option<Arc<dyn RunningVm>>) -> Box<Driver> {
-        let Inner { host, store, registry, news, .. } = &*self.inner;
+        let Inner { host, store, registry, news, stopping, .. } = &*self.inner;
         let id = record.id().clone();
         let (host, store, registry) = (Arc::clone(host), store.clone(), registry.clone());
-        let (driver, handle) = Driver::new(host, store, registry, record, vmm, news.clone());
+        let (news, ending) = (news.clone(), stopping.clone());
+        let (driver, handle) = Driver::new(host, store, registry, record, vmm, news, ending);
         self.inner.registry.insert(id, handle);
         Box::new(driver)
     }
@@ -331,30 +324,6 @@ impl Engine {
         let handles = self.inner.registry.handles();
         handles.iter().map(|handle| handle.shown.borrow().record.plan.name.to_string()).collect()
     }
-}
-
-fn goes_down_idle(name: &VmName) -> Problem {
-    let message = format!("VM `{name}` is being stopped, because it was idle");
-    Problem::new(Code::Conflict, message).hint(format!("banger vm start {name}"))
-}
-
-/// The VMM of a VM in whose guest something is wanted.
-fn require_running(
-    record: &VmRecord,
-    vmm: Option<Arc<dyn RunningVm>>,
-) -> Result<Arc<dyn RunningVm>, Problem> {
-    let (state, name) = (record.state.name(), &record.plan.name);
-    vmm.filter(|_| state == StateName::Running).ok_or_else(|| {
-        let message = format!("VM `{name}` does not run: it is {}", state.as_str());
-        let problem = Problem::new(Code::Conflict, message);
-        match state {
-            StateName::Stopped | StateName::Error => {
-                problem.hint(format!("banger vm start {name}"))
-            }
-            StateName::Paused => problem.hint(format!("banger vm resume {name}")),
-            _ => problem,
-        }
-    })
 }
 
 fn stopping() -> Problem {

@@ -83,7 +83,8 @@ impl From<ChangeCause> for Operation {
             ChangeCause::Stop => Self::Stop,
             ChangeCause::Idle => Self::Idle,
             ChangeCause::Pause => Self::Pause,
-            ChangeCause::Resume => Self::Resume,
+            // One that is down is started.
+            ChangeCause::Resume | ChangeCause::Wake => Self::Resume,
             ChangeCause::Kill => Self::Kill,
             ChangeCause::Set => Self::Set,
             ChangeCause::Snapshot => Self::Snapshot,

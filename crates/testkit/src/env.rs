@@ -1,7 +1,7 @@
 //! Private directories for one test.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_daemon::config::{Config, ConfigFile, HostFacts, resolve};
@@ -14,6 +14,7 @@ use banger_daemon::image::Images;
 use banger_daemon::kernel::Kernels;
 use banger_daemon::net::{NetworkOptions, VmNetwork};
 use banger_daemon::ssh::Ssh;
+use banger_daemon::step::Followers;
 use banger_daemon::warm::Warm;
 use banger_fetch::{AuthFiles, Network, Retry};
 use banger_proto::api::RunConfig;
@@ -35,6 +36,8 @@ pub struct TestEnv {
     pub network: Arc<FakeNetwork>,
     /// The configuration of daemons started from now on.
     pub config: Config,
+    /// Where they tell each step of what is done to VMs, while somebody listens.
+    pub steps: PathBuf,
 }
 
 impl TestEnv {
@@ -63,7 +66,8 @@ impl TestEnv {
         config.warm_starts.value = false;
         // Any port: daemons of several tests run at once.
         config.dns_listen.value = Some((Ipv4Addr::LOCALHOST, 0).into());
-        let env = Self { home, paths, world: World::default(), network: Arc::default(), config };
+        let (world, network, steps) = (World::default(), Arc::default(), home.path().join("steps"));
+        let env = Self { home, paths, world, network, config, steps };
         env.add_image();
         env
     }
@@ -100,7 +104,7 @@ impl TestEnv {
             agent: self.home.path().join("banger-agent"),
             initramfs: Default::default(),
             warm: Warm::new(&self.paths, self.config.warm_starts.value),
-            followers: Default::default(),
+            followers: Followers::at(Some(self.steps.clone())),
             names,
             env,
             hypervisor: Arc::new(self.world.clone()),

@@ -56,7 +56,7 @@ fn bytes_pass_both_ways_and_end() {
 #[test]
 fn a_vm_that_does_not_run_is_not_started() {
     let host = Host::new();
-    let _fake = with_vms(&host);
+    let fake = with_vms(&host);
     assert_snapshot!(host.run(&["vm", "proxy", "db.vm"]), @r"
     -- stderr
     banger: VM `db` does not run: it is stopped
@@ -71,6 +71,13 @@ fn a_vm_that_does_not_run_is_not_started() {
       hint: banger vm start db
     -- exit 125
     ");
+    // One that is paused goes on only where it sleeps.
+    fake.change("db", |vm| vm.state = StateName::Paused);
+    let refused = run(&host, &["ssh", "db"]);
+    assert!(refused.contains("hint: banger vm resume db") && refused.ends_with("125"), "{refused}");
+    fake.change("db", |vm| vm.paused_idle_seconds = 300.try_into().ok());
+    let output = run(&host, &["ssh", "db"]);
+    assert!(!output.contains("does not run"), "{output}");
     assert_snapshot!(run(&host, &["ssh", "none"]), @r"
     -- stderr
     banger: not found: no VM `none`

@@ -52,6 +52,31 @@ fn pauses_and_resumes() {
 }
 
 #[test]
+fn who_sleeps_is_told_from_who_was_paused_or_stopped() {
+    let host = Host::new();
+    let fake = with_vms(&host).with("cc0000000000", "still", StateName::Paused);
+    let shown = |name: &str| {
+        let text = host.run(&["vm", "show", name]);
+        text.lines().filter(|line| line.starts_with("state:")).collect::<String>()
+    };
+    assert_eq!(shown("still"), "state:    paused");
+    fake.change("still", |vm| {
+        vm.paused_idle_seconds = 300.try_into().ok();
+        vm.idle_pause_seconds = 300.try_into().ok();
+    });
+    let state = "paused, idle for 5m: goes on by itself when it is used";
+    assert_eq!(shown("still"), format!("state:       {state}"));
+    assert!(host.run(&["vm", "show", "still"]).contains("idle pause:  after 5m\n"));
+    fake.change("db", |vm| {
+        vm.ended = Some(banger_proto::api::EndReason::Idle(1800.try_into().unwrap()));
+    });
+    assert_eq!(shown("db"), "state:    stopped: starts by itself when it is used");
+    let list = host.run(&["ls"]);
+    assert!(list.contains("still   paused (idle)   "), "{list}");
+    assert!(list.contains("db      stopped (idle)  "), "{list}");
+}
+
+#[test]
 fn json_is_one_document_of_what_went_well() {
     let host = Host::new();
     let _fake = with_vms(&host);
@@ -223,7 +248,7 @@ fn sets_and_says_what_waits_for_the_next_start() {
 #[test]
 fn sets_go_on_past_failures_and_take_something_to_do() {
     let host = Host::new();
-    let _fake = with_vms(&host);
+    let fake = with_vms(&host);
     assert_snapshot!(host.run(&["vm", "set", "--image", "other", "web", "db"]), @r"
     db
     -- stderr
@@ -232,6 +257,10 @@ fn sets_go_on_past_failures_and_take_something_to_do() {
       (op 0000000000aa)
     -- exit 1
     ");
+    let idle = ["vm", "set", "--idle-pause", "5m", "--idle-stop", "off", "db"];
+    assert_eq!(host.run(&idle), "db\n-- exit 0");
+    let asked = r#"set db {"idle_stop_seconds":0,"idle_pause_seconds":300}"#;
+    assert!(fake.log().iter().any(|line| line == asked), "{:?}", fake.log());
     let nothing = host.run(&["vm", "set", "web"]);
     assert!(nothing.contains("not provided:\n  <--vcpu <N>|--memory <SIZE>|"), "{nothing}");
     assert!(nothing.ends_with("-- exit 2"), "{nothing}");

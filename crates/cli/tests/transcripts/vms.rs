@@ -177,6 +177,8 @@ fn creates() {
     let log = fake.log();
     assert!(log[1].contains(r#""idle_stop_seconds":1800"#), "{log:#?}");
     assert!(log[2].contains(r#""idle_stop_seconds":0"#), "{log:#?}");
+    assert!(host.run(&["vm", "create", "--idle-pause", "5m"]).ends_with("exit 0"));
+    assert!(fake.log()[3].contains(r#""idle_pause_seconds":300"#), "{:#?}", fake.log());
     assert!(log[0].contains(r#""vcpu":2,"memory":536870912,"disk_size":4294967296"#), "{log:#?}");
 }
 

@@ -41,6 +41,8 @@ pub struct ConfigFile {
     pub warm_starts: Option<bool>,
     /// See [`super::Config::idle_stop_after`].
     pub idle_stop_after: Option<IdleSetting>,
+    /// See [`super::Config::idle_pause_after`].
+    pub idle_pause_after: Option<IdleSetting>,
     /// See [`super::Config::network`].
     pub network: Option<NetworkChoice>,
     /// See [`super::Config::bridge_name`].
@@ -251,7 +253,12 @@ pub const KEYS: &[Key] = &[
     key(
         "idle_stop_after",
         "off",
-        "how long a VM may be idle before it is stopped, like 90s, 30m or 2h, or off",
+        "how long a VM may be idle before it is stopped, like 90s, 30m or 2h, or off; who uses it starts it",
+    ),
+    key(
+        "idle_pause_after",
+        "off",
+        "the same before it is paused, which gives back the processors only; who uses it has it go on",
     ),
     key(
         "network",

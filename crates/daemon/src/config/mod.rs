@@ -156,6 +156,8 @@ pub struct Config {
     /// Whether VMs begin as copies of one that has booted, which is made in the background for every image,
     /// kernel and size when a VM first needs it, and takes as much room as its guest uses.
     pub warm_starts: Setting<bool>,
+    /// How long a VM may be idle before it is paused, where it does not say itself; absent for ever.
+    pub idle_pause_after: Setting<Option<Period>>,
     /// How VMs get a network.
     pub network: Setting<NetworkChoice>,
     /// What the bridge is called in a network of the user's own.

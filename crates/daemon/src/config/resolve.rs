@@ -47,6 +47,7 @@ pub fn resolve(file: ConfigFile, host: HostFacts) -> Config {
         ),
         warm_starts: layered(file.warm_starts, None, true),
         idle_stop_after: layered(file.idle_stop_after.map(|idle| idle.0), None, None),
+        idle_pause_after: layered(file.idle_pause_after.map(|idle| idle.0), None, None),
         network: layered(file.network, None, Default::default()),
         bridge_name: layered(file.bridge_name, None, BridgeName::default()),
         subnet: layered(file.subnet.map(|subnet| subnet.0), None, None),

@@ -63,7 +63,7 @@ impl Engine {
         path: String,
         mut body: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     ) -> Result<Work, Problem> {
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let name = record.plan.name;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
         let sink = guest.copy_in(&CopyRequest { path, exact: false }).await;
@@ -82,7 +82,7 @@ impl Engine {
     /// # Errors
     /// As [`copy_in`](Self::copy_in).
     pub async fn copy_out(&self, reference: &str, path: String) -> Result<CopyOut, Problem> {
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let vm = record.plan.name;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
         let source = guest.copy_out(&CopyRequest { path, exact: false }).await;

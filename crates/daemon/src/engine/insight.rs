@@ -8,12 +8,13 @@ use banger_proto::guest::{Health, ServiceState, SystemReport};
 use banger_proto::{Code, Problem};
 use tokio::time::Instant;
 
-use super::{Engine, Inner, require_running};
+use super::{Engine, Inner};
 use crate::guest::{GuestClient, GuestError};
 use crate::vm::desk::Shown;
 use crate::vm::news::Listener;
 use crate::vm::state::VmRecord;
 use crate::vm::stats::{Cgroups, StatsFeed, usage_of};
+use crate::vm::wake::require_running;
 
 /// How long an agent may take to answer a ping when nobody said: a thousand times what it takes.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
@@ -113,7 +114,7 @@ impl Engine {
         self.inner.news.listen(since, self.inner.stopping.clone())
     }
 
-    /// The guest that `reference` means, and its VM's record.
+    /// The guest that `reference` means, and its VM's record: to be looked at, which wakes nobody.
     pub(super) fn guest(&self, reference: &str) -> Result<(VmRecord, GuestClient), Problem> {
         let handle = self.inner.registry.find(reference)?;
         let Shown { record, vmm } = handle.shown.borrow().clone();

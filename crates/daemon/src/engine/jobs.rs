@@ -31,7 +31,7 @@ impl Engine {
     /// # Errors
     /// As [`exec`](Self::exec), and when the guest has no place to keep its output.
     pub async fn start_job(&self, reference: &str, asked: ExecVm) -> Result<JobView, Problem> {
-        let (record, vmm, _in_use) = self.use_running(reference)?;
+        let (record, vmm, _in_use) = self.use_awake(reference).await?;
         let command = program::plan_exec(asked, &record)?;
         let id = new_id()?;
         let request = StartJob { id: id.clone(), command };
@@ -76,8 +76,9 @@ impl Engine {
         job: &str,
         asked: &AttachToJob,
     ) -> Result<Attachment, Problem> {
+        // First: one that sleeps does not tell which jobs it has.
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let id = self.job_id(reference, job).await?;
-        let (record, vmm, in_use) = self.use_running(reference)?;
         let request = AttachJob {
             id,
             from: asked.from.unwrap_or(JobOutput::Now),

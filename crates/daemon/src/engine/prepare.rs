@@ -20,9 +20,9 @@ impl Engine {
     ///
     /// # Errors
     /// When `reference` means none or several, the VM does not run, or no repository is known.
-    pub fn prepare(&self, reference: &str, asked: PrepareWorkspace) -> Result<Work, Problem> {
+    pub async fn prepare(&self, reference: &str, asked: PrepareWorkspace) -> Result<Work, Problem> {
         let handle = self.inner.registry.find(reference)?;
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let (name, id) = (record.plan.name.clone(), record.plan.id.clone());
         let target = Target {
             vm: name.clone(),

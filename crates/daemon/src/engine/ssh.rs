@@ -30,7 +30,7 @@ impl Engine {
     /// # Errors
     /// When `reference` means none or several, the VM does not run, or there is no server.
     pub async fn ssh(&self, reference: &str) -> Result<SshConnection, Problem> {
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let name = &record.plan.name;
         let guest = GuestClient::new(vmm).within(START_DEADLINE);
         let stream = guest.ssh().await.map_err(|error| match error {

@@ -68,7 +68,14 @@ fn is_settled(state: &VmState, until: VmCondition) -> bool {
     match (until, state) {
         (VmCondition::Deleted, _) => false,
         (_, VmState::Error { .. }) => true,
-        (VmCondition::Ready, VmState::Running { .. }) => true,
+        // Commands run in it as in any that runs: they wake it. Waiting does not.
+        (VmCondition::Ready, VmState::Running { .. } | VmState::Paused { idle: Some(_), .. }) => {
+            true
+        }
+        (VmCondition::System, VmState::Paused { guest, idle: Some(_) }) => {
+            // One that an earlier daemon paused tells it when it goes on; it had been quiet for long.
+            guest.as_ref().is_none_or(|guest| guest.state == InitState::Running)
+        }
         (VmCondition::System, VmState::Running { guest }) => {
             guest.as_ref().is_some_and(|guest| guest.state == InitState::Running)
         }
@@ -104,12 +111,16 @@ fn late(record: &VmRecord, until: VmCondition, seconds: u32) -> Problem {
         (VmState::Stopped { .. }, VmCondition::Ready | VmCondition::System) => {
             problem.hint(format!("banger vm start {name}"))
         }
+        (VmState::Paused { .. }, VmCondition::Ready | VmCondition::System) => {
+            problem.hint(format!("banger vm resume {name}"))
+        }
         _ => problem,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use banger_proto::Period;
     use banger_proto::api::{EndReason, GuestView};
     use banger_proto::guest::InitKind;
 
@@ -133,6 +144,8 @@ mod tests {
             VmState::Booting,
             running(InitState::Starting),
             running(InitState::Running),
+            VmState::Paused { guest: None, idle: None },
+            VmState::Paused { guest: None, idle: Period::try_from(1).ok() },
             VmState::Stopping,
             stopped(),
             error(),
@@ -141,9 +154,9 @@ mod tests {
             let settled = states.iter().map(|state| u8::from(is_settled(state, until)).to_string());
             settled.collect::<String>()
         };
-        assert_eq!(ending(VmCondition::Ready), "0011001");
-        assert_eq!(ending(VmCondition::System), "0001001");
-        assert_eq!(ending(VmCondition::Stopped), "0000011");
-        assert_eq!(ending(VmCondition::Deleted), "0000000");
+        assert_eq!(ending(VmCondition::Ready), "001101001");
+        assert_eq!(ending(VmCondition::System), "000101001");
+        assert_eq!(ending(VmCondition::Stopped), "000000011");
+        assert_eq!(ending(VmCondition::Deleted), "000000000");
     }
 }

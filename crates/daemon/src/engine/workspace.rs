@@ -181,7 +181,7 @@ impl Engine {
 
     async fn look(&self, reference: &str) -> Result<Looked, Problem> {
         let handle = self.inner.registry.find(reference)?;
-        let (record, vmm, in_use) = self.use_running(reference)?;
+        let (record, vmm, in_use) = self.use_awake(reference).await?;
         let held = Held { _in_use: in_use, _turn: handle.workspace.clone().read_owned().await };
         let shelf = files::workspace(&self.inner.host.paths, record.id());
         let vm = record.plan.name.clone();

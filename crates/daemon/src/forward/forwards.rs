@@ -1,4 +1,11 @@
-//! The task that forwards the ports of one VM while it runs.
+//! The task that forwards the ports of one VM while it runs or sleeps.
+//!
+//! ```text
+//!            sleep: the guest's ports are kept
+//!  serving ─────────────────────────────────────▶ dormant
+//!     ▲       serve: kept until the guest has      │
+//!     └───────── had time to listen again ─────────┘
+//! ```
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -6,18 +13,19 @@ use std::time::Duration;
 
 use banger_proto::api::Publish;
 use banger_proto::guest::PortProtocol;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::budget::Budget;
-use super::connection::carry;
+use super::connection::Way;
 use super::doors::Doors;
 use super::feed::{PortFeed, Told};
 use super::published::Published;
 use super::reach::{Reach, Seen};
 use crate::guest::GuestClient;
-use crate::vm::uses::Uses;
+use crate::vm::wake::Waker;
 
 /// Connections of one VM at a time: of the streams that its link has (200), the rest is for commands
 /// and files.
@@ -25,21 +33,26 @@ const MAX_CONNECTIONS: usize = 120;
 /// How long to wait when the whole host has run out of something: no event tells that there is
 /// room again.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a guest that was started may take until its programs listen, with hardware virtualisation.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Forwards the ports of one VM. Dropping it ends that, [`close`](Self::close) also waits until it
 /// has.
 #[derive(Debug)]
 pub(crate) struct Forwards {
     task: AbortOnDropHandle<()>,
+    /// None while there is none.
+    guest: watch::Sender<Option<GuestClient>>,
+    loopback: Option<Ipv4Addr>,
 }
 
 /// What is forwarded, and for whom.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// The guest.
-    pub(crate) guest: GuestClient,
-    /// Who uses it: each connection does.
-    pub(crate) uses: Uses,
+    /// The guest; absent while its VM is down and sleeps.
+    pub(crate) guest: Option<GuestClient>,
+    /// What begins the use that each connection is, and wakes the VM for it.
+    pub(crate) waker: Waker,
     /// What is known of it is shown here.
     pub(crate) reach: Reach,
     /// The VM's own address of the host; absent for a VM without a place on the network.
@@ -48,8 +61,12 @@ pub(crate) struct Wanted {
     pub(crate) publish: BTreeSet<Publish>,
     /// Those that there are already.
     pub(crate) open: Published,
+    /// Ports that a guest listened at last which is not there or stands still.
+    pub(crate) listened: BTreeSet<u16>,
     /// How many files there may be.
     pub(crate) budget: Budget,
+    /// How much longer than with hardware virtualisation a guest may take.
+    pub(crate) slowness: u32,
 }
 
 impl Forwards {
@@ -57,7 +74,30 @@ impl Forwards {
     pub(crate) fn start(wanted: Wanted) -> Self {
         // Whoever asks from now on is not to be told of the guest before.
         wanted.reach.show(Seen::default());
-        Self { task: AbortOnDropHandle::new(tokio::spawn(run(wanted))) }
+        let loopback = wanted.loopback;
+        let (guest, guests) = watch::channel(wanted.guest.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(run(wanted, guests)));
+        Self { task, guest, loopback }
+    }
+
+    /// The guest goes, and its VM sleeps: whoever connects to a port that it had wakes it.
+    pub(crate) fn sleep(&self) {
+        self.guest.send_replace(None);
+    }
+
+    /// The guest is there again.
+    pub(crate) fn serve(&self, guest: GuestClient) {
+        self.guest.send_replace(Some(guest));
+    }
+
+    /// Whether it has no guest.
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.guest.borrow().is_none()
+    }
+
+    /// Whether its sockets are at this address.
+    pub(crate) fn is_at(&self, loopback: Option<Ipv4Addr>) -> bool {
+        self.loopback == loopback
     }
 
     /// Ends it: afterwards its ports are free.
@@ -68,18 +108,39 @@ impl Forwards {
     }
 }
 
-async fn run(wanted: Wanted) {
-    let Wanted { guest, uses, reach, loopback, publish, open, budget } = wanted;
+/// Ports that stay open though nobody is known to listen at them.
+#[derive(Debug, Default)]
+struct Kept {
+    ports: BTreeSet<u16>,
+    /// When they go; absent while there is no guest, and until one that stood still tells what it has.
+    until: Option<Instant>,
+}
+
+impl Kept {
+    async fn over(&self) {
+        match self.until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn run(wanted: Wanted, mut guests: watch::Receiver<Option<GuestClient>>) {
+    let Wanted { waker, reach, loopback, publish, open, listened, budget, slowness, .. } = wanted;
+    let patience = PATIENCE * slowness;
+    let way = Way { waker, reach: reach.clone(), patience };
     let mut doors = Doors::new(loopback, budget.clone(), publish, open.doors);
-    let mut feed = PortFeed::start(guest.clone());
+    let mut feed = guests.borrow_and_update().clone().map(PortFeed::start);
     let mut told = Told::Nothing;
+    let mut kept = Kept { ports: listened, until: None };
     let mut connections = JoinSet::new();
     let mut no_sooner = Instant::now();
     loop {
-        doors.settle(&ports_of(&told));
+        let ports = &ports_of(&told) | &kept.ports;
+        doors.settle(&ports);
         reach.show(Seen { told: told.clone(), places: doors.places() });
-        // Until the guest says something else.
-        told = loop {
+        // Until something is different.
+        loop {
             let has_place = connections.len() < MAX_CONNECTIONS;
             let next = async {
                 sleep_until(no_sooner).await;
@@ -87,24 +148,48 @@ async fn run(wanted: Wanted) {
                 (place, doors.accept().await)
             };
             tokio::select! {
-                told = feed.next() => break told,
+                Ok(()) = guests.changed() => {
+                    feed = guests.borrow_and_update().clone().map(PortFeed::start);
+                    told = Told::Nothing;
+                    let until = feed.is_some().then(|| Instant::now() + patience);
+                    kept = Kept { ports, until };
+                    break;
+                }
+                news = tell(feed.as_mut()) => {
+                    told = news;
+                    if kept.until.is_none() {
+                        // It has not started meanwhile, only stood still.
+                        kept = Kept::default();
+                    }
+                    break;
+                }
+                () = kept.over() => {
+                    kept = Kept::default();
+                    break;
+                }
                 Some(_) = connections.join_next() => {}
                 (place, accepted) = next, if has_place => match accepted {
-                    // A VM that is going down because it was idle takes nobody any more.
-                    Ok((port, client)) => if let Some(in_use) = uses.begin() {
-                        let guest = guest.clone();
+                    Ok((port, client)) => {
+                        let serving = way.clone().serve(client, port, kept.until.is_some());
                         connections.spawn(async move {
-                            let _held = (place, in_use);
-                            carry(client, guest, port).await;
+                            serving.await;
+                            drop(place);
                         });
-                    },
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection to a guest");
                         no_sooner = Instant::now() + SHORTAGE_PAUSE;
                     }
                 },
             }
-        };
+        }
+    }
+}
+
+async fn tell(feed: Option<&mut PortFeed>) -> Told {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,6 +18,9 @@
 //! | `forwards` | the task of one VM that does all this |
 //! | `budget` | how many files all of it may have open |
 //!
+//! While the VM sleeps because nobody used it, its sockets stay: a connection wakes it first, and one to a
+//! VM that was down then waits until the guest listens.
+//!
 //! UDP is told and not forwarded. Nothing is dropped for want of a place: connections wait in the
 //! kernel's queue of their socket until one before them ends.
 
@@ -34,4 +37,4 @@ pub use budget::Budget;
 pub(crate) use forwards::{Forwards, Wanted};
 pub(crate) use probe::probe;
 pub(crate) use published::{Published, render_exposures};
-pub(crate) use reach::Reach;
+pub(crate) use reach::{Reach, Seen};

@@ -1,6 +1,6 @@
 //! What is known of how a VM is reached, for who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,18 @@ impl Reach {
         }
     }
 
+    /// Waits until the guest has told that a program listens at `port`, or that it cannot tell.
+    pub(super) async fn listening(&self, port: u16) {
+        let mut seen = self.seen.subscribe();
+        // The sender is in `self`: it cannot be gone.
+        let _ = seen.wait_for(|seen| seen.told == Told::Unknown || seen.lists(port)).await;
+    }
+
+    /// What is known now; of a guest that is not there, what it was reached at last.
+    pub(crate) fn now(&self) -> Seen {
+        self.seen.borrow().clone()
+    }
+
     /// The right to knock at the ports, in turn.
     pub(crate) async fn probing(&self) -> MutexGuard<'_, ()> {
         self.probing.lock().await
@@ -53,6 +65,30 @@ impl Reach {
 }
 
 impl Seen {
+    /// The ports of the guest that have, or should have, a socket of their own.
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        let listening = |purpose: &Purpose| match purpose {
+            Purpose::Listening(port) => Some(*port),
+            Purpose::Published(_) => None,
+        };
+        self.places.keys().filter_map(listening).collect()
+    }
+
+    /// Where the host reaches it at all.
+    pub(crate) fn endpoints(&self) -> Vec<SocketAddr> {
+        self.places.values().filter_map(|place| place.as_ref().ok()).copied().collect()
+    }
+
+    /// Whether the guest has told who listens.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.told, Told::Listeners(_))
+    }
+
+    fn lists(&self, port: u16) -> bool {
+        let mut listeners = self.told.listeners().iter();
+        listeners.any(|one| one.protocol == PortProtocol::Tcp && one.port == port)
+    }
+
     /// The ports as they are shown. What answers HTTP is not known yet.
     pub(crate) fn render_ports(&self) -> Vec<PortView> {
         let view = |listener: &banger_proto::guest::PortListener| {

@@ -23,5 +23,5 @@ pub(super) async fn prepare(
     Extension(guard): Extension<InFlight>,
     Asked(asked): Asked<PrepareWorkspace>,
 ) -> Result<Response, Failed> {
-    Ok(events::respond(api.engine.prepare(&vm, asked)?, op, guard))
+    Ok(events::respond(api.engine.prepare(&vm, asked).await?, op, guard))
 }

@@ -68,6 +68,8 @@ struct State {
     subnet: Option<Subnet>,
     leases: Leases,
     guests: BTreeMap<VmId, Guest>,
+    /// VMs that are down until somebody wants something of them: found where they will be.
+    sleeping: BTreeMap<VmId, Guest>,
     /// VMs whose card is being taken away, or could not be.
     unplugging: BTreeSet<VmId>,
     host_ports: HostPorts,
@@ -168,6 +170,7 @@ impl VmNetwork {
                 Err(error)
             }
             card => {
+                state.sleeping.remove(vm);
                 self.publish(state);
                 self.route_names_later(state);
                 Ok(Place { lease, card })
@@ -182,7 +185,9 @@ impl VmNetwork {
     pub async fn detach(&self, vm: &VmId) -> Result<(), NetworkError> {
         let mut state = self.state.lock().await;
         let guest = state.guests.remove(vm);
-        state.leases.release(vm);
+        if !state.sleeping.contains_key(vm) {
+            state.leases.release(vm);
+        }
         self.publish(&state);
         let has_card = match guest {
             _ if state.unplugging.contains(vm) => true,
@@ -195,7 +200,30 @@ impl VmNetwork {
 
     /// Forgets a VM that is not there any more; its address is free.
     pub async fn forget(&self, vm: &VmId) {
+        self.let_go(vm).await;
         self.state.lock().await.leases.forget(vm);
+    }
+
+    /// Has a VM that sleeps, or is about to, found by its name and address while it is down, which nobody
+    /// else gets.
+    pub async fn keep(&self, attached: Attached) {
+        let Attached { vm, name, lease, address, wishes } = attached;
+        let mut state = self.state.lock().await;
+        state.leases.occupy(&vm, lease);
+        let loopback = self.loopback(lease);
+        state.sleeping.insert(vm, Guest { name, address, loopback, wishes });
+        self.publish(&state);
+    }
+
+    /// Ends that.
+    pub async fn let_go(&self, vm: &VmId) {
+        let mut state = self.state.lock().await;
+        if state.sleeping.remove(vm).is_some() {
+            if !state.guests.contains_key(vm) {
+                state.leases.release(vm);
+            }
+            self.publish(&state);
+        }
     }
 
     /// Lets a VM that is on the network reach what lies beyond the host, or not any more.

@@ -321,7 +321,9 @@ async fn power_on(
 /// Takes the ports of the host that lead to the VM: one that cannot be had is worth no boot.
 fn publish(vm: &mut Vm, order: &Order) -> Result<(), Problem> {
     let asked = &vm.record.plan.publish;
-    vm.published = Some(Published::open(asked, &vm.host.forwards)?);
+    if !vm.keeps_ports {
+        vm.published = Some(Published::open(asked, &vm.host.forwards)?);
+    }
     render_exposures(asked).into_iter().for_each(|notice| order.progress.notice(notice));
     Ok(())
 }

@@ -5,11 +5,11 @@
 //! | processors, memory, environment | at its next start | at its next start |
 //! | size of the disk, larger only | the file now, the file system at its next start | now |
 //! | the way beyond the host | at its next start | now, if it has a network card |
-//! | start with the host | now | now |
+//! | start with the host, falling asleep | now | now |
 //! | image | at its next start | refused |
 
 use banger_proto::api::{SetVm, Setting};
-use banger_proto::{ByteSize, Code, Problem, VmName};
+use banger_proto::{ByteSize, Code, Period, Problem, VmName};
 
 use super::plan::{
     InForce, PlanError, VmPlan, check_disk_size, check_env, check_memory, check_vcpu,
@@ -69,7 +69,7 @@ pub(crate) fn plan_change(
     plan: &VmPlan,
     state: &VmState,
 ) -> Result<VmPlan, ChangeError> {
-    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat, autostart } = asked;
+    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat, autostart, .. } = asked;
     if *asked == SetVm::default() {
         return Err(ChangeError::Nothing(plan.name.clone()));
     }
@@ -98,6 +98,9 @@ pub(crate) fn plan_change(
     changed.env.extend(env.clone());
     changed.nat = nat.unwrap_or(plan.nat);
     changed.autostart = autostart.unwrap_or(plan.autostart);
+    let period = |seconds| Period::try_from(seconds).ok();
+    changed.idle_stop = asked.idle_stop_seconds.map_or(plan.idle_stop, period);
+    changed.idle_pause = asked.idle_pause_seconds.map_or(plan.idle_pause, period);
     if let Some(image) = image {
         if state.has_vmm() {
             return Err(ChangeError::Runs(plan.name.clone()));
@@ -146,6 +149,7 @@ mod tests {
     fn plan() -> VmPlan {
         let mut plan = record("web").plan;
         plan.env = env(&[("A", "1"), ("B", "2")]);
+        plan.idle_stop = Period::try_from(1800).ok();
         plan
     }
 
@@ -162,12 +166,16 @@ mod tests {
         let base = SetVm::default;
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         type Expected = fn(&mut VmPlan);
-        let cases: [(SetVm, Expected); 5] = [
+        let cases: [(SetVm, Expected); 7] = [
             (SetVm { vcpu: Some(3), ..base() }, |plan| plan.vcpu = 3),
             (SetVm { memory: size("3G"), ..base() }, |plan| plan.memory = size("3G").unwrap()),
             (SetVm { disk_size: size("9G"), ..base() }, |plan| {
                 plan.disk_size = size("9G").unwrap();
             }),
+            (SetVm { idle_pause_seconds: Some(300), ..base() }, |plan| {
+                plan.idle_pause = Period::try_from(300).ok();
+            }),
+            (SetVm { idle_stop_seconds: Some(0), ..base() }, |plan| plan.idle_stop = None),
             (SetVm { image: Some("other".into()), ..base() }, |plan| {
                 plan.image = "other".into();
                 plan.rebuilds = 1;

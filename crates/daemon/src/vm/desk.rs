@@ -11,6 +11,7 @@ use std::time::Duration;
 use banger_proto::api::{ChangeCause, Event, SetVm, VmView, VmWorkspace};
 use banger_proto::{Code, OpId, Period, Problem, VmName};
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -18,8 +19,9 @@ use super::boot::Order;
 use super::queue::{Admission, Denied, Next, Queue, Request, Rest};
 use super::set::NewImage;
 use super::state::VmRecord;
-use super::uses::Uses;
+use super::uses::{Use, Uses};
 use super::view::render_view;
+use super::wake::Waker;
 use crate::engine::Host;
 use crate::forward::Reach;
 use crate::hypervisor::RunningVm;
@@ -41,6 +43,9 @@ pub(crate) struct Shown {
 
 /// Answer of a request that has no progress.
 pub(crate) type Reply = oneshot::Sender<Result<VmView, Problem>>;
+
+/// Answer of a request to be woken: a use of the VM, which runs.
+pub(crate) type Woken = oneshot::Sender<Result<Use, Problem>>;
 
 /// What a driver is asked.
 #[derive(Debug)]
@@ -69,6 +74,13 @@ pub(crate) enum Ask {
     Resume {
         /// Who wants to know.
         reply: Reply,
+    },
+    /// Have it run, if it sleeps because nobody used it.
+    Wake {
+        /// When that was asked.
+        since: Instant,
+        /// Who wants to use it.
+        reply: Woken,
     },
     /// Bring down without asking the guest.
     Kill {
@@ -117,7 +129,8 @@ pub(crate) enum Ask {
 impl Ask {
     fn request(&self) -> Request {
         match self {
-            Self::Start(_) => Request::Start,
+            // As anybody's start it waits its turn, and makes way for a stop.
+            Self::Start(_) | Self::Wake { .. } => Request::Start,
             Self::Stop { .. } | Self::StopIdle(_) => Request::Stop,
             Self::Pause { .. } => Request::Pause,
             Self::Resume { .. } => Request::Resume,
@@ -137,6 +150,7 @@ impl Ask {
             Self::StopIdle(_) | Self::Pause { idle: Some(_), .. } => ChangeCause::Idle,
             Self::Pause { .. } => ChangeCause::Pause,
             Self::Resume { .. } => ChangeCause::Resume,
+            Self::Wake { .. } => ChangeCause::Wake,
             Self::Kill { .. } => ChangeCause::Kill,
             Self::Set { .. } | Self::NoteWorkspace { .. } => ChangeCause::Set,
             Self::Hold { .. } => ChangeCause::Snapshot,
@@ -146,7 +160,7 @@ impl Ask {
     }
 
     /// Answers that it will not be done.
-    fn deny(self, vm: &VmName, why: Denied) {
+    pub(super) fn deny(self, vm: &VmName, why: Denied) {
         let message = format!("VM `{vm}` cannot do this now");
         let mut problem = Problem::new(Code::Conflict, message).because(&why);
         match why {
@@ -161,6 +175,8 @@ impl Ask {
                 order.progress.send(Event::Failed { problem });
             }
             Self::Hold { reply, .. } => drop(reply.send(Err(problem))),
+            // As with every answer, whoever asked may have gone away.
+            Self::Wake { reply, .. } => drop(reply.send(Err(problem))),
             Self::Stop { reply, .. }
             | Self::Pause { reply, .. }
             | Self::Resume { reply }
@@ -173,11 +189,12 @@ impl Ask {
     }
 
     /// Answers that it is so.
-    fn confirm(self, view: VmView) {
+    fn confirm(self, view: VmView, uses: &Uses) {
         match self {
             Self::Start(order) | Self::Restore { order, .. } => order.send_ready(view),
             // There is always something to write.
             Self::Hold { .. } => {}
+            Self::Wake { reply, .. } => drop(reply.send(Ok(uses.hold()))),
             Self::Stop { reply, .. }
             | Self::Pause { reply, .. }
             | Self::Resume { reply }
@@ -213,8 +230,8 @@ pub(crate) struct VmHandle {
     asks: mpsc::Sender<Asked>,
     /// The VM as it is.
     pub(crate) shown: watch::Receiver<Shown>,
-    /// Who uses it.
-    pub(crate) uses: Uses,
+    /// What has it woken.
+    pub(crate) waker: Waker,
     /// How the host reaches what listens in it.
     pub(crate) reach: Reach,
     /// Held by who works with the VM's workspace; alone, by who brings one in.
@@ -238,11 +255,12 @@ pub(crate) struct Desk {
     asks: mpsc::Receiver<Asked>,
     queue: Queue<Asked>,
     shown: watch::Receiver<Shown>,
+    uses: Uses,
     host: Arc<Host>,
 }
 
 impl Desk {
-    /// The desk of a VM with this queue, and the handle to it.
+    /// The desk of a VM that rests so, and the handle to it.
     pub(crate) fn open(
         host: Arc<Host>,
         shown: watch::Receiver<Shown>,
@@ -251,10 +269,12 @@ impl Desk {
         reach: Reach,
     ) -> (Self, VmHandle) {
         let (sender, asks) = mpsc::channel(ASKS_AHEAD);
-        let queue = rest.map_or_else(Queue::creating, Queue::resting);
+        let asleep = shown.borrow().record.state.is_asleep();
+        let queue = rest.map_or_else(Queue::creating, |rest| Queue::resting(rest, asleep));
+        let waker = Waker::new(&sender, shown.clone(), uses.clone());
         let workspace = Arc::default();
-        let handle = VmHandle { asks: sender, shown: shown.clone(), uses, reach, workspace };
-        (Self { asks, queue, shown, host }, handle)
+        let handle = VmHandle { asks: sender, shown: shown.clone(), waker, reach, workspace };
+        (Self { asks, queue, shown, uses, host }, handle)
     }
 
     /// What to do next; what is so by now is answered on the way.
@@ -262,15 +282,15 @@ impl Desk {
         loop {
             match self.queue.take()? {
                 Next::Do(_, asked) => return Some(asked),
-                Next::AlreadySo(Asked { ask, .. }) => ask.confirm(self.view()),
+                Next::AlreadySo(Asked { ask, .. }) => ask.confirm(self.view(), &self.uses),
                 Next::Denied(Asked { ask, .. }, why) => ask.deny(&self.name(), why),
             }
         }
     }
 
     /// See [`Queue::settle`].
-    pub(crate) fn settle(&mut self, rest: Rest) {
-        self.queue.settle(rest);
+    pub(crate) fn settle(&mut self, rest: Rest, asleep: bool) {
+        self.queue.settle(rest, asleep);
     }
 
     /// See [`Queue::is_gone`].
@@ -310,13 +330,8 @@ impl Desk {
         self.admit_own(Ask::Delete { only_down: false, reply });
     }
 
-    /// Puts the stop of an idle VM into the queue.
-    pub(crate) fn admit_idle_stop(&mut self, after: Period) {
-        self.admit_own(Ask::StopIdle(after));
-    }
-
-    /// What nobody asked for.
-    fn admit_own(&mut self, ask: Ask) {
+    /// Puts into the queue what nobody asked for.
+    pub(crate) fn admit_own(&mut self, ask: Ask) {
         self.admit(Asked { ask, op: None, span: Span::none() });
     }
 
@@ -347,7 +362,7 @@ impl Desk {
                 false
             }
             Admission::AlreadySo(Asked { ask, .. }) => {
-                ask.confirm(self.view());
+                ask.confirm(self.view(), &self.uses);
                 false
             }
         }

@@ -13,7 +13,9 @@
 mod down;
 mod pause;
 mod restore;
+mod sleep;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use banger_proto::api::{ChangeCause, EndReason, Event, GuestView, SetVm, VmWorkspace};
@@ -21,6 +23,7 @@ use banger_proto::guest::Health;
 use banger_proto::supervisor::VmmExit;
 use banger_proto::{Code, Problem, VmName};
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -35,6 +38,7 @@ use super::registry::Registry;
 use super::set::{self, NewImage};
 use super::state::{Cause, VmRecord, VmState, ended_by};
 use super::uses::Uses;
+use super::wake::Waker;
 use crate::engine::Host;
 use crate::forward::{Forwards, Reach, Wanted};
 use crate::guest::GuestClient;
@@ -50,11 +54,16 @@ pub(crate) struct Driver {
     registry: Registry,
     health: Option<HealthFeed>,
     uses: Uses,
+    waker: Waker,
     reach: Reach,
-    /// While it runs: its ports.
+    /// While it runs or sleeps: its ports.
     forwards: Option<Forwards>,
-    /// While it runs, if it is to be stopped when nobody uses it.
+    /// While it runs or stands still, if it is to fall asleep when nobody uses it.
     idle: Option<IdleWatch>,
+    /// When it could not be woken last, and why.
+    failed_wake: Option<(Instant, Problem)>,
+    /// The daemon's end.
+    ending: CancellationToken,
     /// The request that an ephemeral VM lives for.
     lifeline: Option<Order>,
 }
@@ -69,6 +78,7 @@ impl Driver {
         record: VmRecord,
         vmm: Option<Arc<dyn RunningVm>>,
         news: News,
+        ending: CancellationToken,
     ) -> (Self, VmHandle) {
         let rest = match record.state {
             VmState::Created => None,
@@ -79,6 +89,9 @@ impl Driver {
         let (vm, shown) = Vm::new(Arc::clone(&host), store, record, vmm, news);
         let (uses, reach) = (Uses::default(), Reach::default());
         let stopping = vm.record.state == VmState::Stopping;
+        if vm.record.state.is_asleep() {
+            uses.close();
+        }
         let (mut desk, handle) = Desk::open(host, shown, rest, uses.clone(), reach.clone());
         if stopping {
             desk.admit_stop();
@@ -89,48 +102,64 @@ impl Driver {
             registry,
             health: None,
             uses,
+            waker: handle.waker.clone(),
             reach,
             forwards: None,
             idle: None,
+            failed_wake: None,
+            ending,
             lifeline: None,
         };
+        if driver.vm.record.state.is_asleep() && !driver.vm.record.state.has_vmm() {
+            driver.doze();
+        }
         driver.watch_guest();
         (driver, handle)
     }
 
     /// Begins to follow the guest that runs, if one does.
     fn watch_guest(&mut self) {
-        if matches!(self.vm.record.state, VmState::Paused { .. }) {
-            // Who asks it waits until it goes on. Its ports are had all the same.
-            if self.forwards.is_none() {
-                self.forwards = self.vm.guest().map(|guest| self.forward(guest));
-            }
-            return;
-        }
-        self.health = self.vm.guest().map(HealthFeed::start);
-        self.idle = self
-            .vm
-            .guest()
-            .zip(self.vm.record.plan.idle_stop)
-            .map(|(guest, after)| IdleWatch::start(guest, self.uses.clone(), after.duration()));
-        // Whoever is connected stays so.
-        if self.forwards.is_none() {
-            self.forwards = self.vm.guest().map(|guest| self.forward(guest));
+        // One that stands still tells nothing: who asks it waits until it goes on.
+        let still = matches!(self.vm.record.state, VmState::Paused { .. });
+        self.health = self.vm.guest().filter(|_| !still).map(HealthFeed::start);
+        self.watch_idleness();
+        if let Some(guest) = self.vm.guest() {
+            self.forward_to(guest);
         }
     }
 
-    /// Begins to forward the ports of the guest; those that were asked for are had since before its
-    /// launch, unless an earlier daemon launched it.
-    fn forward(&mut self, guest: GuestClient) -> Forwards {
+    /// Forwards the ports of the guest from now on. Whoever is connected stays so, also while it stands
+    /// still, and whoever waits for a guest that was woken goes on to it.
+    fn forward_to(&mut self, guest: GuestClient) {
+        let loopback = self.vm.record.loopback(&self.vm.host.network);
+        match self.forwards.take().filter(|forwards| forwards.is_at(loopback)) {
+            Some(forwards) => {
+                if forwards.is_dormant() {
+                    forwards.serve(guest);
+                }
+                self.forwards = Some(forwards);
+            }
+            None => self.forwards = Some(self.forward(Some(guest))),
+        }
+    }
+
+    /// Begins to forward the ports of the guest, or to wake it for who connects; those that were asked
+    /// for are had since before its launch, unless an earlier daemon launched it.
+    fn forward(&mut self, guest: Option<GuestClient>) -> Forwards {
         let host = &self.vm.host;
+        let plan = &self.vm.record.plan;
+        let rests = !self.vm.record.state.runs_commands();
+        let listened = if rests { plan.listened.clone() } else { BTreeSet::new() };
         Forwards::start(Wanted {
             guest,
-            uses: self.uses.clone(),
+            waker: self.waker.clone(),
             reach: self.reach.clone(),
             loopback: self.vm.record.loopback(&host.network),
-            publish: self.vm.record.plan.publish.clone(),
+            publish: plan.publish.clone(),
             open: self.vm.published.take().unwrap_or_default(),
+            listened,
             budget: host.forwards.clone(),
+            slowness: host.hypervisor.features().slowness,
         })
     }
 
@@ -195,23 +224,11 @@ impl Driver {
                 self.lifeline = None;
                 self.desk.admit_deletion();
             }
-            Happened::Idle => self.stop_if_idle(),
+            Happened::Idle => self.fall_asleep(),
             Happened::Health(Some(seen)) => self.observe(seen),
             Happened::Health(None) => self.health = None,
         }
         true
-    }
-
-    /// Nothing is under way. Whoever begins to use the VM before this keeps it up; whoever comes
-    /// later is told that it goes down.
-    fn stop_if_idle(&mut self) {
-        match self.vm.record.plan.idle_stop {
-            Some(after) if self.uses.close() => {
-                tracing::info!(vm = %self.vm.name(), %after, "VM is idle");
-                self.desk.admit_idle_stop(after);
-            }
-            _ => self.watch_guest(),
-        }
     }
 
     fn observe(&mut self, seen: Seen) {
@@ -233,15 +250,8 @@ impl Driver {
         match ask {
             Ask::Start(order) => self.start(order).await,
             Ask::Stop { grace, progress, reply } => self.stop(grace, &progress, reply).await,
-            Ask::StopIdle(after) => {
-                // What goes wrong is in the VM's state; nobody waits for it.
-                let _ = self
-                    .shut_down(None, |ended| match ended {
-                        EndReason::PoweredOff | EndReason::Killed => EndReason::Idle(after),
-                        ended => ended,
-                    })
-                    .await;
-            }
+            Ask::StopIdle(after) => self.stop_idle(after).await,
+            Ask::Wake { since, reply } => self.wake(since, reply).await,
             Ask::Pause { idle, reply } => self.pause(idle, reply).await,
             Ask::Resume { reply } => self.resume(reply).await,
             Ask::Kill { reply } => self.kill(reply).await,
@@ -287,14 +297,26 @@ impl Driver {
             }
             return;
         }
+        match self.boot(&order).await {
+            Ok(guest) => self.ready(order, guest).await,
+            Err(problem) => order.progress.send(Event::Failed { problem }),
+        }
+    }
+
+    /// Boots a VM that is down; one that does not come up rests again.
+    async fn boot(&mut self, order: &Order) -> Result<GuestView, Problem> {
         let before = self.vm.record.state.clone();
+        // Who connected to one that slept, or does now, waits for it.
+        self.vm.keeps_ports = self.forwards.is_some();
         let cut = order.cancel.child_token();
-        let work = boot::start(&mut self.vm, &order, &cut);
+        let work = boot::start(&mut self.vm, order, &cut);
         let failure = match self.desk.attend(&cut, work).await {
-            Ok(guest) => return self.ready(order, guest).await,
+            Ok(guest) => return Ok(guest),
             Err(failure) => failure,
         };
         let state = match &failure {
+            // One that slept goes on sleeping until the next daemon.
+            Failure::Cancelled if self.ending.is_cancelled() && before.is_asleep() => before,
             Failure::Problem(problem) if self.vm.vmm.is_some() || order.unattended => {
                 VmState::Error { problem: problem.clone() }
             }
@@ -304,15 +326,14 @@ impl Driver {
             Failure::Problem(_) | Failure::Cancelled => before,
         };
         let _ = self.rest_down(state).await;
-        let problem = render_failure(self.vm.name(), failure);
-        order.progress.send(Event::Failed { problem });
+        Err(render_failure(self.vm.name(), failure))
     }
 
     /// The VM was made and not started, as asked.
     async fn made(&mut self, order: Order) {
         self.vm.walk.enter(Step::Settle).await;
         self.vm.settle(VmState::Stopped { ended: EndReason::NotStarted }).await;
-        self.desk.settle(Rest::Down);
+        self.stay();
         self.vm.walk.enter(Step::Answer).await;
         tracing::info!(vm = %self.vm.name(), "VM made");
         order.send_ready(self.vm.view());
@@ -323,10 +344,9 @@ impl Driver {
         self.vm.walk.enter(Step::Settle).await;
         self.vm.record.started_at = Some(Timestamp::now());
         self.vm.record.plan.previous = None;
-        self.uses.reopen();
-        self.watch_guest();
         self.vm.settle(VmState::Running { guest: Some(guest) }).await;
-        self.desk.settle(Rest::Running);
+        self.watch_guest();
+        self.stay();
         tracing::info!(vm = %self.vm.name(), elapsed = ?order.since.elapsed(), "VM ready");
         self.vm.walk.enter(Step::Answer).await;
         order.send_ready(self.vm.view());
@@ -346,6 +366,9 @@ impl Driver {
                 tracing::info!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VM not changed");
             }
         }
+        if asked.idle_stop_seconds.is_some() || asked.idle_pause_seconds.is_some() {
+            self.watch_idleness();
+        }
         self.stay();
         self.vm.walk.enter(Step::Answer).await;
         answer(reply, done.map(|()| self.vm.view()));
@@ -358,18 +381,27 @@ impl Driver {
         answer(reply, noted.map(|()| self.vm.view()));
     }
 
-    /// What was done changed nothing about whether the VM runs.
+    /// What was under way has ended, and the VM rests in the state that it is in. Whether it can be used
+    /// follows from that.
     fn stay(&mut self) {
-        self.desk.settle(match self.vm.record.state {
+        let asleep = self.vm.record.state.is_asleep();
+        let rest = match self.vm.record.state {
             VmState::Running { .. } => Rest::Running,
             VmState::Paused { .. } => Rest::Paused,
             _ => Rest::Down,
-        });
+        };
+        self.desk.settle(rest, asleep);
+        if asleep {
+            self.uses.close();
+        } else {
+            self.uses.reopen();
+        }
     }
 
     async fn delete(&mut self, reply: Reply) {
         let view = self.vm.view();
         self.lifeline = None;
+        self.uses.reopen();
         self.unwatch_guest().await;
         // Recorded before it begins: should the daemon be killed now, the next one goes on.
         self.vm.record.ephemeral = true;
@@ -386,14 +418,14 @@ impl Driver {
         match self.desk.attend(&cut, self.vm.remove(&self.registry)).await {
             Ok(()) => {
                 tracing::info!(vm = %self.vm.name(), "VM removed");
-                self.desk.settle(Rest::Gone);
+                self.desk.settle(Rest::Gone, false);
                 Ok(())
             }
             Err(problem) => {
                 tracing::error!(vm = %self.vm.name(), %problem, causes = ?problem.causes, "VM not removed");
                 self.vm.record.ephemeral = false;
                 self.vm.settle(VmState::Error { problem: Box::new(problem.clone()) }).await;
-                self.desk.settle(Rest::Down);
+                self.stay();
                 Err(problem)
             }
         }

@@ -1,4 +1,4 @@
-//! When a VM has been idle for so long that it may be stopped.
+//! When a VM has been idle for so long that it may be paused or stopped, and which of the two is next.
 //!
 //! A VM is idle while nobody [uses](super::uses) it and its guest has next to nothing to do. The
 //! guest's own count of its processors' time tells the latter (the host's would not: under
@@ -16,11 +16,14 @@
 
 use std::time::Duration;
 
+use banger_proto::Period;
 use banger_proto::guest::GuestStats;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::plan::VmPlan;
+use super::state::VmState;
 use super::uses::Uses;
 use crate::guest::GuestClient;
 
@@ -33,6 +36,35 @@ const LOOKS: u32 = 4;
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an agent may take to answer.
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What becomes of a VM that is idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// It stands still, after so long.
+    Pause(Period),
+    /// It is down, after so long in all.
+    Stop(Period),
+}
+
+/// What is next for a VM of this plan in `state` that stays idle, and after which time of that. Pure.
+///
+/// One that stands still for idleness has been idle for as long as it took until then; what is left of
+/// the period counts from when that is asked.
+pub(crate) fn plan_sleep(plan: &VmPlan, state: &VmState) -> Option<(Sleep, Duration)> {
+    let stop = plan.idle_stop.map(|period| (Sleep::Stop(period), period.duration()));
+    match state {
+        VmState::Running { .. } => match (plan.idle_pause, plan.idle_stop) {
+            (Some(pause), after) if after.is_none_or(|after| pause < after) => {
+                Some((Sleep::Pause(pause), pause.duration()))
+            }
+            _ => stop,
+        },
+        VmState::Paused { idle: Some(idle), .. } => {
+            stop.map(|(sleep, after)| (sleep, after.saturating_sub(idle.duration())))
+        }
+        _ => None,
+    }
+}
 
 /// Tells when a VM has been idle for a period. Dropping it ends the watch.
 #[derive(Debug)]
@@ -49,6 +81,17 @@ impl IdleWatch {
         let task = tokio::spawn(async move {
             until_idle(&uses, period, || async { guest.stats().await.ok() }).await;
             // Nobody listens when the VM goes down at this moment.
+            let _ = tell.send(());
+        });
+        Self { told, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Waits for `rest` to pass in any case: nobody can begin to use a VM that sleeps without waking it.
+    /// Needs a runtime around it.
+    pub(crate) fn asleep(rest: Duration) -> Self {
+        let (tell, told) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            sleep_until(Instant::now() + rest).await;
             let _ = tell.send(());
         });
         Self { told, _task: AbortOnDropHandle::new(task) }
@@ -160,6 +203,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vm::state::tests::record;
+
+    #[test]
+    fn what_is_next_depends_on_which_period_is_shorter() {
+        let period = |seconds: u32| Period::try_from(seconds).ok();
+        let next = |pause, stop, state: &VmState| {
+            let mut plan = record("web").plan;
+            (plan.idle_pause, plan.idle_stop) = (period(pause), period(stop));
+            plan_sleep(&plan, state).map(|(sleep, after)| (sleep, after.as_secs()))
+        };
+        let (pause, stop) = (
+            |seconds| Sleep::Pause(period(seconds).unwrap()),
+            |seconds| Sleep::Stop(period(seconds).unwrap()),
+        );
+        let running = VmState::Running { guest: None };
+        assert_eq!(next(0, 0, &running), None);
+        assert_eq!(next(5, 0, &running), Some((pause(5), 5)));
+        assert_eq!(next(0, 9, &running), Some((stop(9), 9)));
+        assert_eq!(next(5, 9, &running), Some((pause(5), 5)));
+        // It would stand still for nothing.
+        assert_eq!(next(9, 9, &running), Some((stop(9), 9)));
+        assert_eq!(next(9, 5, &running), Some((stop(5), 5)));
+        let paused = |idle| VmState::Paused { guest: None, idle };
+        assert_eq!(next(5, 9, &paused(period(5))), Some((stop(9), 4)));
+        assert_eq!(next(5, 3, &paused(period(5))), Some((stop(3), 0)));
+        assert_eq!(next(5, 0, &paused(period(5))), None);
+        // Who paused it by hand wants it so.
+        assert_eq!(next(5, 9, &paused(None)), None);
+    }
 
     const PERIOD: Duration = Duration::from_secs(400);
 

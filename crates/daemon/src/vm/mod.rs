@@ -11,7 +11,8 @@
 //! | `undo` | taking away what the steps made; the intents it works from are durable |
 //! | `driver`, `owned` | one task per VM that owns it and does its requests in order |
 //! | `desk` | where those requests are handed in, judged and answered |
-//! | `uses`, `idle` | who uses a VM, and when nobody has for long enough to stop it |
+//! | `uses`, `idle` | who uses a VM, and when nobody has for long enough to pause or stop it |
+//! | `wake` | using a VM that may sleep |
 //! | `health` | how a guest is, as it changes |
 //! | `recover` | making records and reality agree when the daemon starts |
 //! | `orphans` | what belongs to no VM |
@@ -48,3 +49,4 @@ pub mod stats;
 pub(crate) mod undo;
 pub(crate) mod uses;
 pub(crate) mod view;
+pub(crate) mod wake;

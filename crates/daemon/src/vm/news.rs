@@ -84,7 +84,8 @@ impl News {
 
     /// Whether two states of a VM are different to a listener.
     pub(crate) fn differ(before: &VmState, now: &VmState) -> bool {
-        (before.name(), guest_state(before)) != (now.name(), guest_state(now))
+        let seen = |state: &VmState| (state.name(), guest_state(state), state.paused_idle());
+        seen(before) != seen(now)
     }
 
     /// Tells that a VM came to be in its state.
@@ -102,6 +103,7 @@ impl News {
             name: record.plan.name.clone(),
             state: record.state.name(),
             guest: guest_state(&record.state),
+            paused_idle_seconds: record.state.paused_idle(),
             ended,
             problem,
         });
@@ -198,6 +200,15 @@ mod tests {
     async fn first(news: &News, since: Option<u64>) -> (VmEvent, VmEvent) {
         let mut listener = news.listen(since, CancellationToken::new());
         (listener.next().await.unwrap(), listener.next().await.unwrap())
+    }
+
+    #[test]
+    fn who_is_paused_by_hand_is_told_from_who_sleeps() {
+        let paused = |idle| VmState::Paused { guest: None, idle };
+        let idle = banger_proto::Period::try_from(5).ok();
+        assert!(News::differ(&paused(idle), &paused(None)));
+        assert!(!News::differ(&paused(idle), &paused(idle)));
+        assert!(News::differ(&VmState::Running { guest: None }, &paused(None)));
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct Vm {
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
     /// The ports of the host that lead to it, from before its launch until they are forwarded.
     pub(crate) published: Option<Published>,
+    /// Whether they are forwarded still, since the VM slept.
+    pub(crate) keeps_ports: bool,
     /// What VMs are made with.
     pub(crate) host: Arc<Host>,
     /// Its way through the steps of what is done to it.
@@ -55,7 +57,21 @@ impl Vm {
         }
         let cause = Cause::noticed(ChangeCause::Recovery);
         let walk = host.followers.walk(&record.plan.name, Operation::Create);
-        (Self { record, vmm, published: None, host, walk, store, shown, news, cause }, seen)
+        (
+            Self {
+                record,
+                vmm,
+                published: None,
+                keeps_ports: false,
+                host,
+                walk,
+                store,
+                shown,
+                news,
+                cause,
+            },
+            seen,
+        )
     }
 
     /// Its name.

@@ -93,6 +93,9 @@ pub struct VmPlan {
     /// How long it may be idle before it is stopped; absent for ever.
     #[serde(default)]
     pub idle_stop: Option<Period>,
+    /// How long it may be idle before it is paused; absent for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_pause: Option<Period>,
     /// Whether it is started when the host has started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub autostart: bool,
@@ -113,6 +116,10 @@ pub struct VmPlan {
     /// the `lease` of [`Subnet::guest`](banger_proto::Subnet::guest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<u32>,
+    /// Ports that its guest listened at when it was paused, or stopped for idleness: who connects there
+    /// wakes it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub listened: BTreeSet<u16>,
     /// How often it was given an image after it was made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rebuilds: u32,
@@ -201,7 +208,7 @@ pub enum PlanError {
     )]
     NeedsStart,
     /// An end by idleness for a VM that ends with its request.
-    #[error("a VM that goes when its command ends cannot be stopped when it is idle")]
+    #[error("a VM that goes when its command ends cannot be paused or stopped when it is idle")]
     EphemeralIdle,
     /// A start with the host for a VM that ends with its request.
     #[error("a VM that goes when its command ends cannot start with the host (autostart)")]
@@ -280,12 +287,14 @@ pub fn plan_vm(
     if asked.autostart && asked.ephemeral {
         return Err(PlanError::EphemeralAutostart);
     }
-    let idle_stop = match asked.idle_stop_seconds {
-        Some(seconds) if asked.ephemeral && seconds > 0 => return Err(PlanError::EphemeralIdle),
-        _ if asked.ephemeral => None,
-        Some(seconds) => Period::try_from(seconds).ok(),
-        None => config.idle_stop_after.value,
+    let idle = |seconds: Option<u32>, configured: Option<Period>| match seconds {
+        Some(seconds) if asked.ephemeral && seconds > 0 => Err(PlanError::EphemeralIdle),
+        _ if asked.ephemeral => Ok(None),
+        Some(seconds) => Ok(Period::try_from(seconds).ok()),
+        None => Ok(configured),
     };
+    let idle_stop = idle(asked.idle_stop_seconds, config.idle_stop_after.value)?;
+    let idle_pause = idle(asked.idle_pause_seconds, config.idle_pause_after.value)?;
     let taken = |name: &str| inventory.names.contains(name);
     let name = match &asked.name {
         Some(name) if taken(name.as_str()) => return Err(PlanError::NameTaken(name.clone())),
@@ -316,6 +325,7 @@ pub fn plan_vm(
         wait: asked.wait,
         no_start: asked.no_start,
         idle_stop,
+        idle_pause,
         autostart: asked.autostart,
         machine_id: render_machine_id(entropy.machine_id),
         link_magic: Magic::from_bytes(entropy.link_magic).to_string(),
@@ -323,6 +333,7 @@ pub fn plan_vm(
         host_ports: asked.host_ports.clone(),
         publish: asked.publish.clone(),
         lease: None,
+        listened: BTreeSet::new(),
         rebuilds: 0,
         warm: false,
         restoring: None,
@@ -454,7 +465,9 @@ impl VmPlan {
         let published = self.publish.iter().map(|publish| {
             ("published", format!("{} leads to port {}", publish.endpoint(), publish.guest))
         });
-        let idle = self.idle_stop.map(|period| ("idle stop", format!("after {period}")));
+        let after = |period: Period| format!("after {period}");
+        let idle = [("idle pause", self.idle_pause), ("idle stop", self.idle_stop)];
+        let idle = idle.into_iter().filter_map(|(what, period)| Some((what, after(period?))));
         let autostart = self.autostart.then(|| ("autostart", "with the host".to_owned()));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
         let program = self.entrypoint.as_ref().map(|entrypoint| {

@@ -16,6 +16,9 @@
 //! "Already so" is answered at once when the VM rests; while it is still on its way, the
 //! request waits its turn, so that its answer is true.
 //!
+//! A VM that rests because nobody used it is not yet as somebody asks who wants it paused or down: it
+//! would be woken. So that is accepted, and from then on it is so.
+//!
 //! The later request wins. What is under way is cut short by a deletion whatever it is, a start
 //! by a stop, a start and a stop by a kill. Of what waits, a deletion drops everything; a stop
 //! and a kill drop the starts, and a kill goes before the stops. A prune never cuts or drops
@@ -121,6 +124,8 @@ pub enum Next<T> {
 #[derive(Debug)]
 pub struct Queue<T> {
     rest: Rest,
+    /// Whether it rests so because nobody used it.
+    asleep: bool,
     doing: Option<Work>,
     waiting: VecDeque<(Request, T)>,
 }
@@ -129,13 +134,14 @@ impl<T> Queue<T> {
     /// The queue of a VM that is being made.
     #[must_use]
     pub fn creating() -> Self {
-        Self { rest: Rest::Gone, doing: Some(Work::Create), waiting: VecDeque::new() }
+        let waiting = VecDeque::new();
+        Self { rest: Rest::Gone, asleep: false, doing: Some(Work::Create), waiting }
     }
 
-    /// The queue of a VM that rests.
+    /// The queue of a VM that rests; `asleep` where that is because nobody used it.
     #[must_use]
-    pub fn resting(rest: Rest) -> Self {
-        Self { rest, doing: None, waiting: VecDeque::new() }
+    pub fn resting(rest: Rest, asleep: bool) -> Self {
+        Self { rest, asleep, doing: None, waiting: VecDeque::new() }
     }
 
     /// Judges a request and, if accepted, puts it at the end.
@@ -171,7 +177,7 @@ impl<T> Queue<T> {
             }
             request => request,
         };
-        if last.is_none() && is_already_so(self.rest, request) {
+        if last.is_none() && self.is_already_so(request) {
             return Admission::AlreadySo(payload);
         }
         let dropped = match request {
@@ -206,7 +212,7 @@ impl<T> Queue<T> {
             return None;
         }
         let (request, payload) = self.waiting.pop_front()?;
-        if is_already_so(self.rest, request) {
+        if self.is_already_so(request) {
             return Some(Next::AlreadySo(payload));
         }
         if self.is_gone() {
@@ -219,10 +225,16 @@ impl<T> Queue<T> {
         Some(Next::Do(request, payload))
     }
 
-    /// Says where the VM rests: what was under way has ended, or it went down by itself.
-    pub fn settle(&mut self, rest: Rest) {
-        self.rest = rest;
+    /// Says where the VM rests: what was under way has ended, or it went down by itself. `asleep` is as
+    /// in [`resting`](Self::resting).
+    pub fn settle(&mut self, rest: Rest, asleep: bool) {
+        (self.rest, self.asleep) = (rest, asleep);
         self.doing = None;
+    }
+
+    fn is_already_so(&self, request: Request) -> bool {
+        let by_hand = matches!(request, Request::Pause | Request::Stop | Request::Kill);
+        leads_to(Work::Request(request)) == Some(self.rest) && !(self.asleep && by_hand)
     }
 
     /// Whether nothing is left of the VM, so that nothing will ever be done again.
@@ -242,10 +254,6 @@ fn leads_to(work: Work) -> Option<Rest> {
         // Where a restore leads, the snapshot says.
         Work::Request(Request::Set | Request::Restore) => None,
     }
-}
-
-fn is_already_so(rest: Rest, request: Request) -> bool {
-    leads_to(Work::Request(request)) == Some(rest)
 }
 
 /// Whether a request cuts short what is under way.
@@ -288,7 +296,7 @@ mod tests {
         assert_eq!(judge(Queue::creating(), Request::Stop), Err(Denied::BeingMade));
         assert_eq!(judge(Queue::creating(), Request::Delete), Ok(true));
         assert_eq!(judge(Queue::creating(), Request::Start), Ok(false));
-        let mut running = Queue::resting(Rest::Running);
+        let mut running = Queue::resting(Rest::Running, false);
         assert_eq!(running.push(Request::Start, 1), Admission::AlreadySo(1));
         let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
         assert_eq!(running.push(Request::Stop, 2), accepted);
@@ -301,20 +309,20 @@ mod tests {
         assert_eq!(running.push(Request::Start, 5), Admission::Denied(5, Denied::BeingDeleted));
         // A second deletion waits for the first, and then it is so.
         assert!(matches!(running.push(Request::Delete, 6), Admission::Accepted { .. }));
-        running.settle(Rest::Down);
+        running.settle(Rest::Down, false);
         assert_eq!(running.take(), Some(Next::Do(Request::Delete, 4)));
-        running.settle(Rest::Gone);
+        running.settle(Rest::Gone, false);
         assert_eq!(running.take(), Some(Next::AlreadySo(6)));
         // Who waited for a creation that came to nothing waits for nothing.
         let mut created = Queue::creating();
         assert_eq!(created.push(Request::Start, 1), accepted);
-        created.settle(Rest::Gone);
+        created.settle(Rest::Gone, false);
         assert_eq!(created.take(), Some(Next::Denied(1, Denied::BeingDeleted)));
     }
 
     #[test]
     fn a_kill_ends_a_stop_and_whoever_waits_for_it() {
-        let mut queue = Queue::resting(Rest::Running);
+        let mut queue = Queue::resting(Rest::Running, false);
         let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
         assert_eq!(queue.push(Request::Stop, 1), accepted);
         assert_eq!(queue.take(), Some(Next::Do(Request::Stop, 1)));
@@ -323,9 +331,9 @@ mod tests {
         let kill = Admission::Accepted { interrupt: true, dropped: vec![(3, Denied::Overtaken)] };
         assert_eq!(queue.push(Request::Kill, 4), kill);
         // Should the guest not be down in spite of all, the kill comes before the other stop.
-        queue.settle(Rest::Running);
+        queue.settle(Rest::Running, false);
         assert_eq!(queue.take(), Some(Next::Do(Request::Kill, 4)));
-        queue.settle(Rest::Down);
+        queue.settle(Rest::Down, false);
         assert_eq!(queue.take(), Some(Next::AlreadySo(2)));
     }
 
@@ -334,16 +342,16 @@ mod tests {
         let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
         let denied = |n| Admission::Denied(n, Denied::NotDown);
         assert_eq!(Queue::creating().push(Request::Prune, 1), denied(1));
-        assert_eq!(Queue::resting(Rest::Running).push(Request::Prune, 1), denied(1));
-        let mut queue = Queue::resting(Rest::Down);
+        assert_eq!(Queue::resting(Rest::Running, false).push(Request::Prune, 1), denied(1));
+        let mut queue = Queue::resting(Rest::Down, false);
         assert_eq!(queue.push(Request::Start, 1), accepted);
         assert_eq!(queue.push(Request::Prune, 2), denied(2));
-        let mut queue = Queue::resting(Rest::Down);
+        let mut queue = Queue::resting(Rest::Down, false);
         assert_eq!(queue.push(Request::Prune, 1), accepted);
         // From then on it is a deletion like others.
         assert_eq!(queue.push(Request::Prune, 2), accepted);
         assert_eq!(queue.take(), Some(Next::Do(Request::Delete, 1)));
-        queue.settle(Rest::Gone);
+        queue.settle(Rest::Gone, false);
         assert_eq!(queue.take(), Some(Next::AlreadySo(2)));
         assert_eq!(queue.push(Request::Prune, 3), Admission::AlreadySo(3));
     }
@@ -355,25 +363,25 @@ mod tests {
             Queue::creating().push(Request::Set, 1),
             Admission::Denied(1, Denied::BeingMade)
         );
-        let mut queue = Queue::resting(Rest::Running);
+        let mut queue = Queue::resting(Rest::Running, false);
         assert_eq!(queue.push(Request::Stop, 1), accepted());
         assert_eq!(queue.push(Request::Set, 2), accepted());
         // Behind a set that leaves it running, and a stop that does not, a start is work.
         assert_eq!(queue.push(Request::Start, 3), accepted());
         assert_eq!(queue.take(), Some(Next::Do(Request::Stop, 1)));
-        queue.settle(Rest::Down);
+        queue.settle(Rest::Down, false);
         assert_eq!(queue.take(), Some(Next::Do(Request::Set, 2)));
         assert_eq!(queue.push(Request::Prune, 4), Admission::Denied(4, Denied::NotDown));
-        queue.settle(Rest::Down);
+        queue.settle(Rest::Down, false);
         assert_eq!(queue.take(), Some(Next::Do(Request::Start, 3)));
-        queue.settle(Rest::Running);
+        queue.settle(Rest::Running, false);
         // A guest that does not answer keeps nobody from killing it.
         assert_eq!(queue.push(Request::Set, 5), accepted());
         assert_eq!(queue.take(), Some(Next::Do(Request::Set, 5)));
         assert_eq!(queue.push(Request::Stop, 6), accepted());
         let kill = Admission::Accepted { interrupt: true, dropped: vec![] };
         assert_eq!(queue.push(Request::Kill, 7), kill);
-        queue.settle(Rest::Running);
+        queue.settle(Rest::Running, false);
         assert_eq!(
             queue.push(Request::Delete, 8),
             Admission::Accepted {
@@ -382,6 +390,27 @@ mod tests {
             }
         );
         assert_eq!(queue.push(Request::Set, 9), Admission::Denied(9, Denied::BeingDeleted));
+    }
+
+    #[test]
+    fn who_wants_a_sleeping_vm_at_rest_has_it_stay_so() {
+        for (rest, request) in [
+            (Rest::Paused, Request::Pause),
+            (Rest::Down, Request::Stop),
+            (Rest::Down, Request::Kill),
+        ] {
+            assert_eq!(Queue::resting(rest, false).push(request, 1), Admission::AlreadySo(1));
+            let mut queue = Queue::resting(rest, true);
+            let accepted = Admission::Accepted { interrupt: false, dropped: vec![] };
+            assert_eq!(queue.push(request, 1), accepted);
+            assert_eq!(queue.push(request, 2), accepted);
+            assert!(matches!(queue.take(), Some(Next::Do(done, _)) if done == request));
+            queue.settle(rest, false);
+            assert!(matches!(queue.take(), Some(Next::AlreadySo(_))));
+        }
+        // Who wants nothing of it but that it goes has it so.
+        let mut queue = Queue::resting(Rest::Down, true);
+        assert!(matches!(queue.push(Request::Prune, 1), Admission::Accepted { .. }));
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -482,7 +511,7 @@ mod tests {
         #[test]
         fn agrees_with_the_model(created: bool, inputs in inputs()) {
             let mut queue =
-                if created { Queue::creating() } else { Queue::resting(Rest::Running) };
+                if created { Queue::creating() } else { Queue::resting(Rest::Running, false) };
             let mut model = Model {
                 running: !created,
                 paused: false,
@@ -603,11 +632,11 @@ mod tests {
                         model.running = rest == Rest::Running;
                         model.paused = rest == Rest::Paused;
                         model.gone = rest == Rest::Gone;
-                        queue.settle(rest);
+                        queue.settle(rest, false);
                     }
                     Input::PowerOff if !model.busy && (model.running || model.paused) => {
                         (model.running, model.paused) = (false, false);
-                        queue.settle(Rest::Down);
+                        queue.settle(Rest::Down, false);
                     }
                     Input::End { .. } | Input::PowerOff => {}
                 }

@@ -13,6 +13,9 @@
 //!                 └───────────────────────── start ───────────────────┘
 //! ```
 //!
+//! `Paused` and `Stopped` for idleness lead back to `Running` as soon as somebody wants something of the
+//! VM ([`wake`](super::wake)).
+//!
 //! A VM that is made without being started goes from `Preparing` to `Stopped`.
 //!
 //! `Created` to `Booting` of a creation are never met at rest: a daemon that finds them in its
@@ -30,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::plan::VmPlan;
-use crate::net::VmNetwork;
+use crate::net::{Attached, VmNetwork};
 
 /// State of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,24 @@ impl VmState {
     #[must_use]
     pub fn runs_commands(&self) -> bool {
         matches!(self, Self::Running { .. })
+    }
+
+    /// Whether it is so because nobody used the VM: then whoever wants something of it wakes it.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        matches!(
+            self,
+            Self::Paused { idle: Some(_), .. } | Self::Stopped { ended: EndReason::Idle(_) }
+        )
+    }
+
+    /// For how long nobody had used the VM, where it stands still for that.
+    #[must_use]
+    pub fn paused_idle(&self) -> Option<Period> {
+        match self {
+            Self::Paused { idle, .. } => *idle,
+            _ => None,
+        }
     }
 
     /// Whether a VMM may run in this state.
@@ -193,10 +214,22 @@ impl VmRecord {
         &self.plan.id
     }
 
-    /// Where the host reaches it, while it may run.
+    /// Where the host reaches it, while it may run or sleeps.
     #[must_use]
     pub fn loopback(&self, network: &VmNetwork) -> Option<Ipv4Addr> {
-        self.plan.lease.filter(|_| self.state.has_vmm()).map(|lease| network.loopback(lease))
+        let reached = self.state.has_vmm() || self.state.is_asleep();
+        self.plan.lease.filter(|_| reached).map(|lease| network.loopback(lease))
+    }
+
+    /// Its place on the network, if it has had one: that which it has, or has again.
+    pub(crate) fn attached(&self) -> Option<Attached> {
+        Some(Attached {
+            vm: self.id().clone(),
+            name: self.plan.name.clone(),
+            lease: self.plan.lease?,
+            address: self.plan.in_force.as_ref().and_then(|given| given.address),
+            wishes: self.plan.wishes(),
+        })
     }
 
     /// Its address, while it may run and has a network card.

@@ -4,11 +4,12 @@
 //!   open ──begin──▶ used by n ──the last ends──▶ open
 //!     │ close, only when nobody uses it
 //!     ▼
-//!   closed (being stopped): nobody begins ──reopen, when it runs again──▶ open
+//!   closed (it falls asleep, sleeps, or wakes): nobody begins ──reopen, when it runs again──▶ open
+//!                                                   └── who wants to has it woken (`wake.rs`)
 //! ```
 //!
 //! Beginning a use and closing exclude each other, so that a command either keeps the VM up or
-//! is told that it came too late. Looking at a VM is no use of it.
+//! wakes it. Looking at a VM is no use of it.
 
 use std::sync::Arc;
 
@@ -55,6 +56,16 @@ impl Uses {
         begun.then(|| Use(self.clone()))
     }
 
+    /// Uses the VM until what is returned is dropped, also while it is closed: for who is about to wake
+    /// it, so that it does not fall asleep again before it is used.
+    pub(crate) fn hold(&self) -> Use {
+        self.0.send_modify(|count| {
+            count.now += 1;
+            count.ever += 1;
+        });
+        Use(self.clone())
+    }
+
     /// Lets no use begin any more, unless there is one. Tells whether it is closed now.
     pub(crate) fn close(&self) -> bool {
         self.0.send_if_modified(|count| {
@@ -98,8 +109,13 @@ mod tests {
         drop(second);
         assert!(uses.close() && uses.close());
         assert!(uses.begin().is_none());
+        // Who wakes it holds it, and nobody else begins before it is open.
+        let waking = uses.hold();
+        assert!(uses.begin().is_none() && uses.close());
         uses.reopen();
-        assert!(uses.begin().is_some());
+        assert!(uses.begin().is_some() && !uses.close());
+        drop(waking);
+        assert!(uses.close());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) fn render_view(host: &Host, record: &VmRecord) -> VmView {
         ephemeral: record.ephemeral,
         idle_stop_seconds: plan.idle_stop,
         warm: plan.warm,
+        idle_pause_seconds: plan.idle_pause,
+        paused_idle_seconds: record.state.paused_idle(),
         autostart: plan.autostart,
         nat: plan.nat,
         host_ports: plan.host_ports.clone(),

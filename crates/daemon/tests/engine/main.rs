@@ -25,6 +25,7 @@ mod ports;
 mod pulls;
 mod recovery;
 mod set;
+mod sleeping;
 #[cfg(test)]
 mod ssh;
 mod verbs;

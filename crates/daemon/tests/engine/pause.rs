@@ -30,7 +30,7 @@ async fn says_hi(daemon: &TestDaemon) {
 }
 
 /// Looks at `web` in every way there is: what comes of its guest is absent or refused, at once.
-async fn look(daemon: &TestDaemon) {
+pub(super) async fn look(daemon: &TestDaemon) {
     let client = &daemon.client;
     let state = show(daemon, "web").await.state;
     assert_eq!(list(daemon).await[0].state, state);
@@ -56,7 +56,7 @@ async fn a_vm_stands_still_and_goes_on() {
     let daemon = TestDaemon::start(&env).await;
     let vm = create(&daemon, "web").await;
     let paused = post(&daemon, "pause").await;
-    assert_eq!(paused.state, StateName::Paused);
+    assert_eq!((paused.state, paused.paused_idle_seconds), (StateName::Paused, None));
     assert!(env.world.is_paused(&vm.id));
     // Its addresses are its own still.
     assert_eq!((paused.loopback, paused.address), (vm.loopback, vm.address));
@@ -133,7 +133,8 @@ async fn it_stands_still_whoever_is_the_daemon() {
     post(&daemon, "pause").await;
     daemon.stop().await;
     let daemon = TestDaemon::start(&env).await;
-    assert_eq!(show(&daemon, "web").await.state, StateName::Paused);
+    let adopted = show(&daemon, "web").await;
+    assert_eq!((adopted.state, adopted.paused_idle_seconds), (StateName::Paused, None));
     assert_eq!(daemon.client.exec("web", &echo()).await.unwrap_err().code, Code::Conflict);
     look(&daemon).await;
     post(&daemon, "resume").await;

@@ -41,12 +41,14 @@ pub enum ChangeCause {
     Start,
     /// A stop was asked for; also the first half of a restart.
     Stop,
-    /// Nobody used it for the time after which it is to be stopped.
+    /// Nobody used it for the time after which it is to be paused or stopped.
     Idle,
     /// A pause was asked for.
     Pause,
-    /// That it goes on was asked for, or somebody wanted something of it.
+    /// That it goes on was asked for.
     Resume,
+    /// Somebody wanted something of it, which was paused or stopped because nobody had used it.
+    Wake,
     /// A kill was asked for.
     Kill,
     /// A change of what it is was asked for.
@@ -74,6 +76,7 @@ impl ChangeCause {
             Self::Idle => "idle",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Wake => "use",
             Self::Kill => "kill",
             Self::Set => "set",
             Self::Snapshot => "snapshot",

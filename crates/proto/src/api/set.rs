@@ -44,6 +44,12 @@ pub struct SetVm {
     /// Whether it is started when the host has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<bool>,
+    /// Seconds of idleness after which it is stopped; 0 for never. At once, also while it sleeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_stop_seconds: Option<u32>,
+    /// Seconds of idleness after which it is paused; 0 for never. At once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_pause_seconds: Option<u32>,
 }
 
 /// Something about a VM that can be changed while it runs.

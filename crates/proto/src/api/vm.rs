@@ -59,10 +59,14 @@ pub struct CreateVm {
     /// Boot the VM, also where it could begin as a copy of one that has booted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cold: bool,
-    /// Stop the VM when it has been idle for so many seconds; 0 for never, absent for what is
-    /// configured. An ephemeral VM goes with its request instead.
+    /// Stop the VM when it has been idle for so many seconds, until somebody wants something of it; 0
+    /// for never, absent for what is configured. An ephemeral VM goes with its request instead.
     #[serde(default)]
     pub idle_stop_seconds: Option<u32>,
+    /// Pause the VM when it has been idle for so many seconds, until somebody wants something of it; as
+    /// `idle_stop_seconds` otherwise. Where that is not longer, the VM is only stopped.
+    #[serde(default)]
+    pub idle_pause_seconds: Option<u32>,
     /// Start the VM when the host has started. An ephemeral VM cannot be.
     #[serde(default)]
     pub autostart: bool,
@@ -207,7 +211,8 @@ pub struct DeleteVm {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum VmCondition {
-    /// Commands run. A VM that is down is waited for, one in state `error` is a failure.
+    /// Commands run, also where they first wake a VM that is paused because nobody used it; waiting does
+    /// not. A VM that is down is waited for, one in state `error` is a failure.
     #[default]
     Ready,
     /// The same, and the image's own init says it has finished.
@@ -315,7 +320,8 @@ pub enum EndReason {
     NotStarted,
     /// It has the disk of a snapshot, and was not started since.
     Restored,
-    /// It was stopped because it had been idle for so many seconds.
+    /// It was stopped because it had been idle for so many seconds; whoever wants something of it starts
+    /// it.
     Idle(Period),
 }
 
@@ -415,6 +421,13 @@ pub struct VmView {
     /// Whether it began as a copy of one that had booted, instead of booting.
     #[serde(default)]
     pub warm: bool,
+    /// Seconds of idleness after which it is paused; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_pause_seconds: Option<Period>,
+    /// Where it is paused because it had been idle: for so many seconds. Whoever wants something of it
+    /// wakes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_idle_seconds: Option<Period>,
     /// Whether it is started when the host has started.
     #[serde(default)]
     pub autostart: bool,
@@ -452,6 +465,14 @@ pub struct VmView {
     /// What became of it, oldest first: its last hundred changes. Empty in a list of VMs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<VmChange>,
+}
+
+impl VmView {
+    /// Whether it rests because nobody used it, so that whoever wants something of it wakes it.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.paused_idle_seconds.is_some() || matches!(self.ended, Some(EndReason::Idle(_)))
+    }
 }
 
 /// All VMs, oldest first.

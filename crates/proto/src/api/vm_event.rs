@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EndReason, StateName};
 use crate::guest::InitState;
-use crate::{VmId, VmName};
+use crate::{Period, VmId, VmName};
 
 /// One line of `GET /v1/events`.
 ///
@@ -44,6 +44,9 @@ pub enum VmEvent {
         /// How far the guest's init is, while the VM runs and once that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guest: Option<InitState>,
+        /// Where it is paused because it had been idle: for so many seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paused_idle_seconds: Option<Period>,
         /// How it came to be down, when it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ended: Option<EndReason>,

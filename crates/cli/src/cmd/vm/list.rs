@@ -61,7 +61,10 @@ pub(super) fn render_list(list: &VmList, now: Timestamp) -> String {
 fn row(vm: &VmView, now: Timestamp) -> Vec<String> {
     vec![
         vm.name.to_string(),
-        vm.state.as_str().to_owned(),
+        match vm.is_asleep() {
+            true => format!("{} (idle)", vm.state.as_str()),
+            false => vm.state.as_str().to_owned(),
+        },
         vm.image.clone(),
         vm.vcpu.to_string(),
         vm.memory.human(),

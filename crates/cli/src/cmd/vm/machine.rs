@@ -42,10 +42,14 @@ pub(super) struct MachineArgs {
     /// Environment variable of every command in the VM (can be repeated)
     #[arg(short, long, value_name = "KEY=VAL", value_parser = parse_variable)]
     env: Vec<(String, String)>,
-    /// Stop the VM when nobody has used it for so long, like 30m or 2h; or off
+    /// Stop the VM when nobody has used it for so long, like 30m or 2h, until it is used again; or off
     /// [default: the configured one]
     #[arg(long, value_name = "PERIOD")]
-    idle_stop: Option<IdleStop>,
+    idle_stop: Option<IdlePeriod>,
+    /// Pause the VM when nobody has used it for so long, like 5m, until it is used again; or off
+    /// [default: the configured one]
+    #[arg(long, value_name = "PERIOD")]
+    idle_pause: Option<IdlePeriod>,
     /// Boot the VM, instead of beginning from one that has booted
     #[arg(long)]
     cold: bool,
@@ -136,7 +140,8 @@ impl MachineArgs {
             nat: self.nat.map(Switch::is_on),
             publish: self.publish.into_iter().collect(),
             host_ports: self.host_port.into_iter().collect(),
-            idle_stop_seconds: self.idle_stop.map(|idle| idle.0.map_or(0, Period::seconds)),
+            idle_stop_seconds: self.idle_stop.map(IdlePeriod::seconds),
+            idle_pause_seconds: self.idle_pause.map(IdlePeriod::seconds),
         })
     }
 }
@@ -188,9 +193,16 @@ impl FromStr for NewName {
 
 /// How long a VM may be idle; none for ever.
 #[derive(Debug, Clone, Copy)]
-struct IdleStop(Option<Period>);
+pub(super) struct IdlePeriod(Option<Period>);
 
-impl FromStr for IdleStop {
+impl IdlePeriod {
+    /// Its seconds; 0 for ever.
+    pub(super) fn seconds(self) -> u32 {
+        self.0.map_or(0, Period::seconds)
+    }
+}
+
+impl FromStr for IdlePeriod {
     type Err = ParsePeriodError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -10,7 +10,8 @@ use crate::reference::vm_path;
 
 /// Have VMs stand still, with all that runs in them
 ///
-/// They use no processor until `resume`, and keep their memory. `stop` gives that back, too.
+/// They use no processor until `resume`, and keep their memory. `stop` gives that back, too. Unlike VMs
+/// that are paused because nobody used them (`--idle-pause`), they do not wake when they are used.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  banger vm pause web db")]
 pub(crate) struct Args {

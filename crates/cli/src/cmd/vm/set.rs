@@ -6,7 +6,7 @@ use banger_proto::ByteSize;
 use banger_proto::api::{SetVm, Setting, VmView};
 use clap_complete::ArgValueCandidates;
 
-use super::machine::{Switch, parse_variable};
+use super::machine::{IdlePeriod, Switch, parse_variable};
 use super::several::{Several, SeveralArgs};
 use crate::client::Client;
 use crate::cmd::Context;
@@ -27,7 +27,8 @@ Examples:
   banger vm set --nat=off web
   banger vm set --image debian-bookworm web")]
 #[command(group(clap::ArgGroup::new("changes")
-    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat", "autostart"])
+    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat", "autostart",
+        "idle_stop", "idle_pause"])
     .required(true)
     .multiple(true)))]
 pub(crate) struct Args {
@@ -59,6 +60,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_missing_value = "on", hide_possible_values = true)]
     autostart: Option<Switch>,
+    /// Stop the VM when nobody has used it for so long, like 30m, until it is used again; or off
+    #[arg(long, value_name = "PERIOD")]
+    idle_stop: Option<IdlePeriod>,
+    /// Pause the VM when nobody has used it for so long, like 5m, until it is used again; or off
+    #[arg(long, value_name = "PERIOD")]
+    idle_pause: Option<IdlePeriod>,
 }
 
 pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
@@ -71,6 +78,8 @@ pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
         unset_env: args.unset_env.into_iter().collect::<BTreeSet<_>>(),
         nat: args.nat.map(Switch::is_on),
         autostart: args.autostart.map(Switch::is_on),
+        idle_stop_seconds: args.idle_stop.map(IdlePeriod::seconds),
+        idle_pause_seconds: args.idle_pause.map(IdlePeriod::seconds),
     };
     let (mut several, targets) = Several::find(context, args.several).await?;
     let act = |client, vm| set_one(client, vm, &request);

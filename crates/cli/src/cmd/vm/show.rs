@@ -47,7 +47,7 @@ fn render_vm(vm: &VmView) -> String {
     let mut pairs = vec![
         ("name", vm.name.to_string()),
         ("id", vm.id.to_string()),
-        ("state", vm.state.as_str().to_owned()),
+        ("state", render_state(vm)),
         ("image", vm.image.clone()),
         ("kernel", vm.kernel.clone()),
         ("backend", format!("{} ({})", vm.backend.vmm, vm.backend.accel)),
@@ -88,6 +88,7 @@ fn render_vm(vm: &VmView) -> String {
         pairs.push(("boot id", guest.boot_id.clone()));
         pairs.extend(guest.service.iter().map(|service| ("service", render_service(service))));
     }
+    pairs.extend(vm.idle_pause_seconds.map(|period| ("idle pause", format!("after {period}"))));
     pairs.extend(vm.idle_stop_seconds.map(|period| ("idle stop", format!("after {period}"))));
     if vm.autostart {
         pairs.push(("autostart", "with the host".to_owned()));
@@ -102,6 +103,16 @@ fn render_vm(vm: &VmView) -> String {
     }
     let pairs = render_pairs(pairs);
     if vm.history.is_empty() { pairs } else { format!("{pairs}\n\n{}", render_history(vm)) }
+}
+
+/// Its state, and whether it leaves that by itself.
+fn render_state(vm: &VmView) -> String {
+    let state = vm.state.as_str();
+    match (vm.paused_idle_seconds, &vm.ended) {
+        (Some(idle), _) => format!("{state}, idle for {idle}: goes on by itself when it is used"),
+        (None, Some(EndReason::Idle(_))) => format!("{state}: starts by itself when it is used"),
+        _ => state.to_owned(),
+    }
 }
 
 /// Its address, while it has one, and what it reaches.

@@ -108,9 +108,12 @@ async fn ssh_to(context: &Context, args: Args) -> Outcome {
     let mut signals = Signals::ending()?;
     let client = context.daemon(&mut signals).await?;
     let vm: VmView = signals.race(client.get(&vm_path(&args.vm, ""))).await?;
-    if vm.state != StateName::Running {
+    let rests = matches!(vm.state, StateName::Paused | StateName::Stopped | StateName::Error);
+    // One that sleeps is woken by the connection, and one on its way tells where it leads itself.
+    if rests && !vm.is_asleep() {
         let message = format!("VM `{}` does not run: it is {}", vm.name, vm.state.as_str());
-        return Err(CliError::failure(message).hint(format!("banger vm start {}", vm.name)));
+        let verb = if vm.state == StateName::Paused { "resume" } else { "start" };
+        return Err(CliError::failure(message).hint(format!("banger vm {verb} {}", vm.name)));
     }
     let config = (context.hooks.ssh_client)()?.config;
     let mut client = client_for(&config, &vm, &args);

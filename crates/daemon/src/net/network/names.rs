@@ -11,7 +11,7 @@ use super::{Guest, State, VmNetwork};
 use crate::dns::{Record, Zone};
 
 impl VmNetwork {
-    /// The names of the VMs that run, for all who ask.
+    /// The names of the VMs that run or sleep, for all who ask.
     pub(super) fn publish(&self, state: &State) {
         let record = |guest: &Guest| Record {
             name: guest.name.clone(),
@@ -20,7 +20,9 @@ impl VmNetwork {
             nat: guest.wishes.nat,
         };
         self.show_guests(state);
-        self.names.publish(Zone::new(state.guests.values().map(record).collect(), state.subnet));
+        // The last one counts, should one be both.
+        let all = state.sleeping.values().chain(state.guests.values());
+        self.names.publish(Zone::new(all.map(record).collect(), state.subnet));
     }
 
     /// Where this host reaches a VM: at its own address where the host is on its network, else at one of

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use banger_proto::Problem;
 use banger_proto::api::{EndReason, Stage};
 use banger_proto::guest::ShutdownRequest;
 use banger_proto::supervisor::VmmExit;
+use banger_proto::{Period, Problem};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,6 @@ use crate::progress::Progress;
 use crate::step::Step;
 use crate::vm::desk::{Reply, answer};
 use crate::vm::owned::Vm;
-use crate::vm::queue::Rest;
 use crate::vm::state::{VmState, ended_by};
 
 /// How long a guest gets to power off when nobody said, with hardware virtualisation.
@@ -30,7 +29,14 @@ impl Driver {
         reply: Reply,
     ) {
         let stage = progress.stage(Stage::Stop);
-        let down = self.shut_down(grace, std::convert::identity).await;
+        // Nobody waits for a VM that is to be down: it does not wake from that.
+        self.uses.reopen();
+        if !self.vm.record.state.has_vmm() {
+            // It sleeps.
+            let down = self.rest_down(VmState::Stopped { ended: EndReason::PoweredOff }).await;
+            return answer(reply, down.map(|()| self.vm.view()));
+        }
+        let down = self.shut_down(grace, None).await;
         if down.is_ok() {
             stage.finish();
         }
@@ -38,12 +44,12 @@ impl Driver {
         answer(reply, down.map(|()| self.vm.view()));
     }
 
-    /// Has the guest power off, and kills it when it does not in time. `tell` says what is told
-    /// of how it ended.
+    /// Has the guest power off, and kills it when it does not in time. `idle` is for how long nobody has
+    /// used it, if that is why.
     pub(super) async fn shut_down(
         &mut self,
         grace: Option<Duration>,
-        tell: impl FnOnce(EndReason) -> EndReason,
+        idle: Option<Period>,
     ) -> Result<(), Problem> {
         let slowness = self.vm.host.hypervisor.features().slowness;
         let grace = grace.unwrap_or(DEFAULT_GRACE * slowness);
@@ -52,13 +58,19 @@ impl Driver {
         {
             tracing::warn!(vm = %self.vm.name(), %problem, "VM is stopped as it stands");
         }
-        self.unwatch_guest().await;
+        match idle {
+            Some(_) => self.doze(),
+            None => self.unwatch_guest().await,
+        }
         self.vm.settle(VmState::Stopping).await;
         let cut = CancellationToken::new();
         self.vm.walk.enter(Step::PowerOff).await;
         let asked = Instant::now();
         let exit = self.desk.attend(&cut, power_off(&self.vm, grace, &cut)).await;
-        let ended = tell(exit.as_ref().map_or(EndReason::Killed, ended_by));
+        let ended = match (exit.as_ref().map_or(EndReason::Killed, ended_by), idle) {
+            (EndReason::PoweredOff | EndReason::Killed, Some(idle)) => EndReason::Idle(idle),
+            (ended, _) => ended,
+        };
         // Its guest's share of a stop, all of it, which nothing here can make shorter.
         let guest_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(vm = %self.vm.name(), ?ended, guest_ms, "VM stopped");
@@ -67,6 +79,7 @@ impl Driver {
 
     /// Ends the VMM as it stands: what the guest had not written is lost.
     pub(super) async fn kill(&mut self, reply: Reply) {
+        self.uses.reopen();
         self.vm.settle(VmState::Stopping).await;
         tracing::info!(vm = %self.vm.name(), "VM is killed");
         let down = self.rest_down(VmState::Stopped { ended: EndReason::Killed }).await;
@@ -77,7 +90,10 @@ impl Driver {
     /// Removes what is left of the VMM and rests in a state without one; in error, if it cannot
     /// be ended.
     pub(super) async fn rest_down(&mut self, state: VmState) -> Result<(), Problem> {
-        self.unwatch_guest().await;
+        if state.is_asleep() {
+            self.doze();
+            self.keep_place().await;
+        }
         let down = self.vm.bring_down().await;
         let state = match &down {
             Ok(()) => state,
@@ -86,9 +102,13 @@ impl Driver {
                 VmState::Error { problem: Box::new(problem.clone()) }
             }
         };
+        if !state.is_asleep() {
+            self.unwatch_guest().await;
+            self.vm.host.network.let_go(self.vm.record.id()).await;
+        }
         self.vm.walk.enter(Step::Settle).await;
         self.vm.settle(state).await;
-        self.desk.settle(Rest::Down);
+        self.stay();
         down
     }
 }

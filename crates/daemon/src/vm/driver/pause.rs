@@ -17,17 +17,21 @@ use crate::vm::set;
 use crate::vm::state::VmState;
 
 impl Driver {
-    /// Has the guest stand still. `idle` is for how long nobody has used it, if that is why.
+    /// Has the guest stand still. `idle` is for how long nobody has used it, if that is why; one that
+    /// stands still for that stands still by hand from now on if it is not.
     pub(super) async fn pause(&mut self, idle: Option<Period>, reply: Reply) {
         let held = hold(&self.vm).await;
-        if let (Ok(()), VmState::Running { guest }) = (&held, &self.vm.record.state) {
+        let state = &self.vm.record.state;
+        if let (Ok(()), VmState::Running { guest } | VmState::Paused { guest, .. }) = (&held, state)
+        {
             let guest = guest.clone();
-            // Who is connected stays so, and whoever connects wakes it.
-            (self.health, self.idle) = (None, None);
+            // A daemon that finds it so cannot ask it.
+            self.vm.record.plan.listened = self.reach.now().ports();
             self.vm.walk.enter(Step::Settle).await;
             self.vm.settle(VmState::Paused { guest, idle }).await;
             tracing::info!(vm = %self.vm.name(), ?idle, "VM paused");
         }
+        self.watch_guest();
         self.stay();
         self.vm.walk.enter(Step::Answer).await;
         answer(reply, held.map(|()| self.vm.view()));
@@ -45,10 +49,9 @@ impl Driver {
         if let (Ok(()), VmState::Paused { guest, .. }) = (&freed, &self.vm.record.state) {
             let guest = guest.clone();
             set_clock(&self.vm).await;
-            self.uses.reopen();
-            self.watch_guest();
             self.vm.walk.enter(Step::Settle).await;
             self.vm.settle(VmState::Running { guest }).await;
+            self.watch_guest();
             tracing::info!(vm = %self.vm.name(), "VM goes on");
             if let Some(unfinished) = set::plan_rest(&self.vm.record) {
                 self.desk.admit_set(unfinished);

@@ -70,7 +70,7 @@ impl Driver {
         }
         self.vm.walk.enter(Step::Settle).await;
         self.vm.settle(VmState::Stopped { ended: EndReason::Restored }).await;
-        self.desk.settle(Rest::Down);
+        self.desk.settle(Rest::Down, false);
         self.vm.walk.enter(Step::Answer).await;
         order.progress.send(Event::Restored { vm: Box::new(self.vm.view()) });
     }
