@@ -165,6 +165,7 @@ impl Engine {
         drivers.spawn(engine.clone().collect_unused_when_asked());
         let (host, stopping) = (Arc::clone(host), engine.inner.stopping.clone());
         drivers.spawn(warm::make_wanted(host, stopping));
+        engine.follow_names();
         Ok(engine)
     }
 

@@ -1,19 +1,25 @@
 //! The daemon's one table of names, and its server for programs on this host.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use banger_proto::VmName;
 use banger_proto::api::DnsStatus;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::server::{BindError, DnsServer, Face, Sockets};
 use super::zone::Zone;
+
+/// Names that were asked for and not heard of yet; there need not be many, as they are asked again.
+const ASKED_AHEAD: usize = 64;
 
 /// The names of VMs, for all servers of the daemon.
 #[derive(Debug, Default)]
 pub struct Names {
     zone: watch::Sender<Arc<Zone>>,
     status: Mutex<DnsStatus>,
+    /// Who is told which VMs programs on this host ask for.
+    asked: OnceLock<mpsc::Sender<VmName>>,
 }
 
 impl Names {
@@ -26,6 +32,15 @@ impl Names {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Zone>> {
         self.zone.subscribe()
+    }
+
+    /// The VMs whose addresses programs on this host ask for, once there is a server for them. Only who
+    /// calls this first is told.
+    pub(crate) fn asked(&self) -> mpsc::Receiver<VmName> {
+        let (sender, asked) = mpsc::channel(ASKED_AHEAD);
+        // One that is not taken is dropped, and tells its receiver so.
+        let _ = self.asked.set(sender);
+        asked
     }
 
     /// Whether programs on this host get answers, and where.
@@ -47,7 +62,7 @@ impl Names {
     pub fn serve_host(&self, listen: Option<SocketAddr>) -> Option<DnsServer> {
         let listen = listen?;
         let started = Sockets::bind(listen).and_then(|sockets| {
-            DnsServer::start(Face::Host, sockets, self.subscribe())
+            DnsServer::start(Face::Host(self.asked.get().cloned()), sockets, self.subscribe())
                 .map_err(|source| BindError::Other { address: listen, source })
         });
         let (server, status) = match started {

@@ -4,6 +4,7 @@
 //! What is not a question is answered with nothing at all (an answer to an answer would let two
 //! servers talk for ever), and what is one that makes no sense, with a header only.
 
+use banger_proto::VmName;
 use hickory_proto::op::{
     Edns, Header, MessageType, Metadata, OpCode, Query, ResponseCode, emit_message_parts,
 };
@@ -98,6 +99,14 @@ pub fn answer(
     // Answers from the zone are short: see `limit`. The codec has no other reason to fail.
     debug_assert!(transport == Transport::Tcp || answer.len() <= usize::from(UDP_LIMIT));
     if written { Verdict::Answered } else { Verdict::Silent }
+}
+
+/// The VM that the host reaches at an address which `packet` asks for.
+pub(super) fn asked_vm(zone: &Zone, packet: &[u8]) -> Option<VmName> {
+    match parse(packet) {
+        Packet::Question(question) => zone.asked_vm(&question.query).cloned(),
+        Packet::Senseless(_) | Packet::Other => None,
+    }
 }
 
 fn parse(packet: &[u8]) -> Packet {

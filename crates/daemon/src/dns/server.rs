@@ -12,11 +12,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use banger_proto::VmName;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::forward::Forwarder;
-use super::packet::{Transport, Verdict, answer};
+use super::packet::{Transport, Verdict, answer, asked_vm};
 use super::resolvers::Resolvers;
 use super::zone::{Asker, Zone};
 use super::{tcp, udp};
@@ -27,8 +28,8 @@ const PORT_TRIES: u32 = 8;
 /// Whom a server answers.
 #[derive(Debug)]
 pub enum Face {
-    /// Programs on this host; nothing is forwarded.
-    Host,
+    /// Programs on this host; nothing is forwarded. Which VM's address is asked for is told here.
+    Host(Option<mpsc::Sender<VmName>>),
     /// Guests; what is not of the zone is asked of these.
     Guests(Resolvers),
 }
@@ -110,11 +111,11 @@ impl DnsServer {
         let address = udp.local_addr()?;
         let udp = tokio::net::UdpSocket::from_std(udp)?;
         let tcp = tokio::net::TcpListener::from_std(tcp)?;
-        let forwarder = match face {
-            Face::Host => None,
-            Face::Guests(resolvers) => Some(Forwarder::new(resolvers)),
+        let (forwarder, asked) = match face {
+            Face::Host(asked) => (None, asked),
+            Face::Guests(resolvers) => (Some(Forwarder::new(resolvers)), None),
         };
-        let desk = Arc::new(Desk { zone, forwarder });
+        let desk = Arc::new(Desk { zone, forwarder, asked });
         let loops =
             [tokio::spawn(udp::serve(udp, Arc::clone(&desk))), tokio::spawn(tcp::serve(tcp, desk))];
         Ok(Self { address, _loops: loops.map(AbortOnDropHandle::new) })
@@ -133,6 +134,8 @@ pub(super) struct Desk {
     zone: watch::Receiver<Arc<Zone>>,
     /// None where nothing is forwarded.
     forwarder: Option<Forwarder>,
+    /// Who is told which VM's address is asked for.
+    asked: Option<mpsc::Sender<VmName>>,
 }
 
 impl Desk {
@@ -160,10 +163,15 @@ impl Desk {
         packet: &[u8],
         reply: &mut Vec<u8>,
     ) -> Verdict {
-        match self.asker(peer) {
-            Some(asker) => answer(zone, asker, transport, packet, reply),
-            None => Verdict::Silent,
+        let Some(asker) = self.asker(peer) else { return Verdict::Silent };
+        let verdict = answer(zone, asker, transport, packet, reply);
+        if let (Verdict::Answered, Some(asked)) = (&verdict, &self.asked)
+            && let Some(vm) = asked_vm(zone, packet)
+        {
+            // Whoever is told has heard of enough of them when there is no room: who asked asks again.
+            let _ = asked.try_send(vm);
         }
+        verdict
     }
 
     /// Who asks the host's resolvers.

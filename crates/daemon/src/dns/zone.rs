@@ -112,6 +112,19 @@ impl Zone {
         self.by_guest.get(&address).is_some_and(|place| self.records[*place].nat)
     }
 
+    /// The VM whose address on the host is asked for, if it has one.
+    pub(super) fn asked_vm(&self, query: &Query) -> Option<&VmName> {
+        let name = query.name.to_lowercase();
+        let labels: Vec<&[u8]> = name.iter().collect();
+        let [label, domain] = labels[..] else { return None };
+        if query.query_type != RecordType::A || domain != DOMAIN.as_bytes() {
+            return None;
+        }
+        let name = str::from_utf8(label).ok()?.parse::<VmName>().ok()?;
+        let record = &self.records[*self.by_name.get(&name)?];
+        record.host.map(|_| &record.name)
+    }
+
     fn is_network(&self, address: Ipv4Addr) -> bool {
         self.subnet.is_some_and(|subnet| subnet.overlaps(address, 32))
     }

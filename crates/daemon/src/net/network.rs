@@ -32,7 +32,7 @@ mod up;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use banger_proto::api::NetworkStatus;
+use banger_proto::api::{NetworkMode, NetworkStatus};
 use banger_proto::{Subnet, VmId, VmName};
 use tokio::sync::{Mutex, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -119,6 +119,12 @@ impl VmNetwork {
             uplink_opened: watch::Sender::default(),
             status: watch::Sender::new(NetworkStatus { mode, ..NetworkStatus::default() }),
         }
+    }
+
+    /// In whose network VMs are.
+    #[must_use]
+    pub fn mode(&self) -> NetworkMode {
+        self.privileged.mode()
     }
 
     /// Makes sure that VMs can have what they wish for.

@@ -470,7 +470,7 @@ async fn resolve(daemon: &TestDaemon) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn its_name_is_known() {
+async fn its_name_is_known_and_wakes_it_where_nothing_else_would() {
     for system in [false, true] {
         let env = TestEnv::new();
         if system {
@@ -482,11 +482,22 @@ async fn its_name_is_known() {
         let at = if system { vm.address } else { vm.loopback }.unwrap().to_string();
         until_paused(&daemon).await;
         assert_eq!(resolve(&daemon).await, [at.as_str()]);
+        if system {
+            until(&daemon, "web", |vm| vm.state == StateName::Running).await;
+        } else {
+            assert_eq!(show(&daemon, "web").await.state, StateName::Paused);
+        }
         until_stopped(&daemon, "web").await;
         // Another one does not get what it has.
         let other = daemon.client.events("/v1/vms", named("other")).await.ready().await;
         assert!(other.loopback != vm.loopback && other.address != vm.address);
         assert_eq!(resolve(&daemon).await, [at.as_str()]);
+        if system {
+            until(&daemon, "web", |vm| vm.state == StateName::Running).await;
+            assert_eq!(show(&daemon, "web").await.address, vm.address);
+        } else {
+            assert_eq!(show(&daemon, "web").await.state, StateName::Stopped);
+        }
         post(&daemon, "stop").await;
         assert_eq!(resolve(&daemon).await, [] as [&str; 0]);
         daemon.stop().await;
