@@ -22,7 +22,7 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 
 /// Longest that a test waits for anything: a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Talks to one socket; each request has a connection of its own.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use banger_proto::api::RunConfig;
 use banger_proto::{ByteSize, Paths};
 use tempfile::TempDir;
 
-use crate::{FakeNetwork, World};
+use crate::{FakeNetwork, HeldStep, World};
 
 /// A home of its own with an image and a kernel in it, and the world its VMs run in. Everything
 /// goes when it is dropped.
@@ -111,6 +111,15 @@ impl TestEnv {
             paths: self.paths.clone(),
             config: self.config.clone(),
         }
+    }
+
+    /// Holds daemons of this test at a step (`snapshot.prove web`) until what is returned is dropped.
+    ///
+    /// # Panics
+    /// When it cannot be listened for.
+    #[must_use]
+    pub fn hold_at(&self, step: &str) -> HeldStep {
+        HeldStep::listen(&self.steps, step)
     }
 
     /// Makes the image say this about running it, for VMs made from now on.

@@ -12,6 +12,8 @@ mod hostile;
 mod machine;
 mod network;
 mod ports;
+mod saved;
+mod steps;
 mod trusted;
 mod world;
 
@@ -21,5 +23,6 @@ pub use env::TestEnv;
 pub use firecracker_api::FirecrackerApi;
 pub use hostile::{Hostile, Then, frame};
 pub use network::FakeNetwork;
+pub use steps::HeldStep;
 pub use trusted::trusted_dir;
 pub use world::{Boot, World};

@@ -15,7 +15,7 @@ use banger_daemon::hypervisor::{
 use banger_daemon::step::Walk;
 use banger_daemon::supervise::identity::ProcessIdentity;
 use banger_proto::guest::{GuestConfig, SetClock};
-use banger_proto::supervisor::{SAVED_STATE, SAVED_WHOLE, VmmExit};
+use banger_proto::supervisor::VmmExit;
 use banger_proto::{ByteSize, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::hostile::Hostile;
 use crate::machine::{Guest, Load};
 use crate::ports::GuestPorts;
+use crate::saved::{Saving, load_guest, save_guest};
 
 /// Bytes on their way in one stream to an agent.
 const STREAM_BUFFER: usize = 64 << 10;
@@ -76,24 +77,18 @@ pub struct World {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     next: VecDeque<Boot>,
     vms: BTreeMap<VmId, Arc<FakeVm>>,
     /// Why nobody can tell how these ended.
     untold: BTreeMap<VmId, String>,
-    /// How the next proofs of saved guests end.
-    next_proof: VecDeque<Result<(), String>>,
+    pub(crate) saving: Saving,
 }
 
 impl World {
     /// Decides what the next launch leads to; several are used in order, then everything works.
     pub fn next_boot(&self, boot: Boot) {
         self.state().next.push_back(boot);
-    }
-
-    /// Has the next proof of a saved guest fail for this reason.
-    pub fn refuse_next_proof(&self, why: &str) {
-        self.state().next_proof.push_back(Err(why.to_owned()));
     }
 
     /// Whether the guest of a VMM that runs stands still.
@@ -202,11 +197,15 @@ impl World {
         let _ = launches.wait_for(|launches| *launches >= count).await;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn launch_now(&self, spec: &VmmSpec, boot: Boot) -> Result<Arc<FakeVm>, HypervisorError> {
+    pub(crate) fn launch_now(
+        &self,
+        spec: &VmmSpec,
+        boot: Boot,
+    ) -> Result<Arc<FakeVm>, HypervisorError> {
         let mut silent = false;
         let mut stubborn = false;
         let mut falls_silent = false;
@@ -261,7 +260,8 @@ impl World {
                 source: Some(Box::new(error)),
             })?;
         }
-        let going_on = spec.saved.as_ref().map(|saved| load_guest(&saved.directory)).transpose()?;
+        let going_on = spec.saved.as_ref();
+        let going_on = going_on.map(|saved| load_guest(&saved.directory, spec)).transpose()?;
         let paused = spec.saved.as_ref().is_some_and(|saved| saved.paused);
         let exit = watch::Sender::new(exit);
         let jobs = Arc::new(jobs);
@@ -306,17 +306,6 @@ fn guests() -> &'static Handle {
     &GUESTS
 }
 
-fn failure(message: &str, error: std::io::Error) -> HypervisorError {
-    HypervisorError { message: message.to_owned(), source: Some(Box::new(error)) }
-}
-
-/// The guest that was saved: what it was configured with, if it was.
-fn load_guest(directory: &Path) -> Result<Option<GuestConfig>, HypervisorError> {
-    let text = fs_err::read(directory.join(SAVED_STATE));
-    text.and_then(|text| Ok(serde_json::from_slice(&text)?))
-        .map_err(|error| failure("cannot go on from what was saved", error))
-}
-
 /// Begins a console log; the guest goes on with it.
 fn write_console(log: &Path, text: &str) -> std::io::Result<std::fs::File> {
     fs_err::write(log, text)?;
@@ -351,24 +340,16 @@ impl Hypervisor for World {
     }
 
     fn saved_with(&self) -> Result<String, HypervisorError> {
-        Ok("a world in memory".to_owned())
+        Ok(self.saves_with())
     }
 
     fn prove<'a>(
         &'a self,
         spec: &'a VmmSpec,
         directory: &'a Path,
-        _walk: &'a Walk,
+        walk: &'a Walk,
     ) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        let proven = self.state().next_proof.pop_front().unwrap_or(Ok(()));
-        let missing = spec.disks.iter().find(|disk| !disk.path.exists());
-        let proven = missing.map_or(proven, |disk| Err(format!("no disk `{}`", disk.serial)));
-        let moved = fs_err::rename(directory.join(SAVED_WHOLE), directory.join(SAVED_STATE));
-        async move {
-            proven.map_err(|message| HypervisorError { message, source: None })?;
-            moved.map_err(|error| failure("cannot finish the snapshot", error))
-        }
-        .boxed()
+        self.try_saved(spec, directory, walk).boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {
@@ -390,7 +371,7 @@ impl Hypervisor for World {
 
 /// A VMM that runs or ran.
 #[derive(Debug)]
-struct FakeVm {
+pub(crate) struct FakeVm {
     spec: VmmSpec,
     guest: Guest,
     exit: watch::Sender<Option<VmmExit>>,
@@ -497,11 +478,8 @@ impl RunningVm for FakeVm {
     /// The guest is what it was configured with.
     fn save<'a>(&'a self, directory: &'a Path) -> BoxFuture<'a, Result<(), HypervisorError>> {
         self.paused.send_replace(true);
-        let config = self.guest.hosted.configured();
-        let saved = serde_json::to_vec(&config)
-            .map_err(std::io::Error::from)
-            .and_then(|config| fs_err::write(directory.join(SAVED_WHOLE), config));
-        async { saved.map_err(|error| failure("cannot save the guest", error)) }.boxed()
+        let saved = save_guest(self.guest.hosted.configured(), &self.spec, directory);
+        async { saved }.boxed()
     }
 
     fn kill(&self) -> BoxFuture<'_, Result<(), HypervisorError>> {

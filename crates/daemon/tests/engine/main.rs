@@ -7,6 +7,7 @@ mod copying;
 mod crowd;
 mod failures;
 mod file_sync;
+mod fork;
 mod garbage;
 mod history;
 mod hostile;
@@ -24,8 +25,10 @@ mod pause;
 mod ports;
 mod pulls;
 mod recovery;
+mod restore;
 mod set;
 mod sleeping;
+mod snapshots;
 #[cfg(test)]
 mod ssh;
 mod verbs;
