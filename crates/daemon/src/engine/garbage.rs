@@ -7,6 +7,7 @@ use banger_proto::{ByteSize, Code, Problem, VmId};
 
 use super::{Engine, Host};
 use crate::net::NetworkLeftover;
+use crate::snapshot::Shelf;
 use crate::vm::orphans;
 use crate::vm::state::VmState;
 
@@ -54,9 +55,14 @@ impl Engine {
     /// All VMs there are, and those of them that are not at rest.
     fn known_vms(&self) -> (BTreeSet<VmId>, BTreeSet<VmId>) {
         let (mut known, mut busy) = (BTreeSet::new(), BTreeSet::new());
+        let paths = &self.inner.host.paths;
         for handle in &self.inner.registry.handles() {
             let shown = handle.shown.borrow();
             known.insert(shown.record.id().clone());
+            // Who tries a snapshot has no record.
+            let probes = Shelf::of(paths, shown.record.id()).probes().unwrap_or_default();
+            busy.extend(probes.iter().cloned());
+            known.extend(probes);
             if !matches!(shown.record.state, VmState::Stopped { .. } | VmState::Error { .. }) {
                 busy.insert(shown.record.id().clone());
             }

@@ -28,7 +28,7 @@ async fn examined(daemon: &TestDaemon) -> CheckStatus {
 }
 
 /// Writes down whose VM this is, as the start of a supervisor does.
-fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
+pub(super) fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
     let launch = LaunchSpec {
         vm: vm.clone(),
         vmm: vec![],

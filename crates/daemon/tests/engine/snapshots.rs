@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use banger_proto::api::{SnapshotList, SnapshotView, StateName, VmView};
+use banger_proto::api::{Garbage, SnapshotList, SnapshotView, StateName, VmView};
 use banger_proto::{ByteSize, Code, Problem};
 use banger_testkit::{Answer, Events, HeldStep, TestDaemon, TestEnv};
 use hyper::Method;
@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
+use super::garbage::write_launch_file;
 use super::{assert_nothing_left, create, delete, show};
 
 /// The VM's disk.
@@ -312,5 +313,30 @@ async fn a_guest_that_a_killed_daemon_held_while_it_was_paused_stays_so() {
     assert!(env.world.is_paused(&vm.id));
     assert_eq!(show(&daemon, "web").await.state, StateName::Paused);
     assert_eq!(post(&daemon, "web", "resume").await.state, StateName::Running);
+    daemon.stop().await;
+}
+
+/// Who tries a snapshot is no VM that is recorded, and is not left behind either.
+#[tokio::test]
+async fn who_tries_a_snapshot_is_no_garbage() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    let mut held = env.hold_at("snapshot.report web");
+    let taking = try_take(&daemon, "web", "one");
+    let collecting = async {
+        held.entered().await;
+        let probe = env.world.running().into_iter().find(|id| *id != vm.id);
+        let probe = probe.expect("somebody who tries it");
+        // As the supervisor of one does.
+        write_launch_file(&env, &probe, &vm.console_log);
+        let asked = json!({ "dry_run": false });
+        let garbage = daemon.client.call(Method::POST, "/v1/system/gc", asked).await;
+        assert_eq!(garbage.ok::<Garbage>(), Garbage::default());
+        assert!(env.paths.vm_runtime_dir(&probe).exists());
+        held.release().await;
+    };
+    let (taken, ()) = tokio::join!(taking, collecting);
+    taken.ok::<SnapshotView>();
     daemon.stop().await;
 }
