@@ -151,10 +151,13 @@ impl Engine {
                 started_at: Timestamp::now(),
             }),
         };
-        for Recovered { record, vmm } in recovered {
+        for Recovered { record, vmm, stood_still } in recovered {
             let driver = engine.register(record, vmm);
             let ended = engine.clone();
             engine.inner.drivers.spawn(async move {
+                if stood_still {
+                    driver.catch_up().await;
+                }
                 driver.run().await;
                 ended.collect_unused_later();
             });

@@ -60,6 +60,14 @@ pub(crate) struct Recovered {
     pub(crate) record: VmRecord,
     /// Its VMM, in state `Running`, `Paused` or `Stopping`.
     pub(crate) vmm: Option<Arc<dyn RunningVm>>,
+    /// Whether its guest stood still until now, or somebody was killed who had it go on.
+    pub(crate) stood_still: bool,
+}
+
+impl Recovered {
+    fn at_rest(record: VmRecord) -> Self {
+        Self { record, vmm: None, stood_still: false }
+    }
 }
 
 /// Brings every VM to rest and tells what belongs to none.
@@ -117,7 +125,7 @@ async fn remove_scratch(host: &Arc<Host>, vms: BTreeSet<VmId>) {
 async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> Option<Recovered> {
     // Most VMs, and each write to the database waits for the disk: a start has no time for that.
     if is_at_rest(&record) && !host.paths.vm_runtime_dir(record.id()).exists() {
-        return Some(Recovered { record, vmm: None });
+        return Some(Recovered::at_rest(record));
     }
     let name = record.plan.name.clone();
     let walk = host.followers.walk(&name, Operation::Recover);
@@ -141,14 +149,12 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     tracing::info!(vm = %name, state = record.state.name().as_str(), ?verdict, ?ended, "recovering VM");
     let done = match verdict {
         Verdict::Adopt => {
-            return Some(match agree_on_pause(&record.state, vmm.as_ref()).await {
-                Ok(state) => Recovered { record: VmRecord { state, ..record }, vmm },
-                Err(error) => {
-                    tracing::warn!(vm = %name, %error, "a guest stands still that is to go on");
-                    let state = VmState::Paused { guest: None, idle: None };
-                    Recovered { record: VmRecord { state, ..record }, vmm }
-                }
+            let agreed = agree_on_pause(&record.state, vmm.as_ref()).await;
+            let (state, stood_still) = agreed.unwrap_or_else(|error| {
+                tracing::warn!(vm = %name, %error, "a guest stands still that is to go on");
+                (VmState::Paused { guest: None, idle: None }, false)
             });
+            return Some(Recovered { record: VmRecord { state, ..record }, vmm, stood_still });
         }
         Verdict::Down => undo::remove_vmm(host, record.id(), &mut vmm, &walk).await,
         Verdict::Remove => match undo::undo_all(host, &mut record, &mut vmm, &walk).await {
@@ -172,23 +178,23 @@ async fn recover_one(host: &Arc<Host>, store: &Store, mut record: VmRecord) -> O
     }
     walk.enter(Step::Settle).await;
     save(store, &mut record).await;
-    Some(Recovered { record, vmm: None })
+    Some(Recovered::at_rest(record))
 }
 
-/// The state of a VM whose daemon was killed while it paused or resumed it: a guest that was not to stand
-/// still for long goes on.
+/// The state of a VM whose daemon was killed while it paused or resumed it, and whether its guest has to be
+/// told what time it is: one that was not to stand still for long goes on.
 async fn agree_on_pause(
     recorded: &VmState,
     vmm: Option<&Arc<dyn RunningVm>>,
-) -> Result<VmState, HypervisorError> {
-    let Some(vmm) = vmm else { return Ok(recorded.clone()) };
+) -> Result<(VmState, bool), HypervisorError> {
+    let Some(vmm) = vmm else { return Ok((recorded.clone(), false)) };
     match recorded {
-        VmState::Paused { .. } if !vmm.is_paused() => Ok(VmState::Running { guest: None }),
+        VmState::Paused { .. } if !vmm.is_paused() => Ok((VmState::Running { guest: None }, true)),
         VmState::Running { .. } | VmState::Stopping if vmm.is_paused() => {
             vmm.resume().await?;
-            Ok(recorded.clone())
+            Ok((recorded.clone(), true))
         }
-        _ => Ok(recorded.clone()),
+        _ => Ok((recorded.clone(), false)),
     }
 }
 
@@ -200,7 +206,7 @@ async fn in_error(store: &Store, mut record: VmRecord, problem: Problem) -> Reco
     record.state = VmState::Error { problem: Box::new(problem) };
     record.note_change(&Cause::noticed(ChangeCause::Recovery));
     save(store, &mut record).await;
-    Recovered { record, vmm: None }
+    Recovered::at_rest(record)
 }
 
 async fn save(store: &Store, record: &mut VmRecord) {

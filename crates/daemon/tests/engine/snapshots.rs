@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::garbage::write_launch_file;
-use super::{assert_nothing_left, create, delete, show};
+use super::{assert_nothing_left, create, delete, in_time, show};
 
 /// The VM's disk.
 pub(super) fn disk(env: &TestEnv, vm: &VmView) -> PathBuf {
@@ -285,6 +285,7 @@ async fn a_snapshot_whose_daemon_is_killed_comes_to_nothing() {
         let mut held = env.hold_at(&format!("snapshot.{step} web"));
         let _begun = begin(&env, "/v1/vms/web/snapshots", json!({ "name": "new" })).await;
         held.entered().await;
+        let times = env.world.clock_set(&vm.id).len();
         assert_eq!(env.world.is_paused(&vm.id), stands_still.contains(&step), "{step}");
         assert_eq!(shelf(&env, &vm).len(), 2, "{step}");
         kill(&env, daemon, held, &vm).await;
@@ -293,6 +294,15 @@ async fn a_snapshot_whose_daemon_is_killed_comes_to_nothing() {
         assert_eq!(env.world.running(), std::slice::from_ref(&vm.id), "{step}");
         assert!(!env.world.is_paused(&vm.id), "{step}");
         assert_eq!(show(&daemon, "web").await.state, StateName::Running, "{step}");
+        if stands_still.contains(&step) {
+            // Nobody else tells it how long it stood still.
+            in_time(async {
+                while env.world.clock_set(&vm.id).len() == times {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
     }
     restore(&daemon, "web", "old", false).await.ready().await;
     daemon.stop().await;

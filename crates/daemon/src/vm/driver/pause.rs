@@ -43,6 +43,11 @@ impl Driver {
         answer(reply, freed.map(|()| self.vm.view()));
     }
 
+    /// Tells a guest that stood still, and goes on since before this daemon drives it, what time it is.
+    pub(crate) async fn catch_up(&self) {
+        set_clock(&self.vm).await;
+    }
+
     /// Has a guest that stands still go on.
     pub(super) async fn go_on(&mut self) -> Result<(), Problem> {
         let freed = free(&self.vm).await;
