@@ -225,7 +225,9 @@ fn used_files(records: &[VmRecord]) -> Option<Vec<PathBuf>> {
     });
     // What a disk is over that has not been begun anew yet.
     let previous = records.iter().filter_map(|record| record.plan.previous.clone());
-    bases.chain(previous.map(Some)).collect()
+    let running = records.iter().filter(|record| record.state.has_vmm());
+    let running = running.filter_map(|record| record.plan.in_force.as_ref()?.previous.clone());
+    bases.chain(previous.chain(running).map(Some)).collect()
 }
 
 #[cfg(test)]

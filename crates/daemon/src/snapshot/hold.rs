@@ -48,7 +48,11 @@ pub(crate) async fn hold(vm: &Vm, into: &Path) -> Result<Held, Problem> {
     let host = &vm.host;
     let saved_with = host.hypervisor.saved_with().map_err(|error| failed(&what, &error))?;
     let parts = Parts::reopen(host, base).await?;
-    let disks = render_disks(&vm.record.plan, &parts, files::disk(&host.paths, vm.record.id()));
+    let disks = render_disks(
+        &vm.record.plan.of_running(),
+        &parts,
+        files::disk(&host.paths, vm.record.id()),
+    );
     let was_paused = matches!(vm.record.state, VmState::Paused { .. });
     vm.walk.enter(Step::SaveGuest).await;
     let since = Instant::now();

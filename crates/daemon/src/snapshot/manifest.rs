@@ -54,10 +54,15 @@ impl Manifest {
         record: &VmRecord,
         memory: Option<Memory>,
     ) -> Option<Self> {
+        let plan = match memory {
+            // What waits for a start is not in a guest that goes on.
+            Some(_) => record.plan.of_running(),
+            None => record.plan.clone(),
+        };
         Some(Self {
             name,
             taken_at: Timestamp::now().to_string(),
-            plan: record.plan.clone(),
+            plan,
             base: record.base.clone()?,
             workspace: record.workspace.clone(),
             memory,

@@ -152,13 +152,27 @@ pub struct InForce {
     /// Its address; absent where it was started without a network card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// The image file before, if that is among its disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PathBuf>,
 }
 
 impl InForce {
     /// What a guest gets that is started now.
     pub(super) fn of(plan: &VmPlan) -> Self {
-        let VmPlan { vcpu, memory, disk_size, ref env, .. } = *plan;
-        Self { vcpu, memory, disk_size, env: env.clone(), address: None }
+        let VmPlan { vcpu, memory, disk_size, ref env, ref previous, .. } = *plan;
+        let (env, previous) = (env.clone(), previous.clone());
+        Self { vcpu, memory, disk_size, env, address: None, previous }
+    }
+}
+
+impl VmPlan {
+    /// The plan of the guest that runs, without what waits for the next start.
+    pub(crate) fn of_running(&self) -> Self {
+        let Some(in_force) = &self.in_force else { return self.clone() };
+        let InForce { vcpu, memory, disk_size, ref env, ref previous, .. } = *in_force;
+        let (env, previous) = (env.clone(), previous.clone());
+        Self { vcpu, memory, disk_size, env, previous, ..self.clone() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use banger_proto::api::{Garbage, SnapshotList, SnapshotView, StateName, VmView};
+use banger_proto::api::{Garbage, SetVm, SnapshotList, SnapshotView, StateName, VmView};
 use banger_proto::{ByteSize, Code, Problem};
 use banger_testkit::{Answer, Events, HeldStep, TestDaemon, TestEnv};
 use hyper::Method;
@@ -159,6 +159,42 @@ async fn a_vm_that_is_down_has_a_disk_and_no_memory() {
     assert_eq!(names(&directory), ["snapshot.json", "writable.ext4"]);
     assert_eq!(read_mark(&directory.join("writable.ext4")), "then");
     assert_eq!(show(&daemon, "web").await.state, StateName::Stopped);
+    daemon.stop().await;
+}
+
+/// What was changed and waits for the next start is not in the guest that is saved.
+#[tokio::test]
+async fn a_guest_is_saved_as_it_was_started() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    let change = SetVm {
+        vcpu: Some(3),
+        memory: Some(ByteSize::from_mib(1024)),
+        env: [("NEW".to_owned(), "1".to_owned())].into(),
+        ..SetVm::default()
+    };
+    let change = daemon.client.call(Method::PATCH, "/v1/vms/web", change).await;
+    assert_eq!(change.ok::<VmView>().pending.len(), 3);
+    take(&daemon, "web", "one").await;
+    let restored = restore(&daemon, "web", "one", false).await.ready().await;
+    assert_eq!((restored.vcpu, restored.memory, restored.pending), (vm.vcpu, vm.memory, vec![]));
+    let renewed = env.world.renewed(&vm.id);
+    assert!(!renewed[0].env.contains_key("NEW"), "{renewed:?}");
+
+    // The same of the image before, which a guest that was given another one has among its disks.
+    post(&daemon, "web", "stop").await;
+    let image = SetVm { image: Some(vm.image.clone()), ..SetVm::default() };
+    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
+    assert_eq!(env.world.spec(&vm.id).unwrap().disks.len(), 3);
+    take(&daemon, "web", "two").await;
+    restore(&daemon, "web", "two", false).await.ready().await;
+    // The guest has that disk still, and is saved with it.
+    take(&daemon, "web", "three").await;
+    post(&daemon, "web", "stop").await;
+    daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
+    assert_eq!(env.world.spec(&vm.id).unwrap().disks.len(), 2);
     daemon.stop().await;
 }
 
