@@ -1,5 +1,6 @@
 //! Snapshots of VMs: taking them, going back to them, listing and removing them.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use banger_proto::api::{RestoreSnapshot, SnapshotList, SnapshotView, TakeSnapshot};
@@ -51,13 +52,18 @@ impl Engine {
             let Taken { directory, manifest, .. } = engine.take(&handle, name.clone()).await?;
             let walk = engine.inner.host.followers.walk(&vm_name, Operation::Snapshot);
             walk.enter(Step::KeepSnapshot).await;
+            let kept_of = vm_name.clone();
             let kept = tokio::task::spawn_blocking(move || {
                 manifest.save(directory.path())?;
                 shelf.keep(directory, &manifest.name)?.view(&id, &vm_name)
             });
             let what = format!("cannot keep snapshot `{name}`");
             let view = kept.await.map_err(|gone| failed(&what, &gone))?;
-            let view = view.map_err(|error| failed(&what, &error))?;
+            let view = view.map_err(|error| match error.kind() {
+                // Somebody else was faster.
+                ErrorKind::AlreadyExists => name_taken(&name, &kept_of),
+                _ => failed(&what, &error),
+            })?;
             walk.enter(Step::Answer).await;
             tracing::info!(vm = %view.vm_name, snapshot = %view.name, size = %view.size, "snapshot taken");
             Ok(view)

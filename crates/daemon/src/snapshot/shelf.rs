@@ -68,7 +68,11 @@ impl Shelf {
             }
         }
         fs_err::File::open(taken.path())?.sync_all()?;
-        fs_err::rename(taken.path(), &place)?;
+        fs_err::rename(taken.path(), &place).map_err(|error| match error.kind() {
+            // Somebody was faster since it was looked at.
+            io::ErrorKind::DirectoryNotEmpty => io::ErrorKind::AlreadyExists.into(),
+            _ => error,
+        })?;
         // Its name is free again: nothing is removed by it.
         drop(taken);
         fs_err::File::open(&self.directory)?.sync_all()?;

@@ -220,6 +220,22 @@ async fn a_name_is_that_of_one_snapshot_of_a_vm() {
     let parsed = jiff::civil::DateTime::strptime("%Y-%m-%d-%H%M%S", named.name.as_str());
     assert!(parsed.is_ok(), "{named:?}");
     assert_eq!(shelf(&env, &vm), [named.name.as_str(), "one"]);
+
+    // Two at once: the second finds out when it would be kept.
+    let mut held = env.hold_at("snapshot.keep-snapshot web");
+    let both =
+        async { tokio::join!(try_take(&daemon, "web", "two"), try_take(&daemon, "web", "two")) };
+    let (both, ()) = tokio::join!(both, async {
+        held.entered_by(2).await;
+        held.release().await;
+    });
+    let (kept, refused) = match both.0.status.is_success() {
+        true => both,
+        false => (both.1, both.0),
+    };
+    assert_eq!(kept.ok::<SnapshotView>().name.as_str(), "two");
+    assert_eq!(refused.problem().code, Code::AlreadyExists);
+    assert_eq!(shelf(&env, &vm).len(), 3);
     daemon.stop().await;
 }
 
