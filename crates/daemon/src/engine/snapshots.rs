@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::{Engine, Work, stopping};
-use crate::snapshot::{Held, Manifest, Origin, Shelf, Snapshot, failed, prove};
+use crate::snapshot::{Held, Manifest, Origin, Shelf, Snapshot, failed, not_there, prove};
 use crate::step::{Operation, Step};
 use crate::vm::desk::{Ask, VmHandle};
 use crate::vm::state::VmRecord;
@@ -202,9 +202,4 @@ pub(super) fn name_by_time() -> Result<SnapshotName, Problem> {
 fn name_taken(name: &SnapshotName, vm: &VmName) -> Problem {
     Problem::new(Code::AlreadyExists, format!("VM `{vm}` has a snapshot `{name}` already"))
         .hint(format!("banger snapshot delete {vm} {name}"))
-}
-
-fn not_there(name: &SnapshotName, vm: &VmName) -> Problem {
-    Problem::new(Code::NotFound, format!("VM `{vm}` has no snapshot `{name}`"))
-        .hint(format!("banger snapshot list {vm}"))
 }

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use banger_proto::api::SnapshotView;
-use banger_proto::{Code, Problem, VmId, VmName};
+use banger_proto::{Code, Problem, SnapshotName, VmId, VmName};
 
 pub(crate) use begin::{Origin, finish_restoring, make_disk};
 pub(crate) use hold::{Held, hold, save};
@@ -65,6 +65,12 @@ impl Snapshot {
             size: shelf::observe_size(&self.directory)?,
         })
     }
+}
+
+/// There is no such snapshot.
+pub(crate) fn not_there(name: &SnapshotName, vm: &VmName) -> Problem {
+    Problem::new(Code::NotFound, format!("VM `{vm}` has no snapshot `{name}`"))
+        .hint(format!("banger snapshot list {vm}"))
 }
 
 /// What went wrong with files of snapshots.

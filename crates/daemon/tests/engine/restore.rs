@@ -165,6 +165,30 @@ async fn there_has_to_be_such_a_snapshot() {
     daemon.stop().await;
 }
 
+/// Whoever removes a snapshot while its turn has not come leaves nothing to go back to.
+#[tokio::test]
+async fn a_vm_is_not_given_up_for_a_snapshot_that_was_removed_meanwhile() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    take(&daemon, "web", "one").await;
+    let mut held = env.hold_at("pause.hold-guest web");
+    let pausing = post(&daemon, "web", "pause");
+    let removing = async {
+        held.entered().await;
+        let mut events = restore(&daemon, "web", "one", false).await;
+        remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+        held.release().await;
+        events.failed().await
+    };
+    let (_, problem) = tokio::join!(pausing, removing);
+    assert_eq!(problem.code, Code::NotFound);
+    assert_eq!(problem.message, "VM `web` has no snapshot `one`");
+    assert!(env.world.is_paused(&vm.id), "given up");
+    assert_eq!(post(&daemon, "web", "resume").await.state, StateName::Running);
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn what_another_vmm_saved_is_refused_before_anything_is_given_up() {
     let env = TestEnv::new();

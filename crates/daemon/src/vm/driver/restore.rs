@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Driver;
-use crate::snapshot::{self, Held, Snapshot};
+use crate::snapshot::{self, Held, Shelf, Snapshot};
 use crate::step::Step;
 use crate::vm::boot::Order;
 use crate::vm::boot::render::{Parts, render_disks};
@@ -77,7 +77,12 @@ impl Driver {
 
     /// What cannot go on here is refused before anything is given up for it.
     async fn check_restore(&self, snapshot: &Snapshot, order: &Order) -> Result<(), Problem> {
-        let host = &self.vm.host;
+        let (host, name) = (&self.vm.host, &snapshot.manifest.name);
+        // It may have been removed while others had their turn.
+        let found = Shelf::of(&host.paths, self.vm.record.id()).find(name);
+        if found.map_err(|error| snapshot::failed("cannot read the snapshot", &error))?.is_none() {
+            return Err(snapshot::not_there(name, self.vm.name()));
+        }
         let parts = Parts::reopen(host, &snapshot.manifest.base).await?;
         let Some(origin) = &order.from else { return Ok(()) };
         let own = files::disk(&host.paths, self.vm.record.id());
