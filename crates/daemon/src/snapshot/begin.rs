@@ -96,8 +96,11 @@ pub(crate) async fn finish_restoring(vm: &mut Vm) -> Result<(), Problem> {
     let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
     let what = format!("cannot take VM `{}` back to snapshot `{name}`", vm.name());
     let snapshot = Shelf::of(&paths, &id).find(&name).map_err(|error| failed(&what, &error))?;
-    let snapshot = snapshot
-        .ok_or_else(|| Problem::new(Code::NotFound, &what).cause("it is not there any more"))?;
+    let snapshot = snapshot.ok_or_else(|| {
+        Problem::new(Code::NotFound, &what)
+            .cause("it is not there any more")
+            .hint(format!("to take it elsewhere: banger snapshot list {}", vm.name()))
+    })?;
     make_disk(&snapshot, &paths, &id).await?;
     let mut record = vm.record.clone();
     record.plan.restoring = None;

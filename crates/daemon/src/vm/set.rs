@@ -22,6 +22,7 @@ use super::owned::Vm;
 use super::state::{Base, VmRecord};
 use super::{files, program};
 use crate::disk;
+use crate::snapshot;
 use crate::step::Step;
 
 /// How long a guest may take to grow its file system, with hardware virtualisation. It writes some
@@ -49,6 +50,8 @@ pub(super) async fn set(
     image: Option<Box<NewImage>>,
     cut: &CancellationToken,
 ) -> Result<(), Problem> {
+    // What is changed is what the VM is going to be.
+    snapshot::finish_restoring(vm).await?;
     let before = vm.record.clone();
     let mut after = before.clone();
     after.plan = plan_change(asked, &before.plan, &before.state)?;

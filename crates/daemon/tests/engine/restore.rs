@@ -3,12 +3,14 @@
 use banger_proto::api::{
     CreateVm, EndReason, Event, ExecVm, SetVm, SnapshotView, StateName, VmView,
 };
-use banger_proto::{ByteSize, Code};
+use banger_proto::{ByteSize, Code, Problem};
 use banger_testkit::{Boot, Events, TestDaemon, TestEnv};
 use hyper::Method;
 use serde_json::json;
 
-use super::snapshots::{begin, disk, list, mark, post, read_mark, remove, restore, take};
+use super::snapshots::{
+    begin, disk, list, mark, post, read_mark, remove, restore, shelf, take, try_take,
+};
 use super::{assert_nothing_left, create, delete, named, show, until};
 
 /// Skips to the end of a restore that leaves the VM down.
@@ -311,5 +313,57 @@ async fn what_a_kill_broke_off_is_finished_by_the_next_start() {
     assert_eq!(env.world.running(), []);
     start(&daemon, "web").await;
     remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+    daemon.stop().await;
+}
+
+/// Whatever else is done with a VM that was not taken back all the way is done with what it is then.
+#[tokio::test]
+async fn what_a_kill_broke_off_is_finished_before_anything_else() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    mark(&disk(&env, &vm), "then");
+    take(&daemon, "web", "one").await;
+    mark(&disk(&env, &vm), "now!");
+    let daemon = killed_at(&env, daemon, "restore.copy-disk web").await;
+    take(&daemon, "web", "two").await;
+    assert_eq!(read_mark(&disk(&env, &vm)), "then");
+    mark(&disk(&env, &vm), "more");
+    restored(&mut restore(&daemon, "web", "two", true).await).await;
+    assert_eq!(read_mark(&disk(&env, &vm)), "then");
+
+    mark(&disk(&env, &vm), "now!");
+    start(&daemon, "web").await;
+    let daemon = killed_at(&env, daemon, "restore.copy-disk web").await;
+    let image = SetVm { image: Some(vm.image.clone()), ..SetVm::default() };
+    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    assert_eq!(read_mark(&disk(&env, &vm)), "then");
+    mark(&disk(&env, &vm), "now!");
+    start(&daemon, "web").await;
+    assert_eq!(read_mark(&disk(&env, &vm)), "now!");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_gone_keeps_the_vm_from_starting_until_it_is_taken_elsewhere() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    take(&daemon, "web", "one").await;
+    mark(&disk(&env, &vm), "next");
+    take(&daemon, "web", "two").await;
+    let daemon = killed_at(&env, daemon, "restore.copy-disk web").await;
+    // Somebody tidies up.
+    fs_err::remove_dir_all(env.paths.vm_state_dir(&vm.id).join("snapshots/one")).unwrap();
+    let lost: Problem = daemon.client.events("/v1/vms/web/start", ()).await.failed().await;
+    assert_eq!(lost.code, Code::NotFound);
+    assert_eq!(lost.message, "cannot take VM `web` back to snapshot `one`");
+    assert_eq!(lost.causes, ["it is not there any more"]);
+    assert_eq!(lost.hints, ["to take it elsewhere: banger snapshot list web"]);
+    assert_eq!(show(&daemon, "web").await.state, StateName::Stopped);
+    assert!(!try_take(&daemon, "web", "three").await.status.is_success());
+    assert_eq!(shelf(&env, &vm), ["two"]);
+    restore(&daemon, "web", "two", false).await.ready().await;
+    assert_eq!(read_mark(&disk(&env, &vm)), "next");
     daemon.stop().await;
 }

@@ -32,7 +32,11 @@ impl Driver {
     ) {
         // It is short, and the guest must go on: nothing cuts it off.
         let cut = CancellationToken::new();
-        let held = self.desk.attend(&cut, snapshot::hold(&self.vm, &into)).await;
+        let work = async {
+            snapshot::finish_restoring(&mut self.vm).await?;
+            snapshot::hold(&self.vm, &into).await
+        };
+        let held = self.desk.attend(&cut, work).await;
         if self.vm.record.state.runs_commands() {
             super::pause::set_clock(&self.vm).await;
         }
