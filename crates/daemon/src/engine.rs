@@ -162,8 +162,8 @@ impl Engine {
                 ended.collect_unused_later();
             });
         }
-        let Inner { host, registry, drivers, .. } = &*engine.inner;
-        host.kernels.settle(registry.kernels_in_use()).await;
+        let Inner { host, drivers, .. } = &*engine.inner;
+        host.kernels.settle(engine.kernels_in_use().await).await;
         engine.collect_images().await;
         drivers.spawn(engine.clone().collect_unused_when_asked());
         let (host, stopping) = (Arc::clone(host), engine.inner.stopping.clone());

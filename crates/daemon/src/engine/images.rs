@@ -13,8 +13,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::artifacts::vanished;
+use super::unused::load_manifests;
 use super::{Engine, Host, Inner, Work};
 use crate::image::{ImageError, Images};
+use crate::snapshot::Manifest;
 use crate::vm::orphans;
 use crate::vm::state::{VmRecord, VmState};
 
@@ -178,7 +180,16 @@ impl Engine {
             if seen.unknown_to(&known).next().is_some() || stopping.is_cancelled() {
                 return Ok(None);
             }
-            Ok(used_files(&vms))
+            let known: Vec<_> = known.into_iter().collect();
+            let saved = load_manifests(&host.paths, &known).map_err(|error| {
+                Problem::new(Code::OperationFailed, "cannot tell what snapshots are over")
+                    .because(&error)
+            })?;
+            let saved = saved.into_iter().flat_map(|Manifest { base, plan, .. }| {
+                std::iter::once(base.path).chain(plan.previous)
+            });
+            let used = used_files(&vms);
+            Ok(used.map(|used| used.into_iter().chain(saved).collect()))
         };
         self.inner.host.images.collect(used).await
     }
@@ -223,7 +234,8 @@ fn used_files(records: &[VmRecord]) -> Option<Vec<PathBuf>> {
         None if matches!(record.state, VmState::Stopped { .. } | VmState::Error { .. }) => None,
         None => Some(None),
     });
-    // What a disk is over that has not been begun anew yet.
+    // What a disk is over that has not been begun anew yet, and what a guest has among its disks since that
+    // was done: whatever goes on from it has to have it, too.
     let previous = records.iter().filter_map(|record| record.plan.previous.clone());
     let running = records.iter().filter(|record| record.state.has_vmm());
     let running = running.filter_map(|record| record.plan.in_force.as_ref()?.previous.clone());

@@ -54,7 +54,6 @@ impl Engine {
             walk.enter(Step::KeepSnapshot).await;
             let kept_of = vm_name.clone();
             let kept = tokio::task::spawn_blocking(move || {
-                manifest.save(directory.path())?;
                 shelf.keep(directory, &manifest.name)?.view(&id, &vm_name)
             });
             let what = format!("cannot keep snapshot `{name}`");
@@ -145,7 +144,9 @@ impl Engine {
             shelf.remove(&name).map_err(|error| failed("cannot remove the snapshot", &error))?;
             Ok(view)
         });
-        removed.await.map_err(|gone| failed(&what, &gone))?
+        let removed = removed.await.map_err(|gone| failed(&what, &gone))?;
+        self.collect_unused_later();
+        removed
     }
 
     /// Writes a VM's disk, and its guest's memory if it runs, and makes sure that they are of use.
@@ -163,6 +164,8 @@ impl Engine {
         handle.ask(Ask::Hold { into: directory.path().to_owned(), reply }).await;
         let (mut held, record) = answer.await.unwrap_or_else(|_| Err(stopping()))?;
         let manifest = describe(name, &record, &mut held)?;
+        // Before it is tried: what it is over stays meanwhile, whatever becomes of the VM.
+        manifest.save(directory.path()).map_err(|error| failed(WHAT, &error))?;
         prove(host, &manifest, directory.path()).await?;
         Ok(Taken { directory, manifest, held })
     }

@@ -21,13 +21,17 @@ pub(crate) struct InUse {
     pub(crate) directories: BTreeSet<PathBuf>,
     /// Names of the kernels of VMs that are still being made: any version of it may be theirs.
     pub(crate) names: BTreeSet<String>,
+    /// Not all of them are known: any may be in use.
+    pub(crate) unknown: bool,
 }
 
 impl InUse {
     fn needs(&self, version: &Path) -> bool {
         let name = version.file_name().and_then(OsStr::to_str);
         let name = name.and_then(|name| name.rsplit_once('-')).map(|(name, _)| name);
-        self.directories.contains(version) || name.is_some_and(|name| self.names.contains(name))
+        self.unknown
+            || self.directories.contains(version)
+            || name.is_some_and(|name| self.names.contains(name))
     }
 }
 

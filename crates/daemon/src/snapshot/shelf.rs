@@ -20,8 +20,8 @@ use banger_proto::{ByteSize, Paths, SnapshotName, VmId};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::Snapshot;
 use super::prove::PROBE;
+use super::{Manifest, Snapshot};
 use crate::private;
 
 /// Directory of all snapshots in the VM's own.
@@ -98,6 +98,23 @@ impl Shelf {
         Ok(found)
     }
 
+    /// What all of them are of, and those that are being written.
+    ///
+    /// # Errors
+    /// When one that is kept cannot be read.
+    pub(crate) fn manifests(&self) -> io::Result<Vec<Manifest>> {
+        let mut manifests = Vec::new();
+        for place in self.entries()? {
+            match Manifest::load(&place) {
+                Ok(manifest) => manifests.push(manifest),
+                // It goes just now, or is half written.
+                Err(error) if error.kind() == io::ErrorKind::NotFound || is_begun(&place) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(manifests)
+    }
+
     /// One of them, if it is there.
     ///
     /// # Errors
@@ -172,7 +189,6 @@ pub(super) fn observe_size(directory: &Path) -> io::Result<ByteSize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Manifest;
     use crate::vm::state::tests::record;
     use crate::vm::state::{Base, VmRecord};
 

@@ -45,6 +45,11 @@ impl Registry {
         handles
     }
 
+    /// The ids of all VMs.
+    pub(crate) fn ids(&self) -> Vec<VmId> {
+        self.vms.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// The kernels that VMs need.
     pub(crate) fn kernels_in_use(&self) -> InUse {
         let mut in_use = InUse::default();

@@ -402,3 +402,43 @@ async fn who_tries_a_snapshot_is_no_garbage() {
     taken.ok::<SnapshotView>();
     daemon.stop().await;
 }
+
+/// Gives the image's name another file.
+fn replace_image(env: &TestEnv, name: &str) {
+    let images = env.paths.images_dir();
+    let manifest = images.join(format!("{name}.json"));
+    let text = fs_err::read_to_string(&manifest).unwrap();
+    fs_err::write(images.join("newer.ext4"), "").unwrap();
+    fs_err::write(manifest, text.replace("of-a-test.ext4", "newer.ext4")).unwrap();
+}
+
+/// An image stays as long as a snapshot is of a VM that was made from it.
+#[tokio::test]
+async fn what_a_snapshot_is_over_stays_as_long_as_it() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let vm = create(&daemon, "web").await;
+    take(&daemon, "web", "one").await;
+    let (old, name) = (env.paths.images_dir().join("of-a-test.ext4"), vm.image.clone());
+    assert!(old.exists());
+    post(&daemon, "web", "stop").await;
+    replace_image(&env, &name);
+    let image = SetVm { image: Some(name), ..SetVm::default() };
+    daemon.client.call(Method::PATCH, "/v1/vms/web", &image).await.ok::<VmView>();
+    daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
+    post(&daemon, "web", "stop").await;
+    let prune = async || daemon.client.call(Method::POST, "/v1/images/prune", ()).await.status;
+    assert!(prune().await.is_success());
+    assert!(old.exists(), "the snapshot's disk is over it");
+    restore(&daemon, "web", "one", false).await.ready().await;
+    assert_eq!(env.world.spec(&vm.id).unwrap().disks[0].path, old);
+
+    post(&daemon, "web", "stop").await;
+    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
+    post(&daemon, "web", "stop").await;
+    remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+    assert!(prune().await.is_success());
+    assert!(!old.exists(), "nothing is over it any more");
+    daemon.stop().await;
+}
