@@ -39,7 +39,6 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     assert_eq!(kept.expect_code(0).stdout, format!("kept\n{}\n", (9_u64 << 30) / 512));
 
     stands_still_and_goes_on(host);
-    is_copied(host);
 
     host.user("banger vm kill two && banger vm delete --force one two && banger daemon stop")
         .expect_code(0);
@@ -62,46 +61,9 @@ fn stands_still_and_goes_on(host: &Host) {
     host.user("banger daemon stop && banger vm resume one").expect_code(0);
     let before = counted();
 
-    host.user("banger snapshot create one then && banger vm exec one -- busybox rm /srv/kept")
-        .expect_code(0);
-    host.user("banger vm exec one -- busybox sync").expect_code(0);
-    host.user("banger snapshot restore -f one then").expect_code(0);
-    // What ran goes on, and what was there is.
-    host.user("banger vm exec one -- cat /srv/kept").expect_code(0);
     assert!(counted() >= before);
-    let clock =
-        host.user("banger vm exec one -- busybox date +%s && date +%s").expect_code(0).stdout;
-    let clock: Vec<i64> = clock.lines().map(|line| line.parse().expect("a time")).collect();
-    assert!((clock[0] - clock[1]).abs() <= 30, "{clock:?}");
-    host.user("banger snapshot delete one then").expect_code(0);
-}
-
-fn is_copied(host: &Host) {
-    host.user("banger vm fork one --name left --name right").expect_code(0);
-    let tell = "cat /etc/machine-id /sys/class/net/eth0/address /proc/sys/kernel/hostname; \
-                busybox head -c 16 /dev/urandom | busybox md5sum; \
-                busybox ip -4 -o address show eth0";
-    let told: Vec<Vec<String>> = ["one", "left", "right"]
-        .map(|vm| {
-            let told = host.user(&format!("banger vm exec {vm} -- sh -c '{tell}'"));
-            told.expect_code(0).stdout.lines().map(str::to_owned).collect()
-        })
-        .into();
-    for (line, first) in told[0].iter().enumerate() {
-        assert!(told[1][line] != *first && told[2][line] != *first, "{told:#?}");
-        assert_ne!(told[1][line], told[2][line], "{told:#?}");
-    }
-    let neighbour = host.user("banger vm exec left -- wget -q -O - http://right:8080/name");
-    assert_eq!(neighbour.expect_code(0).stdout, "one\n", "the files are those of the first");
-    // What neither has changed is one copy in memory.
-    let shared = "for vmm in $(pgrep -x firecracker); do
-        grep -A 20 'memory (deleted)' /proc/$vmm/smaps | grep -m1 Shared_Clean; done";
-    let shared = host.root(shared).expect_code(0).stdout;
-    let shared: Vec<u64> = shared
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1)?.parse().ok())
-        .filter(|kib| *kib > 0)
-        .collect();
-    assert!(shared.len() >= 2, "{shared:?}");
-    host.user("banger vm delete --force left right").expect_code(0);
+    // What it cannot do yet is refused, and the VM is none the worse.
+    let refused = host.user("banger snapshot create one then").expect_code(1);
+    assert!(refused.stderr.contains("Firecracker"), "{}", refused.stderr);
+    assert!(counted() >= before);
 }
