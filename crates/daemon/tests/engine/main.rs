@@ -7,6 +7,7 @@ mod copying;
 mod crowd;
 mod failures;
 mod file_sync;
+#[cfg(test)]
 mod fork;
 mod garbage;
 mod history;
@@ -20,18 +21,23 @@ mod jobs;
 mod kernels;
 mod life;
 mod network;
+#[cfg(test)]
 mod pause;
 #[cfg(test)]
 mod ports;
 mod pulls;
 mod recovery;
+#[cfg(test)]
 mod restore;
 mod set;
+#[cfg(test)]
 mod sleeping;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod ssh;
 mod verbs;
+#[cfg(test)]
 mod warm;
 #[cfg(test)]
 mod workspace;

@@ -53,7 +53,7 @@ async fn a_vm_is_as_it_was_and_reaches_what_it_may_now() {
         autostart: Some(true),
         ..SetVm::default()
     };
-    daemon.client.call(Method::PATCH, "/v1/vms/web", change).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", change).await.ok::<VmView>();
     post(&daemon, "web", "stop").await;
     start(&daemon, "web").await;
 
@@ -179,7 +179,7 @@ async fn a_vm_is_not_given_up_for_a_snapshot_that_was_removed_meanwhile() {
     let removing = async {
         held.entered().await;
         let mut events = restore(&daemon, "web", "one", false).await;
-        remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+        let _ = remove(&daemon, "web", "one").await.ok::<SnapshotView>();
         held.release().await;
         events.failed().await
     };
@@ -279,7 +279,7 @@ async fn what_a_kill_broke_off_is_finished_by_the_next_start() {
     mark(&disk(&env, &vm), "then");
     take(&daemon, "web", "one").await;
     let env_now = SetVm { env: [("WHEN".to_owned(), "now".to_owned())].into(), ..SetVm::default() };
-    daemon.client.call(Method::PATCH, "/v1/vms/web", env_now).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", env_now).await.ok::<VmView>();
     mark(&disk(&env, &vm), "now!");
 
     // Before it is recorded, the VM is down as it was.
@@ -312,7 +312,7 @@ async fn what_a_kill_broke_off_is_finished_by_the_next_start() {
     assert_eq!(read_mark(&disk(&env, &vm)), "then");
     assert_eq!(env.world.running(), []);
     start(&daemon, "web").await;
-    remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+    let _ = remove(&daemon, "web", "one").await.ok::<SnapshotView>();
     daemon.stop().await;
 }
 
@@ -336,7 +336,7 @@ async fn what_a_kill_broke_off_is_finished_before_anything_else() {
     start(&daemon, "web").await;
     let daemon = killed_at(&env, daemon, "restore.copy-disk web").await;
     let image = SetVm { image: Some(vm.image.clone()), ..SetVm::default() };
-    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
     assert_eq!(read_mark(&disk(&env, &vm)), "then");
     mark(&disk(&env, &vm), "now!");
     start(&daemon, "web").await;

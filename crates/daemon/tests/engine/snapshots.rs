@@ -185,7 +185,7 @@ async fn a_guest_is_saved_as_it_was_started() {
     // The same of the image before, which a guest that was given another one has among its disks.
     post(&daemon, "web", "stop").await;
     let image = SetVm { image: Some(vm.image.clone()), ..SetVm::default() };
-    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
     daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
     assert_eq!(env.world.spec(&vm.id).unwrap().disks.len(), 3);
     take(&daemon, "web", "two").await;
@@ -399,7 +399,7 @@ async fn who_tries_a_snapshot_is_no_garbage() {
         held.release().await;
     };
     let (taken, ()) = tokio::join!(taking, collecting);
-    taken.ok::<SnapshotView>();
+    let _ = taken.ok::<SnapshotView>();
     daemon.stop().await;
 }
 
@@ -424,7 +424,7 @@ async fn what_a_snapshot_is_over_stays_as_long_as_it() {
     post(&daemon, "web", "stop").await;
     replace_image(&env, &name);
     let image = SetVm { image: Some(name), ..SetVm::default() };
-    daemon.client.call(Method::PATCH, "/v1/vms/web", &image).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", &image).await.ok::<VmView>();
     daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
     post(&daemon, "web", "stop").await;
     let prune = async || daemon.client.call(Method::POST, "/v1/images/prune", ()).await.status;
@@ -434,10 +434,10 @@ async fn what_a_snapshot_is_over_stays_as_long_as_it() {
     assert_eq!(env.world.spec(&vm.id).unwrap().disks[0].path, old);
 
     post(&daemon, "web", "stop").await;
-    daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
+    let _ = daemon.client.call(Method::PATCH, "/v1/vms/web", image).await.ok::<VmView>();
     daemon.client.events("/v1/vms/web/start", ()).await.ready().await;
     post(&daemon, "web", "stop").await;
-    remove(&daemon, "web", "one").await.ok::<SnapshotView>();
+    let _ = remove(&daemon, "web", "one").await.ok::<SnapshotView>();
     assert!(prune().await.is_success());
     assert!(!old.exists(), "nothing is over it any more");
     daemon.stop().await;
