@@ -18,6 +18,7 @@ mod network;
 mod open_files;
 mod recovery;
 mod set;
+mod snapshots;
 mod soak;
 mod ssh;
 mod terminal;
