@@ -7,7 +7,7 @@
 //! | `victim` | who is killed |
 //! | `guest` | killing the one that is inside |
 //! | `operation` | what is done, what must have become of the VM, what the next command is |
-//! | `matrix` | one cell after the other, and what must hold after each (`matrix::rest`) |
+//! | `matrix` | one cell after the other, and what must hold after each (`matrix::rest`, `matrix::saved`) |
 //! | `network` | whether VMs have it, and what is left of it |
 //! | `load` | work for the machine meanwhile |
 //! | `page` | the tables in `docs/reliability.md` |
@@ -44,6 +44,31 @@ fn exec() {
 #[test]
 fn set() {
     matrix::run(Operation::Set);
+}
+
+#[test]
+fn pause() {
+    matrix::run(Operation::Pause);
+}
+
+#[test]
+fn resume() {
+    matrix::run(Operation::Resume);
+}
+
+#[test]
+fn snapshot() {
+    matrix::run(Operation::Snapshot);
+}
+
+#[test]
+fn restore() {
+    matrix::run(Operation::Restore);
+}
+
+#[test]
+fn fork() {
+    matrix::run(Operation::Fork);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One cell after the other: a step, and who is killed at it.
 
 mod rest;
+mod saved;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ pub(crate) fn run(operation: Operation) {
         present.contains(&Victim::Vmm) && !is_before_system(step)
     };
     let with_agent: Vec<_> = steps.iter().enumerate().filter(agents).collect();
-    if operation != Operation::Recover && !with_agent.is_empty() {
+    if operation.kills_agents() && !with_agent.is_empty() {
         let bench = Bench::set_up(operation, Guest::System);
         for (index, (step, _)) in with_agent {
             let rest = match killed(index, Victim::Agent) {
@@ -116,6 +117,9 @@ impl Bench {
 
     fn finish(self) {
         self.remove_vm();
+        if self.operation == Operation::Fork {
+            self.home.banger(["vm", "delete", "-f", VM]).expect_code(0);
+        }
         self.home.expect_nothing_left();
         network::expect_ends_with_daemon(&self.home);
     }
@@ -152,7 +156,8 @@ impl Bench {
         self.settle_processes();
         let supervisor = self.find(Victim::Supervisor, command);
         kill_and_wait(self.find(victim, command).expect("somebody to kill"));
-        if let Some(supervisor) = supervisor.filter(|_| victim.is_of_vm() && is_unkept(step)) {
+        let unkept = self.operation != Operation::Snapshot && is_unkept(step);
+        if let Some(supervisor) = supervisor.filter(|_| victim.is_of_vm() && unkept) {
             // It gives up by itself; the step is to find that it has.
             assert!(is_gone_within(supervisor, PATIENCE), "a supervisor without a VMM");
         }
@@ -194,6 +199,7 @@ impl Bench {
         }
         self.expect_rest(rest);
         self.expect_network(victim, rest);
+        self.expect_saved();
         // Something may have gone for good only with the VM, or with its power.
         self.prepare_vm();
         self.expect_network(victim, self.operation.needs());
@@ -216,7 +222,8 @@ impl Bench {
     fn prepare(&self) -> Follower {
         self.prepare_vm();
         // Others' VMs keep the network there.
-        match self.operation.needs() == Rest::Running || Load::wanted() {
+        let others = self.operation == Operation::Fork || Load::wanted();
+        match self.operation.needs().is_up() || others {
             true => drop(self.home.banger(["daemon", "stop"]).expect_code(0)),
             false => network::expect_ends_with_daemon(&self.home),
         }
@@ -224,7 +231,8 @@ impl Bench {
             self.leave_unfinished();
             return Follower::listen(&self.socket, self.operation.as_str(), VM);
         }
-        let follower = Follower::listen(&self.socket, self.operation.as_str(), VM);
+        let (operation, vm) = (self.operation.told_as(), self.operation.vm());
+        let follower = Follower::listen(&self.socket, operation, vm);
         assert!(wait(self.followed(&["daemon", "start"])).status.success());
         follower
     }
@@ -233,7 +241,11 @@ impl Bench {
     fn prepare_vm(&self) {
         let needs = self.operation.needs();
         if needs == Rest::Absent {
-            return self.remove_vm();
+            self.remove_vm();
+            if self.operation == Operation::Fork {
+                self.prepare_parent();
+            }
+            return;
         }
         if self.state().is_none() {
             make(&self.home, self.guest);
@@ -241,8 +253,13 @@ impl Bench {
         self.home.banger(["vm", "start", VM]).expect_code(0);
         let marker = self.home.exec(VM, &["cat", "/root/marker"]).expect_code(0);
         assert_eq!(marker.stdout, "kept\n");
-        if needs == Rest::Stopped {
-            self.home.banger(["vm", "stop", VM]).expect_code(0);
+        match needs {
+            Rest::Stopped => drop(self.home.banger(["vm", "stop", VM]).expect_code(0)),
+            Rest::Paused => drop(self.home.banger(["vm", "pause", VM]).expect_code(0)),
+            _ => {}
+        }
+        if self.operation.has_snapshots() {
+            self.prepare_snapshots();
         }
         self.expect_rest(needs);
     }
@@ -276,14 +293,14 @@ impl Bench {
 
     fn remove_vm(&self) {
         if self.state().is_some() {
-            self.home.banger(["vm", "delete", VM]).expect_code(0);
+            self.home.banger(["vm", "delete", "-f", self.operation.vm()]).expect_code(0);
         }
         self.expect_rest(Rest::Absent);
     }
 
     /// The VM's state, if it is there. Remembers its id.
     fn state(&self) -> Option<String> {
-        let vm = self.home.list().into_iter().find(|vm| vm["name"] == VM)?;
+        let vm = self.home.list().into_iter().find(|vm| vm["name"] == self.operation.vm())?;
         *self.id.borrow_mut() = vm["id"].as_str().map(str::to_owned);
         Some(vm["state"].as_str()?.to_owned())
     }

@@ -7,8 +7,6 @@ use std::sync::OnceLock;
 use banger_e2e::Home;
 use banger_proto::helper::tap_name;
 
-use super::operation::VM;
-
 /// What is said at the host's port.
 const WORD: &[u8] = b"the host\n";
 /// What the daemon keeps of the network in its runtime directory.
@@ -31,8 +29,8 @@ pub(crate) fn host_port() -> &'static str {
 }
 
 /// Asserts that the VM reaches the host's port: by its card, the bridge, the rules and the daemon.
-pub(crate) fn expect_reaches_host(home: &Home) {
-    let heard = home.exec(VM, &["nc", "-w", "30", "host.vm", host_port()]).expect_code(0);
+pub(crate) fn expect_reaches_host(home: &Home, vm: &str) {
+    let heard = home.exec(vm, &["nc", "-w", "30", "host.vm", host_port()]).expect_code(0);
     assert_eq!(heard.stdout.as_bytes(), WORD);
 }
 

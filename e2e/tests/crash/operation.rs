@@ -7,6 +7,12 @@ use super::victim::Victim;
 
 /// Name of the VM that it is done to.
 pub(crate) const VM: &str = "target";
+/// Name of its copy.
+pub(crate) const COPY: &str = "target-1";
+/// Its snapshot that nothing must happen to.
+pub(crate) const OLD: &str = "old";
+/// Its snapshot that is taken.
+pub(crate) const NEW: &str = "new";
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +22,14 @@ pub(crate) enum Operation {
     Exec,
     /// Its disk is made larger and the rules of the network are given anew, while it runs.
     Set,
+    Pause,
+    Resume,
+    /// It is saved while it runs.
+    Snapshot,
+    /// While it runs, it is taken back to when it ran.
+    Restore,
+    /// A copy of it is made, which is the VM that everything is told of.
+    Fork,
     Stop,
     Kill,
     Delete,
@@ -28,6 +42,7 @@ pub(crate) enum Operation {
 pub(crate) enum Rest {
     Absent,
     Running,
+    Paused,
     Stopped,
     /// Kept for a post-mortem.
     Error,
@@ -38,9 +53,15 @@ impl Rest {
         match self {
             Self::Absent => "absent",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Error => "error",
         }
+    }
+
+    /// Whether it has a VMM.
+    pub(crate) fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
     }
 }
 
@@ -52,11 +73,45 @@ impl Operation {
             Self::Start => "start",
             Self::Exec => "exec",
             Self::Set => "set",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
+            Self::Fork => "fork",
             Self::Stop => "stop",
             Self::Kill => "kill",
             Self::Delete => "delete",
             Self::Recover => "recover",
         }
+    }
+
+    /// What its steps are told as: a copy is made like any VM.
+    pub(crate) fn told_as(self) -> &'static str {
+        if self == Self::Fork { Self::Create.as_str() } else { self.as_str() }
+    }
+
+    /// The VM that everything is told of.
+    pub(crate) fn vm(self) -> &'static str {
+        if self == Self::Fork { COPY } else { VM }
+    }
+
+    /// Whether the VM has snapshots before.
+    pub(crate) fn has_snapshots(self) -> bool {
+        matches!(self, Self::Snapshot | Self::Restore)
+    }
+
+    /// Whether the guest's agent is killed, too. One that stands still kills nobody, and whatever of these
+    /// goes by the agent it is told a second time.
+    pub(crate) fn kills_agents(self) -> bool {
+        !matches!(
+            self,
+            Self::Recover
+                | Self::Pause
+                | Self::Resume
+                | Self::Snapshot
+                | Self::Restore
+                | Self::Fork
+        )
     }
 
     /// What the user types; a disk is made as large as `mib` MiB.
@@ -69,6 +124,11 @@ impl Operation {
             Self::Start => &["vm", "start", VM],
             Self::Exec => &["vm", "exec", VM, "--", "cat", "/root/marker"],
             Self::Set => &["vm", "set", VM, "--disk-size", &size, "--nat"],
+            Self::Pause => &["vm", "pause", VM],
+            Self::Resume => &["vm", "resume", VM],
+            Self::Snapshot => &["snapshot", "create", VM, NEW],
+            Self::Restore => &["snapshot", "restore", "-f", VM, OLD],
+            Self::Fork => &["vm", "fork", VM],
             Self::Stop => &["vm", "stop", VM],
             Self::Kill => &["vm", "kill", VM],
             Self::Delete => &["vm", "delete", "-f", VM],
@@ -80,9 +140,11 @@ impl Operation {
     /// How the VM has to be before; an absent one is made by the operation itself.
     pub(crate) fn needs(self) -> Rest {
         match self {
-            Self::Create | Self::Recover => Rest::Absent,
+            Self::Create | Self::Recover | Self::Fork => Rest::Absent,
             Self::Start => Rest::Stopped,
+            Self::Resume => Rest::Paused,
             Self::Exec | Self::Set | Self::Stop | Self::Kill | Self::Delete => Rest::Running,
+            Self::Pause | Self::Snapshot | Self::Restore => Rest::Running,
         }
     }
 
@@ -90,6 +152,8 @@ impl Operation {
     pub(crate) fn leads_to(self) -> Rest {
         match self {
             Self::Create | Self::Start | Self::Exec | Self::Set => Rest::Running,
+            Self::Resume | Self::Snapshot | Self::Restore | Self::Fork => Rest::Running,
+            Self::Pause => Rest::Paused,
             Self::Stop | Self::Kill => Rest::Stopped,
             Self::Delete | Self::Recover => Rest::Absent,
         }
@@ -102,24 +166,32 @@ impl Operation {
         match (self, victim) {
             // Nobody is told of a VM that nobody knows to be there.
             (Self::Create, Victim::Cli) if !done => Rest::Absent,
-            (Self::Create, Victim::Daemon) if step != "answer" => Rest::Absent,
+            (Self::Create | Self::Fork, Victim::Daemon) if step != "answer" => Rest::Absent,
             // Before it is kept, it was not there; then it may tell why it did not come up.
-            (Self::Create, _) if victim.is_of_vm() && matches!(step, "report" | "keep") => {
+            (Self::Create | Self::Fork, _)
+                if victim.is_of_vm() && matches!(step, "report" | "keep") =>
+            {
                 Rest::Absent
             }
-            (Self::Create, _) if victim.is_of_vm() && !done => Rest::Error,
+            (Self::Create | Self::Fork, _) if victim.is_of_vm() && !done => Rest::Error,
             (Self::Start, Victim::Cli) if !done => Rest::Stopped,
-            (Self::Start, Victim::Daemon) if step != "answer" => Rest::Stopped,
-            (Self::Start, _) if victim.is_of_vm() && matches!(step, "report" | "keep") => {
+            (Self::Start | Self::Restore, Victim::Daemon) if step != "answer" => Rest::Stopped,
+            // It is going to be ended all the same.
+            (Self::Restore, _) if victim.is_of_vm() && step == "end-vmm" => Rest::Running,
+            (Self::Start | Self::Restore, _)
+                if victim.is_of_vm() && matches!(step, "report" | "keep") =>
+            {
                 Rest::Stopped
             }
-            (Self::Start, _) if victim.is_of_vm() && !done => Rest::Error,
+            (Self::Start | Self::Restore, _) if victim.is_of_vm() && !done => Rest::Error,
+            // What stood still for a moment, as far as anybody had told, goes on.
+            (Self::Pause, Victim::Daemon) if step != "answer" => Rest::Running,
+            (Self::Resume, Victim::Daemon) if step == "free-guest" => Rest::Paused,
             // The way to the namespace has been told already, and leads by its holder.
-            (Self::Create, Victim::Holder) if step == "launch" => Rest::Absent,
-            (Self::Start, Victim::Holder) if step == "launch" => Rest::Stopped,
-            (Self::Create | Self::Start | Self::Exec | Self::Set, _) if victim.is_of_vm() => {
-                Rest::Stopped
-            }
+            (Self::Create | Self::Fork, Victim::Holder) if step == "launch" => Rest::Absent,
+            (Self::Start | Self::Restore, Victim::Holder) if step == "launch" => Rest::Stopped,
+            (Self::Stop | Self::Kill | Self::Delete | Self::Recover, _) => self.leads_to(),
+            (_, victim) if victim.is_of_vm() => Rest::Stopped,
             _ => self.leads_to(),
         }
     }

@@ -63,7 +63,9 @@ impl Victim {
         !self.is_of_network()
             || match step {
                 // Before a VM is started, a new daemon has a network only if others run.
-                "network" => operation == Operation::Create,
+                "network" => matches!(operation, Operation::Create | Operation::Fork),
+                // Nothing is asked of it for a guest that stands still, or goes on.
+                _ if matches!(operation, Operation::Pause | Operation::Resume) => false,
                 step => matches!(step, "launch" | "unplug" | "settle"),
             }
     }

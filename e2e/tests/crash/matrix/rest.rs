@@ -12,7 +12,7 @@ impl Bench {
     /// Asserts that a VM that runs has its network, if `victim` is of that.
     pub(super) fn expect_network(&self, victim: Victim, rest: Rest) {
         if victim.is_of_network() && rest == Rest::Running {
-            network::expect_reaches_host(&self.home);
+            network::expect_reaches_host(&self.home, self.operation.vm());
         }
     }
 
@@ -36,6 +36,7 @@ impl Bench {
             state = self.state();
             state.as_deref() == wanted
         });
+        self.expect_nothing_written();
         let gc = self.home.banger(["system", "gc", "--dry-run", "--json"]).expect_code(0).json();
         assert_eq!(gc["leftovers"], json!([]), "left behind");
         let id = self.id.borrow().clone();
@@ -44,12 +45,12 @@ impl Bench {
             found.into_iter().filter(|line| line.contains(&id)).collect()
         };
         let processes = of_vm(self.home.processes());
-        let expected = if rest == Rest::Running { 2 } else { 0 };
+        let expected = if rest.is_up() { 2 } else { 0 };
         assert_eq!(processes.len(), expected, "processes: {processes:#?}");
         let runtime = of_vm(files(&self.home.runtime_dir()));
-        assert_eq!(!runtime.is_empty(), rest == Rest::Running, "runtime files: {runtime:#?}");
+        assert_eq!(!runtime.is_empty(), rest.is_up(), "runtime files: {runtime:#?}");
         let has_tap = network::has_tap(&self.home, &id);
-        assert_eq!(has_tap, rest == Rest::Running, "its tap");
+        assert_eq!(has_tap, rest.is_up(), "its tap");
         let state = of_vm(files(&self.home.state_dir()));
         assert_eq!(!state.is_empty(), rest != Rest::Absent, "state files: {state:#?}");
     }
