@@ -101,7 +101,8 @@ mod tests {
         let kernels = place.path();
         let [first, second, third] = ["1", "2", "3"].map(|v| publish_one(kernels, "k", v));
         let other = publish_one(kernels, "k-other", "1");
-        let in_use = InUse { directories: [first.clone()].into(), names: BTreeSet::new(), unknown: false };
+        let in_use =
+            InUse { directories: [first.clone()].into(), names: BTreeSet::new(), unknown: false };
         collect(kernels, &in_use);
         let there = [&first, &second, &third, &other].map(|version| version.is_dir());
         assert_eq!(there, [true, false, true, true]);
@@ -114,10 +115,15 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let kernels = place.path();
         let [first, _] = ["1", "2"].map(|version| publish_one(kernels, "k", version));
-        let in_use = InUse { directories: BTreeSet::new(), names: ["k".to_owned()].into(), unknown: false };
+        let in_use =
+            InUse { directories: BTreeSet::new(), names: ["k".to_owned()].into(), unknown: false };
         collect(kernels, &in_use);
         assert!(first.is_dir());
-        let in_use = InUse { directories: BTreeSet::new(), names: ["k-o".to_owned()].into(), unknown: false };
+        let in_use = InUse {
+            directories: BTreeSet::new(),
+            names: ["k-o".to_owned()].into(),
+            unknown: false,
+        };
         collect(kernels, &in_use);
         assert!(!first.exists());
     }

@@ -16,6 +16,7 @@ use hyper::Method;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+use tokio::task::JoinHandle;
 
 use super::idle::until_stopped;
 use super::pause::look;
@@ -67,8 +68,12 @@ fn count(history: &[VmChange], state: StateName, cause: ChangeCause) -> usize {
 }
 
 /// A server in the guest that says hello to each.
-async fn greeter() -> (u16, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+async fn greeter() -> (u16, JoinHandle<()>) {
+    greeter_at(0).await
+}
+
+async fn greeter_at(port: u16) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
     let port = listener.local_addr().expect("its address").port();
     let serving = tokio::spawn(async move {
         loop {
@@ -306,7 +311,7 @@ async fn ports_of_one_that_is_stopped_start_it() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;
     let host = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let (port, serving) = greeter().await;
+    let (port, mut serving) = greeter().await;
     let published = Publish { address: [127, 0, 0, 1].into(), host, guest: port };
     let asked = CreateVm { publish: [published].into(), ..stopping() };
     let vm = quiet(&env, &daemon, asked, 3).await;
@@ -320,12 +325,19 @@ async fn ports_of_one_that_is_stopped_start_it() {
         // Several come at once, and one to a port that never was there.
         let others = SocketAddr::from((vm.loopback.unwrap(), port ^ 1));
         assert!(TcpStream::connect(others).await.is_err());
+        // What listens in the guest takes longer than the guest.
+        serving.abort();
+        let _ = serving.await;
         let listens = async {
             until(&daemon, "web", |vm| vm.state == StateName::Running).await;
+            says_hi(&daemon).await.unwrap();
+            let greeter = greeter_at(port).await;
             env.world.listen(&vm.id, [port]);
+            greeter
         };
         let heard = tokio::join!(hear(at), hear(at), hear(at), listens);
         assert_eq!((&*heard.0, &*heard.1, &*heard.2), ("hello", "hello", "hello"));
+        (_, serving) = heard.3;
     }
     assert_eq!(env.world.launches(), 3);
 
@@ -343,6 +355,32 @@ async fn ports_of_one_that_is_stopped_start_it() {
     delete(&daemon, "web").await;
     drop(TcpListener::bind(own).await.expect("a port that nobody has"));
     drop(TcpListener::bind(published.endpoint()).await.expect("a port that nobody has"));
+    daemon.stop().await;
+}
+
+/// Where the guest had not listened before, so that no socket of the host is taken for one of its own.
+#[tokio::test]
+async fn who_wakes_a_guest_waits_until_something_listens_in_it() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let (port, serving) = greeter().await;
+    serving.abort();
+    let _ = serving.await;
+    let host = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let published = Publish { address: [127, 0, 0, 1].into(), host, guest: port };
+    let asked = CreateVm { publish: [published].into(), ..stopping() };
+    let vm = quiet(&env, &daemon, asked, 1).await;
+    until_stopped(&daemon, "web").await;
+    let listens = async {
+        until(&daemon, "web", |vm| vm.state == StateName::Running).await;
+        says_hi(&daemon).await.unwrap();
+        let greeter = greeter_at(port).await;
+        env.world.listen(&vm.id, [port]);
+        greeter
+    };
+    let (heard, (_, serving)) = tokio::join!(hear(published.endpoint()), listens);
+    assert_eq!(heard, "hello");
+    serving.abort();
     daemon.stop().await;
 }
 
