@@ -121,6 +121,31 @@ async fn a_vm_keeps_its_kernel_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_snapshot_keeps_its_kernel() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    imported(&daemon, import(&env, "k", "6.1.1")).await;
+    let web = daemon.client.events("/v1/vms", on("k", "web")).await.ready().await;
+    let asked = serde_json::json!({ "name": "one" });
+    let taken = daemon.client.call(Method::POST, "/v1/vms/web/snapshots", asked).await;
+    assert!(taken.status.is_success(), "{taken:?}");
+    daemon.client.call(Method::POST, "/v1/vms/web/stop", serde_json::json!({})).await;
+    imported(&daemon, import(&env, "k", "6.1.2")).await;
+    let image = serde_json::json!({ "image": web.image });
+    let set = daemon.client.call(Method::PATCH, "/v1/vms/web", image).await;
+    assert!(set.status.is_success(), "{set:?}");
+    daemon.client.events("/v1/vms/web/start", serde_json::json!({})).await.ready().await;
+    assert_eq!(version_of(&booted(&env, &web.id)), "6.1.2");
+    daemon.kill().await;
+    let daemon = TestDaemon::start(&env).await;
+    assert_eq!(versions(&env), ["6.1.1", "6.1.2"]);
+    let path = "/v1/vms/web/snapshots/one/restore";
+    daemon.client.events(path, serde_json::json!({})).await.ready().await;
+    assert_eq!(version_of(&booted(&env, &web.id)), "6.1.1");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn an_image_that_is_got_first_has_its_say_about_the_kernel() {
     let mut env = TestEnv::new();
     let archive = env.dir().join("rootfs.tar");
