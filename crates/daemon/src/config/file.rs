@@ -261,6 +261,11 @@ pub const KEYS: &[Key] = &[
         "the same before it is paused, which gives back the processors only; who uses it has it go on",
     ),
     key(
+        "warm_starts",
+        "true",
+        "whether VMs begin from one that has booted, of which a template is made for each kind; false boots all",
+    ),
+    key(
         "network",
         "auto",
         "how VMs get a network: auto, user (without root) or system (`banger system install`)",
