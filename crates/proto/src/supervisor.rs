@@ -72,11 +72,7 @@ pub enum LinkTransport {
 #[serde(rename_all = "snake_case")]
 pub enum VmmControl {
     /// QMP on the socket that the VMM finds as descriptor [`CONTROL_FD`].
-    Qmp {
-        /// Whether the guest's memory is a file, which is left out of a state that is saved.
-        #[serde(default)]
-        shared_memory: bool,
-    },
+    Qmp,
     /// Firecracker's API.
     Firecracker {
         /// Name of its socket in the VM's runtime directory.
@@ -89,6 +85,10 @@ pub enum VmmControl {
 pub struct SavedState {
     /// File with the state of the processors and devices.
     pub state: String,
+    /// Whether what the guest writes goes to a file that is its memory, so that a state saved from here
+    /// leaves memory out.
+    #[serde(default)]
+    pub shared_memory: bool,
     /// File with the guest's memory; absent where it is in `state`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,

@@ -140,9 +140,10 @@ fn start(
         }
     };
     let (control, qmp_events) = match &spec.control {
-        VmmControl::Qmp { shared_memory } => {
+        VmmControl::Qmp => {
             let (qmp, connection) = Qmp::new(UnixStream::from_std(sockets.control)?);
-            (Control::Qmp { qmp, shared_memory: *shared_memory }, Some(connection))
+            let shared_memory = spec.saved.as_ref().is_some_and(|saved| saved.shared_memory);
+            (Control::Qmp { qmp, shared_memory }, Some(connection))
         }
         VmmControl::Firecracker { socket } => {
             (Control::firecracker(Api::new(files.vacate(socket)?)), None)

@@ -256,7 +256,7 @@ mod tests {
                 vmm: vec![],
                 jailed: false,
                 link: LinkTransport::Inherited,
-                control: VmmControl::Qmp { shared_memory: false },
+                control: VmmControl::Qmp,
                 link_magic: String::new(),
                 console_log: log.to_str().unwrap().to_owned(),
                 console_limit: 0,

@@ -34,7 +34,7 @@ pub(super) fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
         vmm: vec![],
         jailed: false,
         link: LinkTransport::Inherited,
-        control: VmmControl::Qmp { shared_memory: false },
+        control: VmmControl::Qmp,
         link_magic: String::new(),
         console_log: console_log.to_owned(),
         console_limit: 0,

@@ -80,6 +80,7 @@ impl Firecracker {
         let saved = match &spec.saved {
             Some(saved) => Some(SavedState {
                 state: text(&saved.directory.join(SAVED_STATE))?.to_owned(),
+                shared_memory: false,
                 memory: Some(text(&saved.directory.join(SAVED_MEMORY))?.to_owned()),
                 tap: spec.card.as_ref().map(|card| card.tap.clone()),
                 paused: saved.paused,

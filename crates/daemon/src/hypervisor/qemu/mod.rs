@@ -95,12 +95,13 @@ impl Qemu {
         let saved = spec.saved.as_ref().map(|saved| {
             let name = if whole { SAVED_WHOLE } else { SAVED_STATE };
             let state = text(&saved.directory.join(name))?.to_owned();
-            Ok(SavedState { state, memory: None, tap: None, paused: saved.paused })
+            let paused = saved.paused;
+            Ok(SavedState { state, shared_memory: whole, memory: None, tap: None, paused })
         });
         Ok(Invocation {
             command: rendered.command,
             link: LinkTransport::Inherited,
-            control: VmmControl::Qmp { shared_memory: whole },
+            control: VmmControl::Qmp,
             saved: saved.transpose()?,
             files: vec![RuntimeFile {
                 name: CONFIG_FILE.to_owned(),
