@@ -6,7 +6,7 @@
 //! | `microvm` | KVM, or TCG with a known clock | boots 0.5–0.8 s faster: no PCI, no firmware tables to walk |
 //! | `q35` | TCG with an unknown clock | `microvm` has nothing to calibrate the time stamp counter against and hangs without `tsc_early_khz` |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
 
@@ -25,6 +25,8 @@ const SERIAL_LIMIT: usize = 20;
 pub(super) struct Machine<'a> {
     /// QEMU.
     pub(super) program: &'a Path,
+    /// Where its firmware is, if it cannot find that by itself.
+    pub(super) firmware: &'a [PathBuf],
     /// Where the configuration will be.
     pub(super) config: &'a Path,
     /// How the guest is executed.
@@ -72,6 +74,9 @@ pub(super) fn render_command(
 
     add(&["-name", &format!("banger-{}", spec.vm)]);
     add(&["-no-user-config", "-nodefaults", "-display", "none"]);
+    for directory in machine.firmware {
+        add(&["-L", text(directory)?]);
+    }
     // A guest's reboot ends the VMM: the daemon boots it anew, with fresh configuration.
     add(&["-no-reboot"]);
     // QEMU starts no programs and changes no identity; whoever breaks it may not either.
@@ -249,7 +254,7 @@ mod tests {
 
     fn render(accel: Accel, host_khz: Option<u32>, spec: &VmmSpec) -> Result<String, RenderError> {
         let (program, config) = (Path::new("/usr/bin/qemu"), Path::new("/run/x/qemu.conf"));
-        let machine = Machine { program, config, accel, host_khz };
+        let machine = Machine { program, firmware: &[], config, accel, host_khz };
         // One option a line.
         render_command(machine, spec).map(|Rendered { command, config }| {
             format!("{}\n\n{config}", command.join(" ").replace(" -", "\n-"))

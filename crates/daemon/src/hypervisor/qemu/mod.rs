@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::{self, Accel};
-use super::supervised::{Content, Invocation, RuntimeFile, Supervision, text};
+use super::supervised::{Content, Invocation, RuntimeFile, Supervision, script_firmware, text};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec};
 use crate::disk;
 use crate::step::Walk;
@@ -52,9 +52,9 @@ pub struct QemuOptions {
 
 impl QemuOptions {
     /// What of this the command line depends on, where the configuration is at `config`.
-    fn machine<'a>(&'a self, config: &'a Path) -> command::Machine<'a> {
+    fn machine<'a>(&'a self, config: &'a Path, firmware: &'a [PathBuf]) -> command::Machine<'a> {
         let Self { program, accel, host_khz, .. } = self;
-        command::Machine { program, config, accel: *accel, host_khz: *host_khz }
+        command::Machine { program, firmware, config, accel: *accel, host_khz: *host_khz }
     }
 }
 
@@ -87,7 +87,9 @@ async fn copy_memory(from: PathBuf, to: PathBuf) -> Result<(), HypervisorError> 
 impl Qemu {
     fn invoke(&self, spec: &VmmSpec) -> Result<Invocation, HypervisorError> {
         let config = self.options.supervision.paths.vm_runtime_dir(&spec.vm).join(CONFIG_FILE);
-        let rendered = render_command(self.options.machine(&config), spec).map_err(|error| {
+        let firmware = script_firmware(&self.options.program);
+        let machine = self.options.machine(&config, &firmware);
+        let rendered = render_command(machine, spec).map_err(|error| {
             let message = format!("cannot write a command line for VM `{}`", spec.vm);
             HypervisorError::because(message, error)
         })?;

@@ -99,6 +99,18 @@ fn is_script(program: &Path) -> bool {
     read.is_ok() && begin == *b"#!"
 }
 
+/// Where the firmware of QEMU is that `program` starts, if that is a script. QEMU looks beside its own
+/// program, and one that was started by its bare name does not learn in a jail where that is.
+pub(in crate::hypervisor) fn script_firmware(program: &Path) -> Vec<PathBuf> {
+    if !is_script(program) {
+        return Vec::new();
+    }
+    let prefix =
+        Path::new(SYSTEM_PROGRAM).parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let firmware = FIRMWARE.iter().map(|name| prefix.join(name));
+    firmware.filter(|directory| directory.is_dir()).collect()
+}
+
 /// The directory in which a VMM may write its guest's state: not in that which it makes its sockets in, since
 /// there may be no room for a guest's memory.
 pub(super) fn saves(spec: &VmmSpec) -> PathBuf {
@@ -146,6 +158,7 @@ mod tests {
         assert!(describe(spec()).contains("\"/usr/bin\""));
         fs_err::write(&program, "ELF").unwrap();
         assert!(!describe(spec()).contains("\"/usr/bin\""));
+        assert_eq!(script_firmware(&program), [""; 0].map(PathBuf::from));
 
         // An installation of QEMU's has its own beside the program; a home has not.
         assert!(!offline.contains("HOME/lib"), "{offline}");

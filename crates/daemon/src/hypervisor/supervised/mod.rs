@@ -18,6 +18,7 @@ use std::sync::Arc;
 use banger_proto::supervisor::{LinkTransport, SavedState, VmmControl};
 use banger_proto::{Paths, VmId};
 
+pub(super) use self::jail::script_firmware;
 use super::{Found, HypervisorError, RunningVm, VmmSpec};
 use crate::step::Walk;
 
