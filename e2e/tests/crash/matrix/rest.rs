@@ -45,7 +45,8 @@ impl Bench {
             found.into_iter().filter(|line| line.contains(&id)).collect()
         };
         let processes = of_vm(self.home.processes());
-        let expected = if rest.is_up() { 2 } else { 0 };
+        // The supervisor, the VMM, and the helper that is process 1 of its jail.
+        let expected = if rest.is_up() { 3 } else { 0 };
         assert_eq!(processes.len(), expected, "processes: {processes:#?}");
         let runtime = of_vm(files(&self.home.runtime_dir()));
         assert_eq!(!runtime.is_empty(), rest.is_up(), "runtime files: {runtime:#?}");
