@@ -18,7 +18,7 @@ use crate::jobs::Jobs;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
-use crate::vsock::GuestPort;
+use crate::vsock::{self, GuestPort};
 
 /// Why the agent cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,14 @@ impl Transport {
         };
         Ok(match self {
             Self::Port(port) => serve_guest(port.connected().await?, magic, serve).await,
-            Self::Vsock(port) => serve_guest(port.connected().await?, magic, serve).await,
+            Self::Vsock(port) => {
+                let stream = port.connected().await?;
+                let reset = vsock::reset(&stream)?;
+                tokio::select! {
+                    served = serve_guest(stream, magic, serve) => served,
+                    () = reset => Ok(()),
+                }
+            }
         })
     }
 }

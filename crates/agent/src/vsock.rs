@@ -5,7 +5,7 @@
 //! connected to there is the agent. The ring carries nothing: it spares the host to ask again and again.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,19 @@ impl GuestPort {
             }
         }
     }
+}
+
+/// Waits until the transport under `stream` is reset (virtio 1.2, 5.10.6.6), by which a guest hears that it
+/// goes on from what was saved of it, and the host's end is gone.
+///
+/// That is an error that can be waited for and nothing that can be read (Linux's `vsock_poll`), so who waits
+/// for something to read never hears of it.
+pub(crate) fn reset(stream: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
+    let watched = sys::watch(Arc::new(stream.as_fd().try_clone_to_owned()?), Interest::ERROR)?;
+    Ok(async move {
+        // What else can come of waiting is that nobody can any more.
+        let _ = watched.ready(Interest::ERROR).await;
+    })
 }
 
 /// The next connection; none when it is not the host's.

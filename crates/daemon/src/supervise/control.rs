@@ -44,6 +44,8 @@ pub(super) struct Controls {
     pub(super) pid: Pid,
     /// Where the agent listens, if the link is there.
     pub(super) port: Option<GuestPort>,
+    /// Told when nobody is at the guest's end of the link any more.
+    pub(super) agent_gone: Arc<Notify>,
     /// Held by who changes whether the guest stands still.
     pub(super) standing: Mutex<()>,
     /// Told when the VMM is to be killed.
@@ -137,7 +139,12 @@ impl Controls {
         let _standing = self.standing.lock().await;
         // However it ends.
         self.board.set_paused(true);
-        self.vmm.save(directory, self.pid, VMM_DEADLINE).await
+        let saved = self.vmm.save(directory, self.pid, VMM_DEADLINE).await;
+        if self.port.is_some() && self.board.current().link_up {
+            // A guest with a virtio socket is told that its connections are gone, the host is not.
+            self.agent_gone.notify_one();
+        }
+        saved
     }
 }
 

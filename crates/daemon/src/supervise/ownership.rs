@@ -215,7 +215,7 @@ async fn serve(
         upkeep.spawn(async { match port.listen(bell, recorder).await {} });
     }
     if let Some(connection) = services.qmp_events {
-        upkeep.spawn(heed_qmp(connection, agent_gone, recorder.clone()));
+        upkeep.spawn(heed_qmp(connection, Arc::clone(&agent_gone), recorder.clone()));
     }
 
     let vmm_control = services.control;
@@ -224,6 +224,7 @@ async fn serve(
         vmm: vmm_control,
         pid: vmm.pid,
         port,
+        agent_gone,
         standing: Mutex::default(),
         kill: Notify::new(),
     });

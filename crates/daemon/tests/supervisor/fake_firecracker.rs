@@ -58,7 +58,9 @@ async fn run(behaviour: &str, arguments: &str) -> Result<(), String> {
     let guest = configured.as_ref().map(|config| Guest::new(config, false)).transpose()?;
     let state = if guest.is_some() { Vm::Running } else { Vm::NotStarted };
     let state = Mutex::new((state, configured));
-    let vmm = Arc::new(Vmm { state, begin, description, off: Arc::clone(&off) });
+    let reset = Arc::new(Notify::new());
+    let vmm = Vmm { state, begin, description, off: Arc::clone(&off), reset: Arc::clone(&reset) };
+    let vmm = Arc::new(vmm);
     greet();
     if words.contains(MUTE) {
         std::future::pending::<()>().await;
@@ -75,7 +77,7 @@ async fn run(behaviour: &str, arguments: &str) -> Result<(), String> {
             None => begun.recv().await.unwrap(),
         };
         match agent {
-            Some(agent) => guest.serve(agent).await,
+            Some(agent) => guest.serve(agent, &reset).await,
             None => std::future::pending().await,
         }
     });
@@ -117,8 +119,10 @@ impl Guest {
         Ok(Self { vsock: bind(vsock)?, bell, port, goes_on })
     }
 
-    async fn serve(self, mut agent: Agent) {
+    async fn serve(self, mut agent: Agent, reset: &Notify) {
         let port = self.port;
+        // The host's ends of connections that a reset has cut off, of which it is not told.
+        let mut dead = Vec::new();
         // How far the agent has come: who is not listening is not connected to.
         let mut listening = self.goes_on;
         loop {
@@ -132,10 +136,21 @@ impl Guest {
             let length = host.read(&mut asked).await.unwrap();
             assert_eq!(asked[..length], *format!("CONNECT {port}\n").as_bytes());
             host.write_all(b"OK 1073741824\n").await.unwrap();
-            match agent.serve(host).await {
-                Exit::Link => {}
-                Exit::Restart => listening = false,
-                Exit::Death => return self.refuse().await,
+            let host = host.into_std().unwrap();
+            let end = host.try_clone().unwrap();
+            tokio::select! {
+                exit = agent.serve(UnixStream::from_std(host).unwrap()) => match exit {
+                    Exit::Link => {}
+                    Exit::Restart => listening = false,
+                    Exit::Death => {
+                        drop(end);
+                        return self.refuse().await;
+                    }
+                },
+                () = reset.notified() => {
+                    dead.push(end);
+                    listening = false;
+                }
             }
         }
     }
@@ -163,6 +178,8 @@ struct Vmm {
     begin: mpsc::Sender<Guest>,
     description: Option<FirecrackerApi>,
     off: Arc<Notify>,
+    /// Told when a guest hears that its connections are gone: once it goes on after it was saved.
+    reset: Arc<Notify>,
 }
 
 async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
@@ -205,6 +222,7 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
             let config = state.1.as_ref().unwrap().to_string();
             fs_err::write(text(&body["snapshot_path"]), config).unwrap();
             fs_err::write(text(&body["mem_file_path"]), "memory").unwrap();
+            vmm.reset.notify_one();
             done()
         }
         (Method::PUT, "/snapshot/load") => {

@@ -22,6 +22,7 @@ use banger_proto::supervisor::{LinkTransport, SAVED_MEMORY, SAVED_STATE, SavedSt
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::detect::{self, Accel};
 use super::supervised::{Content, Invocation, RuntimeFile, Supervision, text};
 use super::{
     Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec,
@@ -115,12 +116,8 @@ impl Hypervisor for Firecracker {
         Self::describe()
     }
 
-    /// Its guests can be saved, and were not reached any more by their virtio socket afterwards (seen with
-    /// 1.16.1): nobody's VM is given up for a snapshot.
     fn saved_with(&self) -> Result<String, HypervisorError> {
-        Err(HypervisorError::new(
-            "VMs that Firecracker runs are neither saved nor copied yet; QEMU's are (`vmm = \"qemu\"`)",
-        ))
+        detect::tell_apart(&self.program, Accel::Kvm)
     }
 
     fn prove<'a>(
