@@ -20,7 +20,7 @@ use crate::config::{AccelChoice, Config, VmmChoice};
 use crate::exec::HostEnv;
 use crate::step::Walk;
 
-/// QEMU, or Firecracker where it is asked for.
+/// Firecracker or QEMU: the one that is asked for, else Firecracker where it is and KVM is usable.
 #[derive(Debug)]
 pub struct ConfiguredHypervisor {
     vmm: VmmChoice,
@@ -62,20 +62,24 @@ impl ConfiguredHypervisor {
     fn find(&self) -> Result<Box<dyn Hypervisor>, HypervisorError> {
         let host = detect::observe_host();
         let accel = detect::detect(self.accel, &host)?;
-        if self.vmm == VmmChoice::Firecracker {
-            if accel != Accel::Kvm {
-                let reason = host.kvm_usable().err();
-                let reason = reason.unwrap_or_else(|| "`accel = \"tcg\"` forbids it".to_owned());
-                return Err(HypervisorError::new(format!(
-                    "Firecracker was asked for (`vmm = \"firecracker\"`), and it needs KVM: {reason}; \
-                     use `vmm = \"auto\"`"
-                )));
-            }
-            let program = detect::find_firecracker(self.firecracker_bin.as_deref(), &self.env)?;
-            return Ok(Box::new(Firecracker::new(program, self.supervision.clone())));
+        if self.vmm == VmmChoice::Firecracker && accel != Accel::Kvm {
+            let reason = host.kvm_usable().err();
+            let reason = reason.unwrap_or_else(|| "`accel = \"tcg\"` forbids it".to_owned());
+            return Err(HypervisorError::new(format!(
+                "Firecracker was asked for (`vmm = \"firecracker\"`), and it needs KVM: {reason}; \
+                 use `vmm = \"auto\"`"
+            )));
+        }
+        let firecracker = self.find_firecracker();
+        if detect::is_firecracker(self.vmm, accel, firecracker.is_ok()) {
+            return Ok(Box::new(Firecracker::new(firecracker?, self.supervision.clone())));
         }
         let program = detect::find_qemu(self.qemu_bin.as_deref(), &self.env)?;
         Ok(Box::new(self.qemu(program, accel, host.cpu.tsc_khz)))
+    }
+
+    fn find_firecracker(&self) -> Result<PathBuf, HypervisorError> {
+        detect::find_firecracker(self.firecracker_bin.as_deref(), &self.env)
     }
 
     fn qemu(&self, program: PathBuf, accel: Accel, host_khz: Option<u32>) -> Qemu {
@@ -85,13 +89,13 @@ impl ConfiguredHypervisor {
 
 impl Hypervisor for ConfiguredHypervisor {
     fn features(&self) -> Features {
-        if self.vmm == VmmChoice::Firecracker {
-            return Firecracker::describe();
-        }
         // What cannot be launched is refused then; until then it is described as it was asked.
         let wanted = self.accel.unwrap_or(Accel::Tcg);
         let host = detect::observe_host();
         let accel = detect::detect(self.accel, &host).unwrap_or(wanted);
+        if detect::is_firecracker(self.vmm, accel, self.find_firecracker().is_ok()) {
+            return Firecracker::describe();
+        }
         self.qemu(QEMU_PROGRAM.into(), accel, host.cpu.tsc_khz).features()
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::HypervisorError;
+use crate::config::VmmChoice;
 use crate::exec::HostEnv;
 
 /// QEMU's program for guests of this architecture.
@@ -114,6 +115,17 @@ pub fn detect(wanted: Option<Accel>, host: &Host) -> Result<Accel, HypervisorErr
             message: format!("KVM was asked for (`accel = \"kvm\"`) but {reason}"),
             source: None,
         }),
+    }
+}
+
+/// Whether Firecracker runs VMs, and not QEMU, where VMs are executed as `accel` says; `found` tells whether
+/// it is there.
+#[must_use]
+pub fn is_firecracker(wanted: VmmChoice, accel: Accel, found: bool) -> bool {
+    match wanted {
+        VmmChoice::Firecracker => true,
+        VmmChoice::Auto => accel == Accel::Kvm && found,
+        VmmChoice::Qemu => false,
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
-use crate::config::VmmChoice;
+use banger_proto::api::CheckStatus;
+
+use crate::config::AccelChoice;
 use crate::exec::{Program, Version};
-use crate::hypervisor::detect::{FIRECRACKER_PROGRAM, QEMU_PROGRAM};
+use crate::hypervisor::detect::{Accel, FIRECRACKER_PROGRAM, QEMU_PROGRAM, is_firecracker};
 use crate::hypervisor::firecracker::{OLDEST, TESTED};
 
 use super::super::inputs::Inputs;
 use super::super::packages::{self, GIT, QEMU, load_install_hint};
 use super::super::{Finding, Outcome, Unable};
+use super::machine::kvm;
 
 /// Oldest QEMU that is known to have what the machine uses (April 2022).
 const MIN_QEMU: Version = Version::new(7, 0);
@@ -20,16 +23,31 @@ const GET_FIRECRACKER: &str = "Get one and put it on the search path, or name it
 const MIN_GIT: Version = Version::new(2, 30);
 
 pub(in crate::doctor) async fn qemu(inputs: &Inputs) -> Outcome {
+    if runs_firecracker(inputs).await? {
+        return Ok(Finding::pass("not used: Firecracker runs VMs"));
+    }
     let name = inputs.qemu.as_deref().unwrap_or(Path::new(QEMU_PROGRAM));
     program(inputs, name, "QEMU emulator version ", MIN_QEMU, &QEMU).await
 }
 
-/// Firecracker is used only where it is asked for.
+/// Whether Firecracker is to run VMs.
+async fn runs_firecracker(inputs: &Inputs) -> Result<bool, Unable> {
+    let found = inputs.env.find(firecracker_name(inputs)).is_some();
+    let kvm = inputs.accel != AccelChoice::Tcg && kvm(inputs).await?.status == CheckStatus::Pass;
+    let accel = if kvm { Accel::Kvm } else { Accel::Tcg };
+    Ok(is_firecracker(inputs.vmm, accel, found))
+}
+
+fn firecracker_name(inputs: &Inputs) -> &Path {
+    inputs.firecracker.as_deref().unwrap_or(Path::new(FIRECRACKER_PROGRAM))
+}
+
+/// Firecracker is used where it is asked for, or is there and nobody asks.
 pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
-    if inputs.vmm != VmmChoice::Firecracker {
+    if !runs_firecracker(inputs).await? {
         return Ok(Finding::pass("not used: QEMU runs VMs"));
     }
-    let name = inputs.firecracker.as_deref().unwrap_or(Path::new(FIRECRACKER_PROGRAM));
+    let name = firecracker_name(inputs);
     let Some(path) = inputs.env.find(name) else {
         let found = format!("`{}` was not found", name.display());
         return Ok(Finding::fail(found, GET_FIRECRACKER));
@@ -105,6 +123,7 @@ mod tests {
 
     use super::super::super::inputs::tests::Host;
     use super::*;
+    use crate::config::VmmChoice;
 
     #[test]
     fn versions() {
@@ -156,11 +175,28 @@ mod tests {
             if let Some(script) = script {
                 host.program("firecracker", script);
             }
+            host.inputs.vmm = VmmChoice::Qemu;
             assert_eq!(firecracker(&host.inputs).await.unwrap().status, Pass, "QEMU is used");
             host.inputs.vmm = VmmChoice::Firecracker;
             let found = firecracker(&host.inputs).await.ok().map(|finding| finding.status);
             assert_eq!(found, expected, "{script:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_asks_firecracker_needs_kvm() {
+        let mut host = Host::new();
+        host.program("firecracker", "echo Firecracker v1.4.1");
+        host.remove("bin/qemu-system-x86_64");
+        let status = async |inputs: &_| {
+            [qemu(inputs).await.unwrap().status, firecracker(inputs).await.unwrap().status]
+        };
+        assert_eq!(status(&host.inputs).await, [Pass, Fail]);
+        host.inputs.accel = AccelChoice::Tcg;
+        assert_eq!(status(&host.inputs).await, [Fail, Pass]);
+        host.inputs.accel = AccelChoice::Auto;
+        host.remove("kvm");
+        assert_eq!(status(&host.inputs).await, [Fail, Pass]);
     }
 
     #[tokio::test]

@@ -40,7 +40,9 @@ pub(crate) enum ApiError {
     #[error("Firecracker's answer to `{0}` makes no sense")]
     Answer(&'static str),
     /// It may not do what is asked of it.
-    #[error("Firecracker is version {0}, which is older than {OLDEST}")]
+    #[error(
+        "Firecracker is version {0}, which is older than {OLDEST} (`vmm = \"qemu\"` does without)"
+    )]
     Old(String),
     /// It said why.
     #[error("Firecracker refused `{request}`: {reason}")]
@@ -286,7 +288,10 @@ mod tests {
             let idle = api.answers("Running", DEADLINE).await.unwrap_err().to_string();
             assert!(idle.contains("`Not started`"), "{idle}");
             let old = api.answers("Running", DEADLINE).await.unwrap_err().to_string();
-            assert_eq!(old, "Firecracker is version 1.4.1, which is older than 1.5");
+            assert_eq!(
+                old,
+                "Firecracker is version 1.4.1, which is older than 1.5 (`vmm = \"qemu\"` does without)"
+            );
         };
         tokio::join!(ask, serve);
     }
