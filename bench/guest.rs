@@ -1,9 +1,7 @@
-//! What the floors of the benchmarks have in common: over a guest link on standard input, say hello,
-//! configure the guest, run commands in it. The scripts start the VMMs.
+//! What the floors of the benchmarks have in common: over a guest link, say hello, configure the guest, run
+//! commands in it.
 
 use std::error::Error;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
 use banger_link::framed::framed;
 use banger_link::{Magic, Session, connect_host};
@@ -12,15 +10,17 @@ use banger_proto::guest::frame::{Frame, Kind};
 use banger_proto::guest::{
     ExecExit, ExecRequest, GuestConfig, GuestNetwork, Hello, InitChoice, Service,
 };
+use tokio::net::UnixStream;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The guest behind standard input, configured as little as it can be.
-pub(crate) async fn configure(magic: Magic, network: Option<GuestNetwork>) -> Result<Session> {
-    let link: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let link = UnixStream::from(link);
-    link.set_nonblocking(true)?;
-    let session = connect_host(tokio::net::UnixStream::from_std(link)?, magic).await?;
+/// The guest behind `link`, configured as little as it can be.
+pub(crate) async fn configure(
+    link: UnixStream,
+    magic: Magic,
+    network: Option<GuestNetwork>,
+) -> Result<Session> {
+    let session = connect_host(link, magic).await?;
 
     call(&session, &Service::Hello(Hello { generation: GUEST_GENERATION }), Kind::Accepted).await?;
     let config = GuestConfig {

@@ -3,12 +3,14 @@
 
 #[path = "../guest.rs"]
 mod guest;
+#[path = "../inherited.rs"]
+mod inherited;
 
 use guest::Result;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let magic = std::env::args().nth(1).ok_or("usage: floor MAGIC < link")?.parse()?;
-    let session = guest::configure(magic, None).await?;
+    let session = guest::configure(inherited::link()?, magic, None).await?;
     guest::run(&session, &["true"]).await
 }

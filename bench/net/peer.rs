@@ -4,6 +4,8 @@
 
 #[path = "../guest.rs"]
 mod guest;
+#[path = "../inherited.rs"]
+mod inherited;
 
 use std::io::{BufRead, BufReader, Write};
 
@@ -17,7 +19,7 @@ async fn main() -> Result<()> {
     let magic = next()?.parse()?;
     let network: GuestNetwork = serde_json::from_str(&next()?)?;
     let commands = std::fs::File::open(next()?)?;
-    let session = guest::configure(magic, Some(network)).await?;
+    let session = guest::configure(inherited::link()?, magic, Some(network)).await?;
     // Whoever waits for an answer asks nothing meanwhile.
     for command in BufReader::new(commands).lines() {
         guest::run(&session, &["sh", "-c", &command?]).await?;
