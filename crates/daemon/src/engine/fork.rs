@@ -66,17 +66,24 @@ impl Engine {
         asked: &ForkVm,
     ) -> Result<Vec<VmView>, Problem> {
         let mut begun = Vec::new();
+        let mut problem: Option<Problem> = None;
         {
             let _naming = self.inner.naming.lock().await;
             let names = self.name_copies(&snapshot.manifest.plan.name, asked)?;
             for (index, name) in (1..).zip(names) {
                 let origin = Origin { snapshot: Arc::clone(snapshot), whole: true };
-                begun.push(self.begin_copy(origin, name, index).await?);
+                match self.begin_copy(origin, name, index).await {
+                    Ok(work) => begun.push(work),
+                    // Those that were begun come up from the same files: they are waited for.
+                    Err(error) => {
+                        problem = Some(error);
+                        break;
+                    }
+                }
             }
         }
         let ended = join_all(begun.into_iter().map(last_event)).await;
         let mut vms = Vec::new();
-        let mut problem: Option<Problem> = None;
         for event in ended {
             match event {
                 Some(Event::VmReady { vm, .. }) => vms.push(*vm),

@@ -108,7 +108,12 @@ impl Engine {
             let mut snapshots = Vec::new();
             for (id, name) in vms {
                 for snapshot in Shelf::of(&paths, &id).list()? {
-                    snapshots.push(snapshot.view(&id, &name)?);
+                    match snapshot.view(&id, &name) {
+                        Ok(view) => snapshots.push(view),
+                        // Somebody has removed it since.
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             Ok::<_, std::io::Error>(SnapshotList { snapshots })

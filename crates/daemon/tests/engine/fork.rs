@@ -214,6 +214,27 @@ async fn copies_that_come_up_stay_when_others_do_not() {
 }
 
 #[tokio::test]
+async fn copies_that_were_begun_come_up_when_a_later_one_cannot_be_recorded() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    let parent = create(&daemon, "web").await;
+    let database = rusqlite::Connection::open(env.paths.database()).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON vms WHEN NEW.name = 'web-2' \
+                  BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    database.execute_batch(refuse).unwrap();
+    let problem = try_fork(&daemon, "web", 3, &[]).await.problem();
+    assert_eq!(problem.hints.last().unwrap(), "these copies run: web-1");
+    let mut there: Vec<_> = list(&daemon).await;
+    there.retain(|vm| vm.name.as_str() != "web");
+    assert_eq!(names(&there), ["web-1"]);
+    assert_eq!(there[0].state, StateName::Running);
+    assert_eq!(shelf(&env, &parent), Vec::<String>::new());
+    database.execute_batch("DROP TRIGGER full").unwrap();
+    assert_eq!(names(&fork(&daemon, "web", 1, &[]).await), ["web-2"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_fork_whose_daemon_is_killed_leaves_no_half_copy() {
     let env = TestEnv::new();
     let mut daemon = TestDaemon::start(&env).await;
