@@ -11,7 +11,7 @@ use crate::exec::HostEnv;
 use crate::forward::Budget;
 use crate::hypervisor::Hypervisor;
 use crate::image::Images;
-use crate::kernel::{Kernel, Kernels, ensure_initramfs};
+use crate::kernel::{Kernel, Kernels, KnownDigests, ensure_initramfs};
 use crate::net::VmNetwork;
 use crate::ssh::Ssh;
 use crate::step::Followers;
@@ -42,8 +42,8 @@ pub struct Host {
     pub helper: PathBuf,
     /// The agent that VMs boot with.
     pub agent: PathBuf,
-    /// Held while an initramfs is written: VMs that are made at once want the same file.
-    pub initramfs: Arc<Mutex<()>>,
+    /// What initramfs are made of; held while one is written: VMs that are made at once want the same file.
+    pub initramfs: Arc<Mutex<KnownDigests>>,
     /// VMs that have booted, for new ones to begin as copies of.
     pub warm: Warm,
     /// Who follows the steps of what is done to VMs.
@@ -62,8 +62,8 @@ impl Host {
         let one_at_a_time = Arc::clone(&self.initramfs);
         let work = move || {
             // Held by the work, not by who waits for it, who may go away before it ends.
-            let _held = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-            ensure_initramfs(&paths, &kernel, &agent)
+            let mut known = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            ensure_initramfs(&paths, &kernel, &agent, &mut known)
         };
         let made = tokio::task::spawn_blocking(work).await;
         Ok(made.map_err(|gone| Problem::from_error(Code::OperationFailed, &gone))??)

@@ -17,6 +17,7 @@
 //! | `features` | what a kernel must have |
 //! | `views` | how kernels are shown |
 //! | `initramfs` | agent and modules in one file |
+//! | `known_digests` | digests of files that every boot asks for |
 
 mod bundle;
 mod catalog;
@@ -26,6 +27,7 @@ mod features;
 mod import;
 mod index;
 mod initramfs;
+mod known_digests;
 mod manifest;
 mod obtain;
 mod parts;
@@ -51,6 +53,7 @@ use features::{find_lacking, has_optional_modules};
 pub(crate) use import::Import;
 use index::{LOADABLE, Local, MODULES, VMLINUX, load, load_directory, lock};
 pub use initramfs::ensure_initramfs;
+pub use known_digests::KnownDigests;
 use manifest::Manifest;
 use obtain::{Obtainer, import_kernel, obtain_kernel};
 
