@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
+use nix::libc;
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -117,6 +118,32 @@ pub(crate) fn watch(fd: Arc<OwnedFd>, interest: Interest) -> io::Result<Watched>
     // SAFETY: the shared owner keeps the descriptor open and the same for as long as it is
     // registered: nothing gives out the `OwnedFd` itself.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// As long as this is there, a thread comes before everything else that the guest does. What it starts does
+/// not inherit that.
+#[derive(Debug)]
+pub(crate) struct Urgent(rustix::thread::Pid);
+
+impl Urgent {
+    /// For the calling thread. Where it may not be, nothing changes.
+    pub(crate) fn begin() -> Self {
+        let thread = rustix::thread::gettid();
+        schedule(thread, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 1);
+        Self(thread)
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        schedule(self.0, libc::SCHED_OTHER, 0);
+    }
+}
+
+fn schedule(thread: rustix::thread::Pid, policy: c_int, priority: c_int) {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads the parameters, which live until the call returns, and nothing else.
+    let _ = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), policy, &parameters) };
 }
 
 /// The signal with this number, if Linux has it (1 to 64).

@@ -13,6 +13,7 @@ use banger_proto::{Code, GUEST_GENERATION, Problem};
 
 use super::{ServiceError, ToHost, require_configured, system};
 use crate::context::{Context, boot_id};
+use crate::sys::Urgent;
 use crate::{guard, image_program};
 
 pub(super) async fn hello(
@@ -75,9 +76,13 @@ pub(super) async fn renew(
         return Err(conflict("the guest is going down").into());
     }
     let service = config.service.clone();
+    // A clock that jumps, a card that goes and comes and another name wake half of the system, on what may be
+    // one processor; nobody can use the guest before this is done.
+    let _urgent = Urgent::begin();
     let worker = {
         let context = Arc::clone(context);
         move || {
+            let _urgent = Urgent::begin();
             context.set_env(config.env.clone());
             context.set_ssh_keys(config.ssh.clone());
             let renewed = context.machine.renew(&context, &config);
