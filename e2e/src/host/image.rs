@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::{Home, shared};
 
 /// What a host has besides the essential packages.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 19] = [
     // The system.
     "systemd",
     "systemd-sysv",
@@ -29,6 +29,8 @@ const PACKAGES: [&str; 17] = [
     "nftables",
     "passt",
     "uidmap",
+    "git",
+    "openssh-client",
     // What the tests ask and serve with.
     "curl",
     "busybox",

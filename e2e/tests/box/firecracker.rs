@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use banger_e2e::host::{Host, INTERNET};
 
-use super::{create, observe};
+use super::{SERVE, create, observe};
 
 /// Far longer than a guest of an emulated host needs to take a step.
 const GOES_ON: Duration = Duration::from_secs(60);
@@ -30,6 +30,9 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     let neighbour = host.user("banger vm exec two -- wget -q -O - http://one:8080/name");
     assert_eq!(neighbour.expect_code(0).stdout, "one\n");
 
+    work_goes_in_and_comes_home(host);
+    is_reached_by_all_that_reach_it(host);
+
     // The next daemon finds what the last one has left, and so does the one after that.
     host.user("banger daemon stop && banger vm exec one -- hostname").expect_code(0);
     host.user("pkill -9 -x bangerd; banger vm exec one -- hostname").expect_code(0);
@@ -50,6 +53,38 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     host.user("banger vm kill two && banger vm delete --force one two && banger daemon stop")
         .expect_code(0);
     assert_eq!(observe(host), before);
+}
+
+/// A repository goes in with `vm run`, and what was done there comes back.
+fn work_goes_in_and_comes_home(host: &Host) {
+    let repository = "git init -q ~/work && cd ~/work && echo one >file && git add . && \
+                      git -c user.name=a -c user.email=a@b commit -q -m first";
+    host.user(repository).expect_code(0);
+    let run = "banger vm run --name work --image small ~/work -- sh -c 'cat file; echo two >>file; exit 3'";
+    assert_eq!(host.user(run).expect_code(3).stdout, "one\n");
+    let home = "banger vm workspace export work --apply && cat ~/work/file && rm -r ~/work";
+    assert_eq!(host.user(home).expect_code(0).stdout, "one\ntwo\n");
+    host.user("banger vm delete --force work").expect_code(0);
+    let once = host.user("banger vm run --rm --image small -- sh -c 'exit 4'");
+    once.expect_code(4);
+}
+
+/// Files, sessions, and what is asked about a VM.
+fn is_reached_by_all_that_reach_it(host: &Host) {
+    let copied = "echo mine >~/note && banger vm cp ~/note one:/srv/ && banger vm cp one:/srv/note ~/back && \
+                  cat ~/back && rm ~/note ~/back";
+    assert_eq!(host.user(copied).expect_code(0).stdout, "mine\n");
+    let session = host.user("banger vm ssh one -- cat /srv/name");
+    assert_eq!(session.expect_code(0).stdout, "one\n");
+    let input = host.user("echo through | banger vm exec -i one -- cat");
+    assert_eq!(input.expect_code(0).stdout, "through\n");
+    for asked in ["stats --json one", "health --json one", "ports --json one"] {
+        let _ = host.user(&format!("banger vm {asked}")).expect_code(0).json();
+    }
+    // A guest that boots quietly has nothing to say there.
+    host.user("banger vm logs one").expect_code(0);
+    host.user("banger vm restart one && banger vm exec one -- hostname").expect_code(0);
+    host.user(&format!("banger vm exec one -- sh -c '{SERVE}'")).expect_code(0);
 }
 
 fn stands_still_and_goes_on(host: &Host) {
