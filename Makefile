@@ -58,7 +58,7 @@ fuzz: ## Fuzz the parsers of hostile input, a minute in all on two processors
 host: setup-tests build ## Install banger as a service on a whole Debian in a VM, use it, reboot, remove it
 	cargo test -p banger-e2e --test box
 
-crash: setup-tests build ## Run the whole crash matrix, of which `e2e` does every other cell
+crash: setup-tests build ## Run the whole crash matrix, of which `e2e` does every third cell
 	BANGER_CRASH_EVERY=1 cargo test -p banger-e2e --test crash -- --test-threads=2
 
 crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
