@@ -76,7 +76,8 @@ a table: `vm_defaults.vcpu` is `vcpu` under `[vm_defaults]`.
 
 const NOTES: &str = "
 - `[[file_sync]]` is a list of tables with `host`, `guest` and `mode`: [files that every VM gets](file-sync.md).
-- `vmm = \"firecracker\"` has VMs run by Firecracker, 1.5 or later, which needs KVM; without either, VMs do not start. `auto` is QEMU.
+- `vmm = \"auto\"` is Firecracker where it is found and KVM is usable, else QEMU. `vmm = \"firecracker\"` has VMs run by
+  Firecracker, 1.5 or later, or not at all. A snapshot goes on under the VMM that it was taken with.
 - `accel = \"kvm\"` makes VMs fail where KVM is not usable, rather than be slow.
 - `dns_listen` has to be an address of this host's loopback; a port that is taken is told by `banger
   daemon status`, and everything but names works without: [how programs come to ask there](dns-routing.md).
