@@ -62,7 +62,8 @@ fn work_goes_in_and_comes_home(host: &Host) {
     host.user(repository).expect_code(0);
     let run = "banger vm run --name work --image small ~/work -- sh -c 'cat file; echo two >>file; exit 3'";
     assert_eq!(host.user(run).expect_code(3).stdout, "one\n");
-    let home = "banger vm workspace export work --apply >/dev/null && cat ~/work/file && rm -r ~/work";
+    let home =
+        "banger vm workspace export work --apply >/dev/null && cat ~/work/file && rm -r ~/work";
     assert_eq!(host.user(home).expect_code(0).stdout, "one\ntwo\n");
     host.user("banger vm delete --force work").expect_code(0);
     let once = host.user("banger vm run --rm --image small -- sh -c 'exit 4'");
