@@ -36,7 +36,7 @@ agent:
 	$(STATIC) --profile agent -p banger-agent
 	install -D -m 0755 target/$(TRIPLE)/agent/banger-agent $(AGENT)
 
-test: setup-tests build check lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
+test: setup-tests check build lint unit e2e fuzz ## Run everything: formatting, lints, unit, real VMs, fuzzing
 
 check: ## Check formatting, and that the lock file fits
 	cargo fmt --all --check
