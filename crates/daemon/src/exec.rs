@@ -32,7 +32,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio_util::task::AbortOnDropHandle;
-pub(crate) use version::Version;
+pub(crate) use version::{Version, ask_version};
 
 /// How much of a program's stderr an error keeps, in bytes: its end.
 const STDERR_TAIL: usize = 1024;

@@ -37,6 +37,7 @@ pub mod dry_run;
 pub mod engine;
 pub mod exec;
 pub mod fetcher;
+mod file_stamp;
 pub mod forward;
 pub mod guest;
 pub mod http;

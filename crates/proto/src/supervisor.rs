@@ -80,6 +80,15 @@ pub enum VmmControl {
     },
 }
 
+/// What a VMM counts of its devices' work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Name of the pipe in the VM's runtime directory that the VMM writes it to.
+    pub pipe: String,
+    /// File in which it is kept, as the VMM has written it; rotated like the console log.
+    pub log: String,
+}
+
 /// What a VMM goes on from, instead of having its guest boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedState {
@@ -121,6 +130,9 @@ pub struct LaunchSpec {
     pub console_limit: u64,
     /// The supervisor's own log.
     pub log: String,
+    /// What the VMM tells of its devices; absent for one that tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// Socket of the helper that moves the supervisor out of the daemon's service before it starts
     /// anything ([`Request::EnterScope`](crate::helper::Request::EnterScope)); absent where there is no
     /// such service.

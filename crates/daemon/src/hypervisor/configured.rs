@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 
 use super::detect::{self, Accel, QEMU_PROGRAM};
 use super::firecracker::Firecracker;
+use super::firecracker::version::KnownVersion;
 use super::qemu::{Qemu, QemuOptions};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Supervision, VmmSpec};
 use crate::config::{AccelChoice, Config, VmmChoice};
@@ -26,6 +27,7 @@ pub struct ConfiguredHypervisor {
     vmm: VmmChoice,
     accel: Option<Accel>,
     firecracker_bin: Option<PathBuf>,
+    firecracker_version: Arc<KnownVersion>,
     qemu_bin: Option<PathBuf>,
     env: HostEnv,
     supervision: Supervision,
@@ -55,7 +57,8 @@ impl ConfiguredHypervisor {
         let scope_helper = paths.is_serviced().then(|| SYSTEM_SOCKET.into());
         let supervision =
             Supervision { paths, program: supervisor, helper: Some(helper), scope_helper };
-        Self { vmm, accel, firecracker_bin, qemu_bin, env, supervision }
+        let firecracker_version = Arc::default();
+        Self { vmm, accel, firecracker_bin, firecracker_version, qemu_bin, env, supervision }
     }
 
     /// The VMM as it can be launched now.
@@ -72,7 +75,9 @@ impl ConfiguredHypervisor {
         }
         let firecracker = self.find_firecracker();
         if detect::is_firecracker(self.vmm, accel, firecracker.is_ok()) {
-            return Ok(Box::new(Firecracker::new(firecracker?, self.supervision.clone())));
+            let (env, version) = (self.env.clone(), Arc::clone(&self.firecracker_version));
+            let supervision = self.supervision.clone();
+            return Ok(Box::new(Firecracker::known(firecracker?, env, version, supervision)));
         }
         let program = detect::find_qemu(self.qemu_bin.as_deref(), &self.env)?;
         Ok(Box::new(self.qemu(program, accel, host.cpu.tsc_khz)))

@@ -2,31 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use banger_rootfs::digest::sha256;
 
-/// How long a file must have been as it is for its times to tell of the next change: those of file systems
-/// are coarse (2 s at most), so a change right after the reading could have the time of the one before.
-const SETTLED: Duration = Duration::from_secs(3);
+use crate::file_stamp::FileStamp;
 
 /// What is known.
 #[derive(Debug, Default)]
 pub struct KnownDigests {
-    files: HashMap<PathBuf, (Stamp, [u8; 32])>,
-}
-
-/// What changes when a file does.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    /// Nobody can set this one back.
-    changed: (i64, i64),
+    files: HashMap<PathBuf, (FileStamp, [u8; 32])>,
 }
 
 impl KnownDigests {
@@ -39,14 +25,14 @@ impl KnownDigests {
     }
 
     fn digest_at(&mut self, path: &Path, now: SystemTime) -> io::Result<[u8; 32]> {
-        let before = Stamp::observe(path)?;
+        let before = FileStamp::observe(path)?;
         if let Some((stamp, digest)) = self.files.get(path)
             && *stamp == before
         {
             return Ok(*digest);
         }
         let digest = sha256(&mut fs_err::File::open(path)?)?;
-        if before.is_settled(now) && Stamp::observe(path)? == before {
+        if before.is_settled(now) && FileStamp::observe(path)? == before {
             self.files.insert(path.to_owned(), (before, digest));
         } else {
             self.files.remove(path);
@@ -55,26 +41,10 @@ impl KnownDigests {
     }
 }
 
-impl Stamp {
-    fn observe(path: &Path) -> io::Result<Self> {
-        let seen = fs_err::metadata(path)?;
-        Ok(Self {
-            device: seen.dev(),
-            inode: seen.ino(),
-            size: seen.size(),
-            modified: (seen.mtime(), seen.mtime_nsec()),
-            changed: (seen.ctime(), seen.ctime_nsec()),
-        })
-    }
-
-    fn is_settled(&self, now: SystemTime) -> bool {
-        let changed = u64::try_from(self.changed.0).unwrap_or_default();
-        now.duration_since(UNIX_EPOCH + Duration::from_secs(changed)).is_ok_and(|age| age > SETTLED)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

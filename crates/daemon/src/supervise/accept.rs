@@ -105,7 +105,7 @@ mod tests {
         let path = dir.path().join("door.sock");
         let listener = UnixListener::bind(&path)?;
         let (console, log) = (dir.path().join("console.log"), dir.path().join("own.log"));
-        let (recorder, finished) = Recorder::start(&console, 0, &log)?;
+        let (recorder, finished) = Recorder::start(&console, 0, &log, None)?;
         let mut connections = JoinSet::new();
         let door = Door { listener, name: "control", places: 1, owner };
         let greet = |mut client: UnixStream| async move { client.write_all(b"welcome").await };
@@ -148,7 +148,7 @@ mod tests {
             lines.for_each(drop);
         });
         let (recorder, finished) =
-            Recorder::start(&dir.path().join("console.log"), 0, &log).unwrap();
+            Recorder::start(&dir.path().join("console.log"), 0, &log, None).unwrap();
         let mut connections = JoinSet::new();
         // What the process has besides does not end on its account.
         let _lasting = connections.spawn(pending());

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use banger_proto::supervisor::{
     CONTROL_SOCKET, LINK_SOCKET, LOCK_FILE, STATE_FILE, SupervisorState,
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
+use tokio::net::unix::pipe;
 
 /// Name of the state file while it is written.
 const STATE_FILE_NEW: &str = "supervisor.json.new";
@@ -66,6 +67,21 @@ impl RuntimeFiles {
         UnixListener::bind(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on `{}`: {error}", path.display()))
         })
+    }
+
+    /// Makes a pipe of this name for the VMM to write to. It is never over: this process could write, too.
+    ///
+    /// # Errors
+    /// On I/O errors.
+    pub(super) fn make_pipe(&self, name: &str) -> io::Result<pipe::Receiver> {
+        let path = self.vacate(name)?;
+        let named = |error: io::Error| {
+            let message = format!("cannot make the pipe `{}`: {error}", path.display());
+            io::Error::new(error.kind(), message)
+        };
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .map_err(|error| named(error.into()))?;
+        pipe::OpenOptions::new().read_write(true).open_receiver(&path).map_err(named)
     }
 
     /// Where the VMM will make a socket of this name.

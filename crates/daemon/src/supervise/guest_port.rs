@@ -134,7 +134,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let vmm = UnixListener::bind(at("vsock.sock")).unwrap();
         let bell = UnixListener::bind(at("bell.sock")).unwrap();
-        let (recorder, _finished) = Recorder::start(&at("console"), 0, &at("log")).unwrap();
+        let (recorder, _finished) = Recorder::start(&at("console"), 0, &at("log"), None).unwrap();
         let port = GuestPort::new(at("vsock.sock"), 1023);
         let _listening = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(
             port.clone().listen(bell, recorder),

@@ -63,6 +63,8 @@ pub(crate) const SUPERVISOR_ROLE: &str = "banger-supervisor";
 
 /// Its own log, beside the console log.
 pub(crate) const SUPERVISOR_LOG: &str = "supervisor.log";
+/// What the VMM counts, likewise.
+pub(crate) const METRICS_LOG: &str = "metrics.log";
 
 /// Permissions withheld from everything that is made: files and sockets are 0600 from birth.
 const PRIVATE: Mode = Mode::XUSR.union(Mode::RWXG).union(Mode::RWXO);

@@ -16,6 +16,7 @@ use banger_proto::supervisor::{
     CONTROL_SOCKET, LINK_SOCKET, LaunchReport, LaunchSpec, LinkTransport, SavedState,
     SupervisorState, VmmControl,
 };
+use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify, watch};
@@ -42,6 +43,8 @@ use crate::hypervisor::qemu::qmp::{Qmp, QmpConnection};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a VMM that has closed its control connection may take to end.
 const END_DEADLINE: Duration = Duration::from_secs(1);
+/// Bytes of metrics read at once.
+const METRICS_CHUNK: usize = 4 << 10;
 /// How long clients may take to read what the guest and the supervisor said last.
 const FAREWELL_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -97,6 +100,8 @@ struct Services {
     saved: Option<SavedState>,
     /// What QEMU says on its control connection.
     qmp_events: Option<QmpConnection>,
+    /// Into which the VMM writes what it counts.
+    metrics: Option<pipe::Receiver>,
     signals: Signals,
 }
 
@@ -124,11 +129,17 @@ fn start(
     sockets: PassedSockets,
 ) -> io::Result<Started> {
     let magic = spec.link_magic.parse::<Magic>().map_err(io::Error::other)?;
-    let (recorder, finished) =
-        Recorder::start(spec.console_log.as_ref(), spec.console_limit, spec.log.as_ref())?;
+    let metrics = spec.metrics.as_ref();
+    let (recorder, finished) = Recorder::start(
+        spec.console_log.as_ref(),
+        spec.console_limit,
+        spec.log.as_ref(),
+        metrics.map(|metrics| metrics.log.as_ref()),
+    )?;
     // Sockets first: whoever sees the VMM can also reach its supervisor.
     let control_listener = files.bind(CONTROL_SOCKET)?;
     let link_listener = files.bind(LINK_SOCKET)?;
+    let metrics = metrics.map(|metrics| files.make_pipe(&metrics.pipe)).transpose()?;
     let signals = Signals::listen()?;
     let mut rings = None;
     let (link, passed) = match &spec.link {
@@ -171,6 +182,7 @@ fn start(
         control,
         saved: spec.saved.clone(),
         qmp_events,
+        metrics,
         signals,
     };
     Ok(Started { vmm, board, recorder, finished, services })
@@ -216,6 +228,9 @@ async fn serve(
     }
     if let Some(connection) = services.qmp_events {
         upkeep.spawn(heed_qmp(connection, Arc::clone(&agent_gone), recorder.clone()));
+    }
+    if let Some(metrics) = services.metrics {
+        upkeep.spawn(keep_metrics(metrics, recorder.clone()));
     }
 
     let vmm_control = services.control;
@@ -341,6 +356,18 @@ async fn heed_qmp(connection: QmpConnection, agent_gone: Arc<Notify>, recorder: 
         .await;
     if let Err(error) = ran {
         recorder.log(format_args!("control connection: {error}"));
+    }
+}
+
+/// Keeps what the VMM counts, for as long as it is polled.
+async fn keep_metrics(metrics: pipe::Receiver, recorder: Recorder) {
+    let mut buffer = vec![0; METRICS_CHUNK];
+    loop {
+        match metrics.readable().await.and_then(|()| metrics.try_read(&mut buffer)) {
+            Ok(read) => recorder.metrics(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return recorder.log(format_args!("metrics: {error}")),
+        }
     }
 }
 

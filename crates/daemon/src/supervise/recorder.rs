@@ -7,7 +7,8 @@
 //! ```text
 //!  console pipe ─┐ Pending (bounded)          thread
 //!                ├──────────────────▶ take all ──▶ console.log ──(full)──▶ console.log.1
-//!  Log::line   ──┘                            └──▶ supervisor.log
+//!  Log::line   ──┤                            ├──▶ supervisor.log
+//!  metrics pipe ─┘                            └──▶ metrics.log
 //! ```
 
 use std::fmt;
@@ -25,6 +26,8 @@ const PENDING_LIMIT: usize = 256 << 10;
 const KEPT_CAPACITY: usize = 4 << 10;
 /// Bytes in the supervisor's log before it is rotated: a guest can cause lines at will.
 const LOG_LIMIT: u64 = 256 << 10;
+/// Bytes of metrics in one file: one and a half hours of Firecracker's, which are 6 KiB a minute.
+const METRICS_LIMIT: u64 = 512 << 10;
 /// Stack of the writing thread in bytes; it only calls `open`, `write` and `rename`.
 const THREAD_STACK: usize = 64 << 10;
 
@@ -48,10 +51,21 @@ struct Shared {
 
 #[derive(Default)]
 struct Pending {
-    console: Stream,
-    log: Stream,
+    /// By [`Kind`].
+    streams: [Stream; KINDS],
     closed: bool,
 }
+
+/// What is recorded, each in a file of its own.
+#[derive(Clone, Copy)]
+enum Kind {
+    Console,
+    Log,
+    Metrics,
+}
+
+/// Their number.
+const KINDS: usize = 3;
 
 /// Output on its way to one file.
 #[derive(Default)]
@@ -97,15 +111,19 @@ impl Recorder {
         console: &Path,
         console_limit: u64,
         log: &Path,
+        metrics: Option<&Path>,
     ) -> std::io::Result<(Self, Finished)> {
         let shared = Arc::<Shared>::default();
-        let mut console = Recorded::new(console, console_limit, "console");
-        let mut log = Recorded::new(log, LOG_LIMIT, "log");
+        let mut files = [
+            Some(Recorded::new(console, console_limit, "console")),
+            Some(Recorded::new(log, LOG_LIMIT, "log")),
+            metrics.map(|path| Recorded::new(path, METRICS_LIMIT, "metrics")),
+        ];
         let (finished, receiver) = oneshot::channel();
         let thread_shared = Arc::clone(&shared);
         std::thread::Builder::new().name("recorder".into()).stack_size(THREAD_STACK).spawn(
             move || {
-                record(&thread_shared, &mut console, &mut log);
+                record(&thread_shared, &mut files);
                 // Nobody waiting is fine.
                 let _ = finished.send(());
             },
@@ -115,8 +133,12 @@ impl Recorder {
 
     /// Takes console output.
     pub(super) fn console(&self, bytes: &[u8]) {
-        self.shared.lock().console.push(bytes);
-        self.shared.wake.notify_one();
+        self.take(Kind::Console, bytes);
+    }
+
+    /// Takes what the VMM has counted.
+    pub(super) fn metrics(&self, bytes: &[u8]) {
+        self.take(Kind::Metrics, bytes);
     }
 
     /// Takes one line for the supervisor's log, which is read as it is; and some of what is logged
@@ -124,7 +146,11 @@ impl Recorder {
     pub(super) fn log(&self, message: impl fmt::Display) {
         let message = render_line(&message.to_string());
         let line = format!("{:.3} {message}\n", jiff::Timestamp::now());
-        self.shared.lock().log.push(line.as_bytes());
+        self.take(Kind::Log, line.as_bytes());
+    }
+
+    fn take(&self, kind: Kind, bytes: &[u8]) {
+        self.shared.lock().streams[kind as usize].push(bytes);
         self.shared.wake.notify_one();
     }
 
@@ -143,21 +169,23 @@ impl Finished {
     }
 }
 
-fn record(shared: &Shared, console: &mut Recorded, log: &mut Recorded) {
+fn record(shared: &Shared, files: &mut [Option<Recorded>; KINDS]) {
     loop {
         let mut pending = shared.lock();
-        while pending.console.is_empty() && pending.log.is_empty() && !pending.closed {
+        while pending.streams.iter().all(Stream::is_empty) && !pending.closed {
             pending = shared.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
-        let console_output = std::mem::take(&mut pending.console);
-        let log_output = std::mem::take(&mut pending.log);
+        let streams = std::mem::take(&mut pending.streams);
         let closed = pending.closed;
         drop(pending);
-        if console_output.is_empty() && log_output.is_empty() && closed {
+        if closed && streams.iter().all(Stream::is_empty) {
             return;
         }
-        give_back(&mut shared.lock().console, console.take(console_output));
-        give_back(&mut shared.lock().log, log.take(log_output));
+        for (kind, (stream, file)) in streams.into_iter().zip(&mut *files).enumerate() {
+            if let Some(file) = file {
+                give_back(&mut shared.lock().streams[kind], file.take(stream));
+            }
+        }
     }
 }
 
@@ -220,11 +248,13 @@ mod tests {
     async fn rotates_and_keeps_what_an_earlier_boot_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let (console, log) = (dir.path().join("console.log"), dir.path().join("own.log"));
+        let metrics = dir.path().join("metrics.log");
         fs_err::write(&console, "earlier\n").unwrap();
-        let (recorder, finished) = Recorder::start(&console, 10_000, &log).unwrap();
+        let (recorder, finished) = Recorder::start(&console, 10_000, &log, Some(&metrics)).unwrap();
         recorder.console(&[b'a'; 20_000]);
         recorder.console(b"tail");
         recorder.log("one\nline");
+        recorder.metrics(b"{}\n");
         recorder.close();
         finished.wait().await;
 
@@ -233,6 +263,7 @@ mod tests {
         assert!(rotated.len() < 10_000 + KEPT_CAPACITY && kept.ends_with("tail"), "{kept}");
         assert_eq!(kept.len() + rotated.len(), 20_012);
         assert!(read(&log).ends_with(" one line\n"));
+        assert_eq!(read(&metrics), "{}\n");
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_life_from_launch_to_clean() {
     assert_eq!(soon(guest.hello()).await.unwrap().agent_version, "fake");
     assert!(rig.state().link_up);
     let sockets = ["vmm/api.sock", "vmm/vsock.sock", "vmm/vsock.sock_1023"];
-    for file in sockets.into_iter().chain(["firecracker.json"]) {
+    for file in sockets.into_iter().chain(["firecracker.json", "vmm/metrics"]) {
         assert_eq!(mode(&rig.runtime_dir.join(file)), 0o600, "{file}");
     }
     let processes = vm.processes();
@@ -36,7 +36,11 @@ async fn a_life_from_launch_to_clean() {
     assert_eq!(vm.processes(), processes);
     soon(vm.kill()).await.unwrap();
     assert_eq!(soon(vm.exited()).await, killed());
+    let config = fs_err::read_to_string(rig.runtime_dir.join("firecracker.json")).unwrap();
+    assert!(config.contains(r#""free_page_reporting":true"#), "{config}");
     rig.clean().await;
+    let metrics = fs_err::read_to_string(rig.path("metrics.log")).unwrap();
+    assert_eq!(metrics, "{\"utc_timestamp_ms\":1}\n");
 }
 
 #[tokio::test]

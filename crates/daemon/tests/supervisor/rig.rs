@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_daemon::exec::HostEnv;
 use banger_daemon::guest::GuestClient;
 use banger_daemon::hypervisor::detect::Accel;
 use banger_daemon::hypervisor::firecracker::Firecracker;
 use banger_daemon::hypervisor::qemu::{Qemu, QemuOptions};
-use banger_daemon::hypervisor::{DiskSpec, Hypervisor, RunningVm, Supervision, VmmSpec};
+use banger_daemon::hypervisor::{
+    DiskLimits, DiskSpec, Hypervisor, RunningVm, Supervision, VmmSpec,
+};
 use banger_daemon::step::{Followers, Operation, Walk};
 use banger_link::Magic;
 use banger_proto::guest::ExecRequest;
@@ -161,7 +164,9 @@ fn make(kind: Kind, program: &Path, supervision: &Supervision) -> Box<dyn Hyperv
             supervision,
             host_khz: Some(1),
         })),
-        Kind::Firecracker => Box::new(Firecracker::new(program, supervision)),
+        Kind::Firecracker => {
+            Box::new(Firecracker::new(program, HostEnv::from_env(|_| None), supervision))
+        }
     }
 }
 

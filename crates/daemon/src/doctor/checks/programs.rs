@@ -5,8 +5,9 @@ use std::path::Path;
 use banger_proto::api::CheckStatus;
 
 use crate::config::AccelChoice;
-use crate::exec::{Program, Version};
+use crate::exec::{self, Version};
 use crate::hypervisor::detect::{Accel, FIRECRACKER_PROGRAM, QEMU_PROGRAM, is_firecracker};
+use crate::hypervisor::firecracker::version::BEFORE_VERSION;
 use crate::hypervisor::firecracker::{OLDEST, TESTED};
 
 use super::super::inputs::Inputs;
@@ -52,7 +53,7 @@ pub(in crate::doctor) async fn firecracker(inputs: &Inputs) -> Outcome {
         let found = format!("`{}` was not found", name.display());
         return Ok(Finding::fail(found, GET_FIRECRACKER));
     };
-    let (text, version) = ask_version(inputs, &path, "Firecracker v").await?;
+    let (text, version) = ask_version(inputs, &path, BEFORE_VERSION).await?;
     let found = format!("`{}` {text}", path.display());
     Ok(if version < OLDEST {
         Finding::fail(format!("{found} is older than {OLDEST}"), GET_FIRECRACKER)
@@ -103,18 +104,8 @@ async fn ask_version(
     path: &Path,
     before: &str,
 ) -> Result<(String, Version), Unable> {
-    let answer = Program::new(&inputs.env, path).arg("--version").output(1 << 16).await?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (text, version) = parse_version(&answer, before)
-        .ok_or_else(|| Unable::from(format!("`{}` tells no version", path.display())))?;
-    Ok((text.to_owned(), version))
-}
-
-/// The version behind `before` as text and as numbers.
-fn parse_version<'a>(answer: &'a str, before: &str) -> Option<(&'a str, Version)> {
-    let (_, rest) = answer.split_once(before)?;
-    let text = rest.split_whitespace().next()?;
-    Some((text, Version::parse(text)?))
+    let told = exec::ask_version(&inputs.env, path, before).await?;
+    told.ok_or_else(|| Unable::from(format!("`{}` tells no version", path.display())))
 }
 
 #[cfg(test)]
@@ -124,22 +115,6 @@ mod tests {
     use super::super::super::inputs::tests::Host;
     use super::*;
     use crate::config::VmmChoice;
-
-    #[test]
-    fn versions() {
-        for (answer, before, expected) in [
-            ("QEMU emulator version 7.2.22 (Debian 1:7.2)", "QEMU emulator version ", Some((7, 2))),
-            ("QEMU emulator version 10.0-rc1", "QEMU emulator version ", Some((10, 0))),
-            ("git version 2.39.5 (Apple)", "git version ", Some((2, 39))),
-            ("git version 2.50.GIT", "git version ", Some((2, 50))),
-            ("git version two", "git version ", None),
-            ("", "git version ", None),
-        ] {
-            let parsed = parse_version(answer, before).map(|(_, version)| version);
-            let expected = expected.map(|(major, minor)| Version::new(major, minor));
-            assert_eq!(parsed, expected, "{answer}");
-        }
-    }
 
     #[tokio::test]
     async fn qemu_is_needed_and_not_too_old() {

@@ -34,18 +34,20 @@ pub(super) enum RenderError {
 /// Renders the configuration as JSON.
 ///
 /// It runs in the VM's runtime directory, where its disks have links. So what it saves names nothing of this
-/// VM's own, and another can go on from it.
-pub(super) fn render_config(spec: &VmmSpec) -> Result<String, RenderError> {
+/// VM's own, and another can go on from it. With `reporting` the guest tells of pages that it does not use
+/// any more, and the host has them back.
+pub(super) fn render_config(spec: &VmmSpec, reporting: bool) -> Result<String, RenderError> {
     let mut drives = Vec::new();
     for (place, disk) in spec.disks.iter().enumerate() {
-        drives.push(json!({
+        let drive = json!({
             "drive_id": render_drive_id(place),
             "path_on_host": render_drive_id(place),
             "is_root_device": false,
             "is_read_only": disk.read_only,
             // Flushes of the guest reach the host's disk; nobody flushes what is only read.
             "cache_type": if disk.read_only { "Unsafe" } else { "Writeback" },
-        }));
+        });
+        drives.push(drive);
     }
     let mut config = json!({
         "boot-source": {
@@ -64,6 +66,11 @@ pub(super) fn render_config(spec: &VmmSpec) -> Result<String, RenderError> {
             "host_dev_name": card.tap,
             "guest_mac": card.mac.to_string(),
         }]);
+    }
+    if reporting {
+        // Never inflated.
+        config["balloon"] =
+            json!({ "amount_mib": 0, "deflate_on_oom": true, "free_page_reporting": true });
     }
     Ok(Value::to_string(&config))
 }
@@ -107,7 +114,7 @@ mod tests {
     use crate::hypervisor::fixture::spec;
 
     fn render(spec: &VmmSpec) -> Result<Value, RenderError> {
-        render_config(spec).map(|text| text.parse().unwrap())
+        render_config(spec, true).map(|text| text.parse().unwrap())
     }
 
     #[test]
@@ -123,6 +130,12 @@ mod tests {
     fn a_vm_without_a_card_has_no_interfaces() {
         let config = render(&VmmSpec { card: None, ..spec() }).unwrap();
         assert_eq!(config.get("network-interfaces"), None);
+    }
+
+    #[test]
+    fn one_that_cannot_be_told_of_free_pages_has_no_balloon() {
+        let config: Value = render_config(&spec(), false).unwrap().parse().unwrap();
+        assert_eq!(config.get("balloon"), None);
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl Qemu {
             Ok(SavedState { state, shared_memory: whole, memory: None, tap: None, paused })
         });
         Ok(Invocation {
+            metrics: None,
             command: rendered.command,
             link: LinkTransport::Inherited,
             control: VmmControl::Qmp,

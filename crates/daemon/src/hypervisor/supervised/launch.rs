@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use banger_proto::jail::{JAIL_FILE, VMM_DIR};
-use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec};
+use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, Metrics};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -24,7 +24,7 @@ use crate::hypervisor::{Found, HypervisorError, VmmSpec};
 use crate::step::{Step, Walk};
 use crate::supervise::files::remove_if_there;
 use crate::supervise::lines::LineReader;
-use crate::supervise::{SUPERVISOR_LOG, SUPERVISOR_ROLE};
+use crate::supervise::{METRICS_LOG, SUPERVISOR_LOG, SUPERVISOR_ROLE};
 
 /// Bytes of console in one file; with the rotated one twice as many are kept.
 const CONSOLE_LIMIT: u64 = 8 << 20;
@@ -129,10 +129,11 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
 fn launch_spec(
     supervision: &Supervision,
     spec: &VmmSpec,
-    Invocation { command, link, control, saved, files: _ }: Invocation,
+    Invocation { command, link, control, metrics, saved, files: _ }: Invocation,
 ) -> Result<LaunchSpec, HypervisorError> {
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
     let text = |path: &Path| super::text(path).map(ToOwned::to_owned);
+    let metrics_log = text(&spec.console_log.with_file_name(METRICS_LOG))?;
     let dir = supervision.paths.vm_runtime_dir(&spec.vm);
     let entrance = match &supervision.helper {
         Some(helper) => jail::render_words(spec, &text(helper)?, &text(&dir)?),
@@ -148,6 +149,7 @@ fn launch_spec(
         console_log: text(&spec.console_log)?,
         console_limit: CONSOLE_LIMIT,
         log: text(&log)?,
+        metrics: metrics.map(|pipe| Metrics { pipe, log: metrics_log }),
         scope_helper: supervision.scope_helper.as_deref().map(text).transpose()?,
         saved,
     })

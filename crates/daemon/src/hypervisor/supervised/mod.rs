@@ -45,6 +45,8 @@ pub(super) struct Invocation {
     pub(super) link: LinkTransport,
     /// How it is controlled.
     pub(super) control: VmmControl,
+    /// Name of the pipe in the VM's runtime directory to which it writes its metrics.
+    pub(super) metrics: Option<String>,
     /// What its guest goes on from.
     pub(super) saved: Option<SavedState>,
     /// What it reads.
