@@ -22,7 +22,7 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     assert_ne!(check["status"], "FAIL", "{check}");
 
     create(host, "one", "--nat");
-    create(host, "two", "");
+    create(host, "two", "--disk-bandwidth 1M");
     let shown = host.user("banger vm show --json one").expect_code(0).json();
     assert_eq!(shown["backend"]["vmm"], "firecracker", "{shown}");
     let fetched = host.user(&format!("banger vm exec one -- wget -q -O - http://{INTERNET}/"));
@@ -30,6 +30,7 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     let neighbour = host.user("banger vm exec two -- wget -q -O - http://one:8080/name");
     assert_eq!(neighbour.expect_code(0).stdout, "one\n");
 
+    is_kept_within_limits(host);
     work_goes_in_and_comes_home(host);
     is_reached_by_all_that_reach_it(host);
 
@@ -53,6 +54,30 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     host.user("banger vm kill two && banger vm delete --force one two && banger daemon stop")
         .expect_code(0);
     assert_eq!(observe(host), before);
+}
+
+/// What a VM may use, what it gives back, and what its VMM counts meanwhile.
+fn is_kept_within_limits(host: &Host) {
+    let write = "busybox dd if=/dev/zero of=/srv/filler bs=1M count=6 && busybox sync";
+    let begun = Instant::now();
+    host.user(&format!("banger vm exec two -- sh -c '{write}'")).expect_code(0);
+    // A second's worth is there at once.
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let memory = || {
+        let stats = host.user("banger vm stats --json one").expect_code(0).json();
+        stats["vms"][0]["host"]["vmm"]["rss"].as_u64().expect("a size")
+    };
+    let fill = "busybox dd if=/dev/zero of=/dev/shm/file bs=1M count=64";
+    host.user(&format!("banger vm exec one -- {fill}")).expect_code(0);
+    let needed = memory();
+    host.user("banger vm exec one -- busybox rm /dev/shm/file").expect_code(0);
+    let since = Instant::now();
+    while memory() > needed - (32 << 20) {
+        assert!(since.elapsed() < GOES_ON, "the VMM keeps {needed} bytes");
+    }
+    let counted = host.user("cat ~/.local/state/banger/vms/*/metrics.log | grep -c '\"block\":'");
+    assert!(!matches!(&*counted.expect_code(0).stdout, "0\n" | "1\n"), "{counted:?}");
 }
 
 /// A repository goes in with `vm run`, and what was done there comes back.

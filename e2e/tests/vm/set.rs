@@ -1,6 +1,7 @@
 //! Changing VMs: larger disks, also while they run, other sizes, another image.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use banger_e2e::{Home, ext4};
 
@@ -143,6 +144,31 @@ fn what_is_kept_and_does_not_fit_waits_for_a_larger_disk() {
     home.banger(["vm", "set", "--disk-size", "2G", &vm]).expect_code(0);
     home.banger(["vm", "start", &vm]).expect_code(0);
     assert_eq!(sh(&home, &vm, count), kept);
+    home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
+    home.expect_nothing_left();
+}
+
+#[test]
+fn a_disk_is_no_faster_than_it_may_be() {
+    let home = Home::new();
+    let limits = ["--disk-bandwidth", "4M", "--disk-iops", "5000", "--disk-size", "1G"];
+    let vm = home.create("limited", &limits);
+    let shown = home.show(&vm);
+    assert_eq!((&shown["disk_bandwidth"], &shown["disk_iops"]), (&(4 * MIB).into(), &5000.into()));
+    let begun = Instant::now();
+    sh(&home, &vm, "dd if=/dev/zero of=/var/filler bs=1M count=24 conv=fsync && rm /var/filler");
+    // A second's worth may have been saved up.
+    let least = Duration::from_secs(24 / 4 - 1);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+
+    // What is between guest and file lets both a larger disk and its absence through.
+    home.banger(["vm", "set", "--disk-size", "2G", &vm]).expect_code(0);
+    assert!((1900..2048).contains(&root_mib(&home, &vm)));
+    let free = ["vm", "set", "--disk-bandwidth", "0", "--disk-iops", "0", &vm];
+    home.banger(free).expect_code(0).expect_stderr(&["limits of its disks from the next start"]);
+    home.banger(["vm", "restart", &vm]).expect_code(0);
+    let shown = home.show(&vm);
+    assert_eq!((&shown["disk_bandwidth"], &shown["pending"]), (&().into(), &().into()));
     home.banger(["vm", "delete", "-f", &vm]).expect_code(0);
     home.expect_nothing_left();
 }

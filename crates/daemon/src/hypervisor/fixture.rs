@@ -1,9 +1,9 @@
 //! A VM for the tests of what renders one.
 
 use banger_link::Magic;
-use banger_proto::VmId;
+use banger_proto::{ByteSize, VmId};
 
-use super::{CardSpec, DiskSpec, VmmSpec};
+use super::{CardSpec, DiskLimits, DiskSpec, VmmSpec};
 
 /// A VM with all that one can have; a path has what has to be escaped somewhere.
 pub(super) fn spec() -> VmmSpec {
@@ -23,6 +23,7 @@ pub(super) fn spec() -> VmmSpec {
             disk("/images/\"a\",b.ext4", "base", true),
             disk("/vms/x/disk.ext4", "writable", false),
         ],
+        disk_limits: DiskLimits { bandwidth: Some(ByteSize::from_mib(100)), iops: Some(2000) },
         link_magic: Magic::from_bytes([0; 16]),
         console_log: "/vms/x/console.log".into(),
         card: Some(CardSpec {

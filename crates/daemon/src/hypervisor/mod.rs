@@ -22,10 +22,30 @@ use std::sync::Arc;
 use banger_proto::supervisor::{SAVED_MEMORY, VmmExit};
 use banger_proto::{ByteSize, MacAddress, VmId};
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::step::Walk;
 use crate::supervise::identity::ProcessIdentity;
+
+/// How fast a disk may be used; what is absent is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskLimits {
+    /// Bytes a second that are read and written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<ByteSize>,
+    /// Reads and writes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+}
+
+impl DiskLimits {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// A disk of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +114,8 @@ pub struct VmmSpec {
     pub memory_mib: u64,
     /// Disks in the order of the guest's devices.
     pub disks: Vec<DiskSpec>,
+    /// How fast it may use each of them.
+    pub disk_limits: DiskLimits,
     /// Marker magic of the guest link.
     pub link_magic: banger_link::Magic,
     /// Console log.

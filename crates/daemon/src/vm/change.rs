@@ -12,7 +12,8 @@ use banger_proto::api::{SetVm, Setting};
 use banger_proto::{ByteSize, Code, Period, Problem, VmName};
 
 use super::plan::{
-    InForce, PlanError, VmPlan, check_disk_size, check_env, check_memory, check_vcpu,
+    InForce, PlanError, VmPlan, check_disk_limits, check_disk_size, check_env, check_memory,
+    check_vcpu,
 };
 use super::state::VmState;
 
@@ -69,7 +70,8 @@ pub(crate) fn plan_change(
     plan: &VmPlan,
     state: &VmState,
 ) -> Result<VmPlan, ChangeError> {
-    let SetVm { vcpu, memory, disk_size, image, env, unset_env, nat, autostart, .. } = asked;
+    let SetVm { vcpu, memory, disk_size, disk_bandwidth, disk_iops, image, env, .. } = asked;
+    let SetVm { unset_env, nat, autostart, .. } = asked;
     if *asked == SetVm::default() {
         return Err(ChangeError::Nothing(plan.name.clone()));
     }
@@ -90,6 +92,14 @@ pub(crate) fn plan_change(
         }
         changed.disk_size = asked;
     }
+    let none = ByteSize::from_bytes(0);
+    if let Some(asked) = *disk_bandwidth {
+        changed.disk_limits.bandwidth = Some(asked).filter(|asked| *asked != none);
+    }
+    if let Some(asked) = *disk_iops {
+        changed.disk_limits.iops = Some(asked).filter(|asked| *asked != 0);
+    }
+    check_disk_limits(&changed.disk_limits)?;
     check_env(env)?;
     if let Some(both) = unset_env.iter().find(|name| env.contains_key(*name)) {
         return Err(ChangeError::SetAndUnset(both.clone()));
@@ -122,6 +132,7 @@ pub(crate) fn plan_pending(plan: &VmPlan, state: &VmState) -> Vec<Setting> {
         (Setting::Vcpu, now.vcpu != plan.vcpu),
         (Setting::Memory, now.memory != plan.memory),
         (Setting::DiskSize, now.disk_size != plan.disk_size),
+        (Setting::DiskLimits, now.disk_limits != plan.disk_limits),
         (Setting::Env, now.env != plan.env),
         // With a card it is in force at once.
         (Setting::Nat, plan.nat && now.address.is_none()),
@@ -150,6 +161,7 @@ mod tests {
         let mut plan = record("web").plan;
         plan.env = env(&[("A", "1"), ("B", "2")]);
         plan.idle_stop = Period::try_from(1800).ok();
+        plan.disk_limits.iops = Some(500);
         plan
     }
 
@@ -166,12 +178,16 @@ mod tests {
         let base = SetVm::default;
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         type Expected = fn(&mut VmPlan);
-        let cases: [(SetVm, Expected); 7] = [
+        let cases: [(SetVm, Expected); 9] = [
             (SetVm { vcpu: Some(3), ..base() }, |plan| plan.vcpu = 3),
             (SetVm { memory: size("3G"), ..base() }, |plan| plan.memory = size("3G").unwrap()),
             (SetVm { disk_size: size("9G"), ..base() }, |plan| {
                 plan.disk_size = size("9G").unwrap();
             }),
+            (SetVm { disk_bandwidth: size("50M"), ..base() }, |plan| {
+                plan.disk_limits.bandwidth = size("50M");
+            }),
+            (SetVm { disk_iops: Some(0), ..base() }, |plan| plan.disk_limits.iops = None),
             (SetVm { idle_pause_seconds: Some(300), ..base() }, |plan| {
                 plan.idle_pause = Period::try_from(300).ok();
             }),
@@ -205,6 +221,7 @@ mod tests {
             SetVm { memory: size("1"), ..base() },
             SetVm { disk_size: size("1G"), ..base() },
             SetVm { disk_size: size("16T"), ..base() },
+            SetVm { disk_bandwidth: size("512K"), ..base() },
             SetVm { env: env(&[("A=B", "")]), ..base() },
             SetVm { env: env(&[("A", "")]), unset_env: ["A".to_owned()].into(), ..base() },
             SetVm { image: Some("other".into()), ..base() },
@@ -219,6 +236,7 @@ mod tests {
         memory of `1M` is too small for a VM: at least 128M is needed
         the disk of VM `web` is of 8G and can only grow, not shrink to 1G
         a disk of `16T` is too large for a VM: less than 16T can be
+        `512K` a second is too slow for a disk: at least 1M is needed
         `A=B` cannot be the name of an environment variable
         variable `A` cannot be set and taken away at once
         VM `web` cannot be given another image while it runs
@@ -231,12 +249,14 @@ mod tests {
             vcpu: Some(7),
             memory: size("3G"),
             disk_size: size("9G"),
+            disk_iops: Some(0),
             env: env(&[("A", "x")]),
             ..SetVm::default()
         };
         // One that was started before this was noted.
         let changed = plan_change(&asked, &plan(), &RUNNING).unwrap();
-        let all = [Setting::Vcpu, Setting::Memory, Setting::DiskSize, Setting::Env];
+        use Setting::{DiskLimits, DiskSize, Env, Memory, Vcpu};
+        let all = [Vcpu, Memory, DiskSize, DiskLimits, Env];
         assert_eq!(plan_pending(&changed, &RUNNING), all);
         assert_eq!(plan_pending(&changed, &stopped()), []);
         // Changed back is not pending.

@@ -22,7 +22,7 @@ pub use error::PlanError;
 
 use super::memorable::plan_name;
 use crate::config::Config;
-use crate::hypervisor::Features;
+use crate::hypervisor::{DiskLimits, Features};
 use crate::net::Wishes;
 
 /// Least memory in which kernel, agent and a shell work.
@@ -31,6 +31,10 @@ pub const MIN_MEMORY: ByteSize = ByteSize::from_mib(128);
 pub const MIN_DISK: ByteSize = ByteSize::from_mib(64);
 /// Largest writable disk: block numbers of 32 bits.
 pub const MAX_DISK: ByteSize = ByteSize::from_mib(16 << 20);
+/// Least bytes a second: with less, images with a system of their own do not boot in time.
+pub const MIN_DISK_BANDWIDTH: ByteSize = ByteSize::from_mib(1);
+/// Least reads and writes a second, for the same reason.
+pub const MIN_DISK_IOPS: u32 = 100;
 /// Bytes in a block of the disk's file system.
 const DISK_BLOCK: u64 = 4096;
 /// Most virtual processors that every backend takes (Firecracker's limit).
@@ -77,6 +81,9 @@ pub struct VmPlan {
     pub memory: ByteSize,
     /// Size of the writable disk, at least [`MIN_DISK`].
     pub disk_size: ByteSize,
+    /// How fast it may use each of its disks.
+    #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
+    pub disk_limits: DiskLimits,
     /// What runs it.
     pub backend: Backend,
     /// What the user should know about the backend.
@@ -150,6 +157,9 @@ pub struct InForce {
     pub memory: ByteSize,
     /// Size of the writable disk.
     pub disk_size: ByteSize,
+    /// How fast it may use each of its disks.
+    #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
+    pub disk_limits: DiskLimits,
     /// The VM's own environment.
     pub env: BTreeMap<String, String>,
     /// Its address; absent where it was started without a network card.
@@ -163,9 +173,9 @@ pub struct InForce {
 impl InForce {
     /// What a guest gets that is started now.
     pub(super) fn of(plan: &VmPlan) -> Self {
-        let VmPlan { vcpu, memory, disk_size, ref env, ref previous, .. } = *plan;
+        let VmPlan { vcpu, memory, disk_size, disk_limits, ref env, ref previous, .. } = *plan;
         let (env, previous) = (env.clone(), previous.clone());
-        Self { vcpu, memory, disk_size, env, address: None, previous }
+        Self { vcpu, memory, disk_size, disk_limits, env, address: None, previous }
     }
 }
 
@@ -173,9 +183,9 @@ impl VmPlan {
     /// The plan of the guest that runs, without what waits for the next start.
     pub(crate) fn of_running(&self) -> Self {
         let Some(in_force) = &self.in_force else { return self.clone() };
-        let InForce { vcpu, memory, disk_size, ref env, ref previous, .. } = *in_force;
+        let InForce { vcpu, memory, disk_size, disk_limits, ref env, ref previous, .. } = *in_force;
         let (env, previous) = (env.clone(), previous.clone());
-        Self { vcpu, memory, disk_size, env, previous, ..self.clone() }
+        Self { vcpu, memory, disk_size, disk_limits, env, previous, ..self.clone() }
     }
 }
 
@@ -200,6 +210,8 @@ pub fn plan_vm(
     check_memory(memory)?;
     let disk_size = asked.disk_size.unwrap_or(defaults.disk_size.value);
     check_disk_size(disk_size)?;
+    let disk_limits = DiskLimits { bandwidth: asked.disk_bandwidth, iops: asked.disk_iops };
+    check_disk_limits(&disk_limits)?;
     check_env(&asked.env)?;
     check_host_ports(&asked.host_ports)?;
     check_publish(&asked.publish)?;
@@ -243,6 +255,7 @@ pub fn plan_vm(
         vcpu,
         memory,
         disk_size,
+        disk_limits,
         backend: Backend {
             vmm: inventory.backend.vmm.clone(),
             accel: inventory.backend.accel.clone(),
@@ -307,6 +320,19 @@ pub(super) fn check_disk_size(size: ByteSize) -> Result<(), PlanError> {
         _ if size < MIN_DISK => Err(PlanError::Disk(size)),
         _ if size >= MAX_DISK => Err(PlanError::DiskTooLarge(size)),
         _ if !size.bytes().is_multiple_of(DISK_BLOCK) => Err(PlanError::DiskFraction(size)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a VM can do with such limits.
+pub(super) fn check_disk_limits(limits: &DiskLimits) -> Result<(), PlanError> {
+    match *limits {
+        DiskLimits { bandwidth: Some(asked), .. } if asked < MIN_DISK_BANDWIDTH => {
+            Err(PlanError::DiskBandwidth(asked))
+        }
+        DiskLimits { iops: Some(asked), .. } if asked < MIN_DISK_IOPS => {
+            Err(PlanError::DiskIops(asked))
+        }
         _ => Ok(()),
     }
 }
@@ -379,6 +405,15 @@ impl VmPlan {
         )
     }
 
+    /// How fast it may use its disks: `100M and 2000 operations a second`.
+    fn render_limits(&self) -> Option<String> {
+        let DiskLimits { bandwidth, iops } = self.disk_limits;
+        let bandwidth = bandwidth.map(|bandwidth| bandwidth.to_string());
+        let iops = iops.map(|iops| format!("{iops} operations"));
+        let limits: Vec<_> = bandwidth.into_iter().chain(iops).collect();
+        (!limits.is_empty()).then(|| format!("{} a second", limits.join(" and ")))
+    }
+
     /// The plan as labels and values, for reading.
     #[must_use]
     pub fn render_rows(&self) -> Vec<(String, String)> {
@@ -397,6 +432,7 @@ impl VmPlan {
         let after = |period: Period| format!("after {period}");
         let idle = [("idle pause", self.idle_pause), ("idle stop", self.idle_stop)];
         let idle = idle.into_iter().filter_map(|(what, period)| Some((what, after(period?))));
+        let limits = self.render_limits().map(|limits| ("disk limits", limits));
         let autostart = self.autostart.then(|| ("autostart", "with the host".to_owned()));
         let env = self.env.iter().map(|(name, value)| ("env", format!("{name}={value}")));
         let program = self.entrypoint.as_ref().map(|entrypoint| {
@@ -407,6 +443,7 @@ impl VmPlan {
             ("program", how.to_owned())
         });
         rows.into_iter()
+            .chain(limits)
             .chain(workspace)
             .chain(program)
             .chain(nat)
@@ -521,6 +558,8 @@ mod tests {
             CreateVm { disk_size: mib(63), ..base() },
             CreateVm { disk_size: Some(ByteSize::from_bytes((64 << 20) + 1)), ..base() },
             CreateVm { disk_size: Some(MAX_DISK), ..base() },
+            CreateVm { disk_bandwidth: Some(ByteSize::from_bytes((1 << 20) - 1)), ..base() },
+            CreateVm { disk_iops: Some(99), ..base() },
             CreateVm { name: Some("web".parse().unwrap()), ..base() },
             CreateVm { name: Some("host".parse().unwrap()), ..base() },
             CreateVm { env: BTreeMap::from([("A=B".into(), String::new())]), ..base() },

@@ -26,6 +26,8 @@ pub(crate) fn render_view(host: &Host, record: &VmRecord) -> VmView {
         vcpu: plan.vcpu,
         memory: plan.memory,
         disk_size: plan.disk_size,
+        disk_bandwidth: plan.disk_limits.bandwidth,
+        disk_iops: plan.disk_limits.iops,
         pending: change::plan_pending(plan, &record.state),
         disk_used: observe_used(&files::disk(paths, record.id())).unwrap_or_default(),
         backend: plan.backend.clone(),

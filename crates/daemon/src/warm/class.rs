@@ -14,8 +14,12 @@ const FORMAT: u32 = 1;
 /// own. `saved_with` is what guests go on with here.
 pub(super) fn render_class(plan: &VmPlan, parts: &Parts, saved_with: &str) -> String {
     let mut text = format!("{FORMAT}\n{saved_with}\n");
-    let VmPlan { vcpu, memory, disk_size, .. } = plan;
+    let VmPlan { vcpu, memory, disk_size, disk_limits, .. } = plan;
     let _ = writeln!(text, "{vcpu} {} {}", memory.bytes(), disk_size.bytes());
+    // Some VMMs save them with the guest.
+    if !disk_limits.is_none() {
+        let _ = writeln!(text, "{disk_limits:?}");
+    }
     let Parts { kernel, initramfs, modules, base } = parts;
     let _ = writeln!(text, "{} {}", base.digest, base.path.display());
     for path in [Some(kernel), Some(initramfs), modules.as_ref()].into_iter().flatten() {
@@ -33,6 +37,7 @@ pub(super) fn render_class(plan: &VmPlan, parts: &Parts, saved_with: &str) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hypervisor::DiskLimits;
     use crate::vm::state::Base;
     use crate::vm::state::tests::record;
 
@@ -57,10 +62,12 @@ mod tests {
         other.link_magic = "7".repeat(32);
         other.env.insert("A".into(), "b".into());
         assert_eq!(class(&other, &parts), first);
+        let limits = DiskLimits { iops: Some(500), bandwidth: None };
         let different = [
             class(&VmPlan { vcpu: plan.vcpu + 1, ..plan.clone() }, &parts),
             class(&VmPlan { memory: "1G".parse().unwrap(), ..plan.clone() }, &parts),
             class(&VmPlan { disk_size: "1G".parse().unwrap(), ..plan.clone() }, &parts),
+            class(&VmPlan { disk_limits: limits, ..plan.clone() }, &parts),
             class(&plan, &Parts { kernel: "/k/2".into(), ..parts.clone() }),
             class(&plan, &Parts { initramfs: "/c/2".into(), ..parts.clone() }),
             class(&plan, &Parts { modules: Some("/m".into()), ..parts.clone() }),

@@ -111,6 +111,7 @@ impl Rig {
             vcpu: 1,
             memory_mib: 128,
             disks: ["base", "writable"].map(disk).into(),
+            disk_limits: DiskLimits::default(),
             link_magic: MAGIC,
             card: None,
             console_log: at("console.log"),

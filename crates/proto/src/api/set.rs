@@ -9,8 +9,8 @@ use crate::ByteSize;
 /// Asks for a VM to be changed; what is absent stays as it is. Either all of it is taken or, when
 /// one thing is wrong, nothing.
 ///
-/// A larger disk is there at once, also in a VM that runs. Processors, memory and environment of
-/// one that runs are in force from its next start, and told as [`VmView::pending`] until then.
+/// A larger disk is there at once, also in a VM that runs. Processors, memory, environment and limits of
+/// the disks of one that runs are in force from its next start, and told as [`VmView::pending`] until then.
 ///
 /// [`VmView::pending`]: super::VmView::pending
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub struct SetVm {
     /// taken, and makes sure that the guest has it, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_size: Option<ByteSize>,
+    /// Bytes a second that it reads and writes of each of its disks at most; 0 for as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bandwidth: Option<ByteSize>,
+    /// Reads and writes a second, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_iops: Option<u32>,
     /// Image name, for a VM that is down: its next start is over this image, without the changes
     /// that were made to the old one, but with what was in `/root`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +69,8 @@ pub enum Setting {
     Memory,
     /// Size of the writable disk, when the running guest could not be given it.
     DiskSize,
+    /// How fast it may use its disks.
+    DiskLimits,
     /// The VM's own environment.
     Env,
     /// Whether it reaches what lies beyond the host, when it was started without a network card.

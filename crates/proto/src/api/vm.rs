@@ -32,6 +32,12 @@ pub struct CreateVm {
     /// Size of the writable disk in bytes.
     #[serde(default)]
     pub disk_size: Option<ByteSize>,
+    /// Bytes a second that it reads and writes of each of its disks at most; absent for as fast as it goes.
+    #[serde(default)]
+    pub disk_bandwidth: Option<ByteSize>,
+    /// Reads and writes a second, likewise.
+    #[serde(default)]
+    pub disk_iops: Option<u32>,
     /// Environment of every command.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -406,6 +412,12 @@ pub struct VmView {
     pub memory: ByteSize,
     /// Size of the writable disk in bytes.
     pub disk_size: ByteSize,
+    /// Bytes a second that it reads and writes of each of its disks at most; absent for as fast as it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bandwidth: Option<ByteSize>,
+    /// Reads and writes a second, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_iops: Option<u32>,
     /// What of this is not in force in the running guest; it is from the next start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Setting>,

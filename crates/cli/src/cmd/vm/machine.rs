@@ -39,6 +39,12 @@ pub(super) struct MachineArgs {
     /// Size of the VM's own disk, like 8G; it takes room only as it fills
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
+    /// Bytes a second that the VM reads and writes of each of its disks at most, like 100M
+    #[arg(long, value_name = "SIZE")]
+    disk_bandwidth: Option<ByteSize>,
+    /// Reads and writes a second of each of its disks at most
+    #[arg(long, value_name = "N")]
+    disk_iops: Option<u32>,
     /// Environment variable of every command in the VM (can be repeated)
     #[arg(short, long, value_name = "KEY=VAL", value_parser = parse_variable)]
     env: Vec<(String, String)>,
@@ -128,6 +134,8 @@ impl MachineArgs {
             vcpu: self.vcpu,
             memory: self.memory,
             disk_size: self.disk_size,
+            disk_bandwidth: self.disk_bandwidth,
+            disk_iops: self.disk_iops,
             env: self.env.into_iter().collect::<BTreeMap<_, _>>(),
             workspace,
             bootstrap: false,

@@ -16,19 +16,20 @@ use crate::reference::vm_path;
 
 /// Change VMs
 ///
-/// A larger disk is there at once, and so is the way beyond the host or its end. Processors, memory and
-/// environment of a VM that runs change at its next start, which is said. Another image is for a VM
+/// A larger disk is there at once, and so is the way beyond the host or its end. Processors, memory,
+/// environment and limits of the disks of a VM that runs change at its next start, which is said. Another image is for a VM
 /// that is down: its next start is over that image and keeps what is in /root, nothing else.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   banger vm set --disk-size 20G web
   banger vm set --vcpu 4 --memory 4G --env DEBUG=1 web db
+  banger vm set --disk-bandwidth 50M --disk-iops 1000 web
   banger vm set --nat=off web
   banger vm set --image debian-bookworm web")]
 #[command(group(clap::ArgGroup::new("changes")
-    .args(["vcpu", "memory", "disk_size", "image", "env", "unset_env", "nat", "autostart",
-        "idle_stop", "idle_pause"])
+    .args(["vcpu", "memory", "disk_size", "disk_bandwidth", "disk_iops", "image", "env", "unset_env",
+        "nat", "autostart", "idle_stop", "idle_pause"])
     .required(true)
     .multiple(true)))]
 pub(crate) struct Args {
@@ -43,6 +44,12 @@ pub(crate) struct Args {
     /// Size of the VM's own disk, like 20G; it can only grow
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
+    /// Bytes a second that the VM reads and writes of each of its disks at most, like 100M; 0 for no limit
+    #[arg(long, value_name = "SIZE")]
+    disk_bandwidth: Option<ByteSize>,
+    /// Reads and writes a second of each of its disks at most; 0 for no limit
+    #[arg(long, value_name = "N")]
+    disk_iops: Option<u32>,
     /// Image to boot from now on; what was changed outside of /root is lost
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
     image: Option<String>,
@@ -73,6 +80,8 @@ pub(crate) async fn set(context: &Context, args: Args) -> Outcome {
         vcpu: args.vcpu,
         memory: args.memory,
         disk_size: args.disk_size,
+        disk_bandwidth: args.disk_bandwidth,
+        disk_iops: args.disk_iops,
         image: args.image,
         env: args.env.into_iter().collect::<BTreeMap<_, _>>(),
         unset_env: args.unset_env.into_iter().collect::<BTreeSet<_>>(),
@@ -100,6 +109,7 @@ fn render_pending(vm: &VmView) -> Vec<String> {
         Setting::Vcpu => format!("{} vcpu", vm.vcpu),
         Setting::Memory => format!("memory {} MiB", vm.memory.mib()),
         Setting::DiskSize => format!("disk of {}", vm.disk_size),
+        Setting::DiskLimits => "limits of its disks".to_owned(),
         Setting::Env => "environment".to_owned(),
         Setting::Nat => "the way beyond the host".to_owned(),
     };

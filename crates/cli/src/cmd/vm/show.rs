@@ -1,8 +1,8 @@
 //! `banger vm show`
 
 use banger_proto::api::{EndReason, Publish, Setting, VmChange, VmView};
-use banger_proto::exit_code;
 use banger_proto::guest::ServiceState;
+use banger_proto::{ByteSize, exit_code};
 use clap_complete::ArgValueCandidates;
 
 use crate::cmd::Context;
@@ -58,6 +58,12 @@ fn render_vm(vm: &VmView) -> String {
         ("started", vm.started_at.clone().unwrap_or_default()),
         ("console", vm.console_log.clone()),
     ];
+    let limits = vm.disk_bandwidth.map(ByteSize::human).into_iter();
+    let limits: Vec<_> =
+        limits.chain(vm.disk_iops.map(|iops| format!("{iops} operations"))).collect();
+    if !limits.is_empty() {
+        pairs.push(("disk limits", format!("{} a second", limits.join(" and "))));
+    }
     let reached = |address| format!("{address} ({}.vm)", vm.name);
     pairs.extend(vm.loopback.map(|address| ("reached at", reached(address))));
     let lead = |publish: &Publish| format!("{} to port {}", publish.endpoint(), publish.guest);
@@ -154,6 +160,7 @@ fn describe(setting: Setting) -> &'static str {
         Setting::Vcpu => "vcpu",
         Setting::Memory => "memory",
         Setting::DiskSize => "disk size",
+        Setting::DiskLimits => "limits of its disks",
         Setting::Env => "environment",
         Setting::Nat => "the way beyond the host",
     }

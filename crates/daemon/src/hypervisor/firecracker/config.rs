@@ -7,7 +7,7 @@ use std::path::Path;
 use banger_proto::guest::cmdline;
 use serde_json::{Value, json};
 
-use crate::hypervisor::VmmSpec;
+use crate::hypervisor::{DiskLimits, VmmSpec};
 
 /// Port of the virtio socket for the guest link: the last of those at which only root can listen.
 pub(super) const LINK_PORT: u32 = 1023;
@@ -39,7 +39,7 @@ pub(super) enum RenderError {
 pub(super) fn render_config(spec: &VmmSpec, reporting: bool) -> Result<String, RenderError> {
     let mut drives = Vec::new();
     for (place, disk) in spec.disks.iter().enumerate() {
-        let drive = json!({
+        let mut drive = json!({
             "drive_id": render_drive_id(place),
             "path_on_host": render_drive_id(place),
             "is_root_device": false,
@@ -47,6 +47,9 @@ pub(super) fn render_config(spec: &VmmSpec, reporting: bool) -> Result<String, R
             // Flushes of the guest reach the host's disk; nobody flushes what is only read.
             "cache_type": if disk.read_only { "Unsafe" } else { "Writeback" },
         });
+        if !spec.disk_limits.is_none() {
+            drive["rate_limiter"] = render_limits(&spec.disk_limits);
+        }
         drives.push(drive);
     }
     let mut config = json!({
@@ -73,6 +76,19 @@ pub(super) fn render_config(spec: &VmmSpec, reporting: bool) -> Result<String, R
             json!({ "amount_mib": 0, "deflate_on_oom": true, "free_page_reporting": true });
     }
     Ok(Value::to_string(&config))
+}
+
+/// A bucket for each limit that holds what may be used in a second, and is filled in as long.
+fn render_limits(limits: &DiskLimits) -> Value {
+    let bucket = |size: u64| json!({ "size": size, "refill_time": 1000 });
+    let mut rendered = json!({});
+    if let Some(bandwidth) = limits.bandwidth {
+        rendered["bandwidth"] = bucket(bandwidth.bytes());
+    }
+    if let Some(iops) = limits.iops {
+        rendered["ops"] = bucket(iops.into());
+    }
+    rendered
 }
 
 /// Firecracker's name of the disk at this place, and that of the link to it.
@@ -130,6 +146,16 @@ mod tests {
     fn a_vm_without_a_card_has_no_interfaces() {
         let config = render(&VmmSpec { card: None, ..spec() }).unwrap();
         assert_eq!(config.get("network-interfaces"), None);
+    }
+
+    #[test]
+    fn disks_without_limits_have_none() {
+        let with = |disk_limits| render(&VmmSpec { disk_limits, ..spec() }).unwrap();
+        let config = with(DiskLimits::default());
+        assert_eq!(config["drives"][1].get("rate_limiter"), None);
+        let config = with(DiskLimits { iops: Some(7), bandwidth: None });
+        let seven = json!({ "ops": { "size": 7, "refill_time": 1000 } });
+        assert_eq!(config["drives"][1]["rate_limiter"], seven);
     }
 
     #[test]

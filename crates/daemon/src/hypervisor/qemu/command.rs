@@ -9,9 +9,10 @@
 use std::path::{Path, PathBuf};
 
 use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
+use serde_json::json;
 
 use crate::hypervisor::detect::Accel;
-use crate::hypervisor::{DiskSpec, GuestMachine, VmmSpec};
+use crate::hypervisor::{DiskLimits, DiskSpec, GuestMachine, VmmSpec};
 
 /// Name of the virtio-serial port that the agent opens.
 const LINK_PORT: &str = "banger.link";
@@ -120,7 +121,10 @@ pub(super) fn render_command(
         add(&["-device", &format!("virtio-net-{bus},netdev=net,mac={}", card.mac)]);
     }
     for (index, disk) in spec.disks.iter().enumerate() {
-        add(&["-blockdev", &render_blockdev(index, disk)?]);
+        if !spec.disk_limits.is_none() {
+            add(&["-object", &render_throttle(index, &spec.disk_limits)]);
+        }
+        add(&["-blockdev", &render_blockdev(index, disk, &spec.disk_limits)?]);
         add(&["-device", &render_disk_device(bus, index, disk)?]);
     }
     Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
@@ -215,16 +219,54 @@ pub(super) fn render_disk_node(place: impl std::fmt::Display) -> String {
 /// - Threads do the I/O: `io_uring` and native AIO want direct I/O or a newer host.
 /// - Blocks that the guest discards are given back to the host's file system.
 /// - QEMU's locks stay on: any number of readers of the image, one VMM on a writable disk.
-fn render_blockdev(index: usize, disk: &DiskSpec) -> Result<String, RenderError> {
+/// - Limits are a layer of their own above the file, and the one that the guest and QMP see.
+fn render_blockdev(
+    index: usize,
+    disk: &DiskSpec,
+    limits: &DiskLimits,
+) -> Result<String, RenderError> {
     let read_only = if disk.read_only { "on" } else { "off" };
     let discard = if disk.read_only { "ignore" } else { "unmap" };
     let file = escape(text(&disk.path)?);
     let node = render_disk_node(index);
-    Ok(format!(
-        "driver=raw,node-name={node},read-only={read_only},discard={discard},\
-         cache.direct=off,cache.no-flush=off,file.driver=file,file.filename={file},\
-         file.aio=threads,file.locking=auto,file.discard={discard}"
-    ))
+    let raw = [
+        ("driver", "raw"),
+        ("read-only", read_only),
+        ("discard", discard),
+        ("cache.direct", "off"),
+        ("cache.no-flush", "off"),
+        ("file.driver", "file"),
+        ("file.filename", &file),
+        ("file.aio", "threads"),
+        ("file.locking", "auto"),
+        ("file.discard", discard),
+    ];
+    let (above, prefix) = if limits.is_none() {
+        (String::new(), "")
+    } else {
+        let group = render_throttle_name(index);
+        let above = "driver=throttle,throttle-group";
+        (format!("{above}={group},read-only={read_only},discard={discard},"), "file.")
+    };
+    let raw = raw.map(|(key, value)| format!("{prefix}{key}={value}")).join(",");
+    Ok(format!("node-name={node},{above}{raw}"))
+}
+
+/// The limits of the disk at this place, as an object.
+fn render_throttle(index: usize, limits: &DiskLimits) -> String {
+    let mut rendered = json!({});
+    if let Some(bandwidth) = limits.bandwidth {
+        rendered["bps-total"] = bandwidth.bytes().into();
+    }
+    if let Some(iops) = limits.iops {
+        rendered["iops-total"] = iops.into();
+    }
+    let id = render_throttle_name(index);
+    json!({ "qom-type": "throttle-group", "id": id, "limits": rendered }).to_string()
+}
+
+fn render_throttle_name(index: usize) -> String {
+    format!("limits{index}")
 }
 
 fn render_disk_device(bus: &str, index: usize, disk: &DiskSpec) -> Result<String, RenderError> {
@@ -264,6 +306,14 @@ mod tests {
     #[test]
     fn software_emulation() {
         insta::assert_snapshot!(render(Accel::Tcg, Some(2_793_438), &spec()).unwrap());
+    }
+
+    #[test]
+    fn disks_without_limits_have_no_layer_for_them() {
+        let spec = VmmSpec { disk_limits: DiskLimits::default(), ..spec() };
+        let text = render(Accel::Kvm, None, &spec).unwrap();
+        assert!(!text.contains("throttle"), "{text}");
+        assert!(text.contains("node-name=disk1,driver=raw,read-only=off,"), "{text}");
     }
 
     #[test]

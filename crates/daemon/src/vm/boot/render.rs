@@ -103,6 +103,7 @@ pub(crate) fn render_vmm_spec(
         vcpu: plan.vcpu,
         memory_mib: plan.memory.mib(),
         disks: render_disks(plan, parts, own.disk),
+        disk_limits: plan.disk_limits,
         link_magic,
         console_log: own.console_log,
         card: own.card.map(|card| CardSpec {

@@ -105,6 +105,7 @@ fn plan_restore(now: &VmRecord, snapshot: &Snapshot) -> VmRecord {
             vcpu: then.plan.vcpu,
             memory: then.plan.memory,
             disk_size: then.plan.disk_size,
+            disk_limits: then.plan.disk_limits,
             env: then.plan.env.clone(),
             entrypoint: then.plan.entrypoint.clone(),
             link_magic: then.plan.link_magic.clone(),

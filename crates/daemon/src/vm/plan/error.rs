@@ -7,7 +7,7 @@ use banger_proto::helper::{DNS_PORT, MAX_HOST_PORTS};
 use banger_proto::name::ParseNameError;
 use banger_proto::{ByteSize, Code, Problem, VmName};
 
-use super::{MAX_DISK, MAX_VCPU, MIN_DISK, MIN_MEMORY};
+use super::{MAX_DISK, MAX_VCPU, MIN_DISK, MIN_DISK_BANDWIDTH, MIN_DISK_IOPS, MIN_MEMORY};
 
 /// Why a request cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,14 @@ pub enum PlanError {
     /// A disk that no file system fits exactly.
     #[error("a disk of `{0}` is not a whole number of 4 KiB blocks")]
     DiskFraction(ByteSize),
+    /// So slow a disk that a guest might not come up.
+    #[error("`{0}` a second is too slow for a disk: at least {MIN_DISK_BANDWIDTH} is needed")]
+    DiskBandwidth(ByteSize),
+    /// Likewise.
+    #[error(
+        "`{0}` operations a second are too few for a disk: at least {MIN_DISK_IOPS} are needed"
+    )]
+    DiskIops(u32),
     /// A variable name that no environment can hold.
     #[error("`{0}` cannot be the name of an environment variable")]
     EnvName(String),
