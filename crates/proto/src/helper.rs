@@ -172,6 +172,9 @@ pub enum Request {
     EnterScope {
         /// The VM.
         vm: VmId,
+        /// Bytes of memory that all in the scope have together at most; absent for no limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<u64>,
     },
 }
 

@@ -138,6 +138,9 @@ pub struct LaunchSpec {
     /// such service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope_helper: Option<String>,
+    /// Bytes of memory that VMM and supervisor have together at most, where they are in a scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
     /// What the guest goes on from; absent for a boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<SavedState>,

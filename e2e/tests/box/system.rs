@@ -89,6 +89,9 @@ fn expect_rules_kept(host: &Host) {
 fn expect_deaths_survived(host: &Host) {
     let shown = host.user("banger vm show --json idle").expect_code(0).json();
     let scope = format!("banger-vm-{}.scope", shown["id"].as_str().expect("an id"));
+    let limits = host.root(&format!("systemctl show -P TasksMax -P MemoryMax {scope}"));
+    let limits = limits.expect_code(0).stdout;
+    assert!(limits.contains("1024\n") && !limits.contains("infinity"), "{limits}");
     for process in ["qemu", "banger-supervis"] {
         let killed = host.root(&format!(
             "group=$(systemctl show -P ControlGroup {scope})

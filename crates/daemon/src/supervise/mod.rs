@@ -131,7 +131,7 @@ fn prepare(launch_file: &Path, channel: &StdUnixStream) -> io::Result<(LaunchSpe
     }
     // Before anything is started, which would stay behind.
     if let Some(helper) = &spec.scope_helper {
-        scope::enter(helper.as_ref(), &spec.vm).map_err(|error| {
+        scope::enter(helper.as_ref(), &spec.vm, spec.memory_limit).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot leave the daemon's service: {error}"))
         })?;
     }

@@ -17,15 +17,16 @@ use rustix::net::{
 /// the supervisor's report.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Has the helper at `helper` move this process into the scope of `vm`.
+/// Has the helper at `helper` move this process into the scope of `vm`, where all have `memory` bytes
+/// together at most.
 ///
 /// # Errors
 /// When the helper cannot be asked, or does not do it.
-pub(super) fn enter(helper: &Path, vm: &VmId) -> io::Result<()> {
+pub(super) fn enter(helper: &Path, vm: &VmId, memory: Option<u64>) -> io::Result<()> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("helper at `{}`: {error}", helper.display()))
     };
-    let packet = serde_json::to_vec(&Request::EnterScope { vm: vm.clone() })?;
+    let packet = serde_json::to_vec(&Request::EnterScope { vm: vm.clone(), memory })?;
     let answer = ask(helper, &packet).map_err(named)?;
     match serde_json::from_slice(&answer) {
         Ok(Reply::Done {}) => Ok(()),

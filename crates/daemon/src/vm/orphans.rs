@@ -261,6 +261,7 @@ mod tests {
                 console_log: log.to_str().unwrap().to_owned(),
                 console_limit: 0,
                 log: String::new(),
+                memory_limit: None,
                 metrics: None,
                 scope_helper: None,
                 saved: None,

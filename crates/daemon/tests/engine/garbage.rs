@@ -39,6 +39,7 @@ pub(super) fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
         console_log: console_log.to_owned(),
         console_limit: 0,
         log: String::new(),
+        memory_limit: None,
         metrics: None,
         scope_helper: None,
         saved: None,

@@ -49,7 +49,10 @@ async fn a_supervisor_asks_for_its_scope_before_it_starts_anything() {
     soon(guest.hello()).await.unwrap();
     let asked = helper.join().unwrap();
     let supervisor = rig.state().supervisor_pid;
-    assert_eq!(asked, [(Request::EnterScope { vm: rig.spec.vm.clone() }, supervisor)]);
+    // 128 MiB for the guest, a sixteenth of that, and 1.5 GiB.
+    let memory = Some((128 << 20) + (8 << 20) + (1536 << 20));
+    let entering = Request::EnterScope { vm: rig.spec.vm.clone(), memory };
+    assert_eq!(asked, [(entering, supervisor)]);
     soon(vm.kill()).await.unwrap();
     rig.clean().await;
 }

@@ -196,7 +196,7 @@ fn dispatch(
         }
         Request::RouteNames { port } => names::route(place, netlink, *port)?,
         Request::UnrouteNames {} => names::unroute(place, netlink)?,
-        Request::EnterScope { vm } => scope::enter(peer, vm)?,
+        Request::EnterScope { vm, memory } => scope::enter(peer, vm, *memory)?,
     }
     Ok((Reply::Done {}, descriptors))
 }

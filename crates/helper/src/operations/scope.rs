@@ -19,14 +19,22 @@ const DAEMON: &str = "bangerd.service";
 /// Where the kernel shows its groups of processes. In the older layout this is a folder of folders.
 const GROUPS: &str = "/sys/fs/cgroup";
 
+/// Most processes and threads of a VM: QEMU has one for each of at most 32 processors, and up to 64 for each
+/// disk and for its own work.
+const TASKS: &str = "1024";
+
 /// How the service manager is asked for a scope.
 const BUSCTL: Program =
     Program { name: "busctl", package: "systemd", deadline: Some(Duration::from_secs(8)) };
 /// How its work is waited for.
 const SYSTEMCTL: Program = Program { name: "systemctl", ..BUSCTL };
 
-/// Moves the process that has connected into the VM's scope.
-pub(super) fn enter(peer: Option<Peer>, vm: &VmId) -> Result<(), OperationError> {
+/// Moves the process that has connected into the VM's scope, where all have `memory` bytes together at most.
+pub(super) fn enter(
+    peer: Option<Peer>,
+    vm: &VmId,
+    memory: Option<u64>,
+) -> Result<(), OperationError> {
     let peer = peer.ok_or(OperationError::NotHere("scopes"))?;
     let scope = scope_name(vm);
     let failed = |source| OperationError::Scope { scope: scope.clone(), source };
@@ -37,11 +45,11 @@ pub(super) fn enter(peer: Option<Peer>, vm: &VmId) -> Result<(), OperationError>
     if is_inside(&peer, &scope).map_err(look)? {
         return Ok(());
     }
-    let mut asked = start(&peer, &scope, vm);
+    let mut asked = start(&peer, &scope, vm, memory);
     if asked.is_err() && is_deserted(&scope) {
         // That of an earlier run of the VM, which the manager has not cleared away yet.
         let _ = SYSTEMCTL.run(&["stop", &scope], "");
-        asked = start(&peer, &scope, vm);
+        asked = start(&peer, &scope, vm, memory);
     }
     asked.map_err(failed)?;
     // The manager has taken the order; starting what is being started waits until it is done.
@@ -53,7 +61,9 @@ pub(super) fn enter(peer: Option<Peer>, vm: &VmId) -> Result<(), OperationError>
 }
 
 /// Asks the service manager to make the scope, with the process in it.
-fn start(peer: &Peer, scope: &str, vm: &VmId) -> Result<(), ProgramError> {
+fn start(peer: &Peer, scope: &str, vm: &VmId, memory: Option<u64>) -> Result<(), ProgramError> {
+    // The largest number is none (systemd's `CGROUP_LIMIT_MAX`).
+    let memory = memory.unwrap_or(u64::MAX).to_string();
     let (process, description) = (peer.process.to_string(), format!("VM {vm} of banger"));
     let words = [
         &[
@@ -65,13 +75,15 @@ fn start(peer: &Peer, scope: &str, vm: &VmId) -> Result<(), ProgramError> {
             "ssa(sv)a(sa(sv))",
             scope,
             "fail",
-            "6",
+            "8",
         ][..],
         &["PIDs", "au", "1", &process],
         &["Description", "s", &description],
         &["Slice", "s", SLICE],
         &["Before", "as", "1", DAEMON],
         &["CollectMode", "s", "inactive-or-failed"],
+        &["TasksMax", "t", TASKS],
+        &["MemoryMax", "t", &memory],
         // Neither supervisor nor VMM has business in the host's network: guests' packets go by their taps,
         // which this is not about. Both families (2 and 10), every address.
         &["IPAddressDeny", "a(iayu)", "2"],

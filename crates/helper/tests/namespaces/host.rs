@@ -359,37 +359,39 @@ fn a_process_is_moved_into_its_vms_scope() {
     let (host, namespaces) = (Host::new(), network());
     let helper = host.serve(&namespaces);
     let scope = scope_name(&vm(1));
-    helper.done(&Request::EnterScope { vm: vm(1) });
+    let entering = Request::EnterScope { vm: vm(1), memory: Some(1 << 30) };
+    helper.done(&entering);
     let me = std::process::id();
     let nothing = ["0"; 16].join(" ");
     let call = format!(
         "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
-         org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) {scope} fail 6 \
+         org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) {scope} fail 8 \
          PIDs au 1 {me} Description s VM {} of banger Slice s banger.slice \
          Before as 1 bangerd.service CollectMode s inactive-or-failed \
+         TasksMax t 1024 MemoryMax t 1073741824 \
          IPAddressDeny a(iayu) 2 2 4 0 0 0 0 0 10 16 {nothing} 0 0",
         vm(1)
     );
     let wait = format!("systemctl start {scope}");
     assert_eq!(host.calls(), [call.clone(), wait.clone()]);
     // It is there already.
-    helper.done(&Request::EnterScope { vm: vm(1) });
+    helper.done(&entering);
     assert_eq!(host.calls(), Vec::<String>::new());
 
     // The scope of an earlier run is there, with nobody in it.
     std::fs::write(host.path("group"), "0::/system.slice/bangerd.service\n").unwrap();
     host.fail_once();
-    helper.done(&Request::EnterScope { vm: vm(1) });
+    helper.done(&entering);
     let stop = format!("systemctl stop {scope}");
     assert_eq!(host.calls(), [call.clone(), stop, call, wait]);
 
     // A manager that says so and does not do it.
     std::fs::write(host.path("group"), "0::/system.slice/bangerd.service\n").unwrap();
     host.program("busctl", "exit 0");
-    let said = helper.fails(&Request::EnterScope { vm: vm(1) });
+    let said = helper.fails(&entering);
     assert!(said.starts_with(&format!("process {me} is not in the scope `{scope}`")), "{said}");
     host.program("busctl", "echo no manager >&2; exit 1");
-    let said = helper.fails(&Request::EnterScope { vm: vm(1) });
+    let said = helper.fails(&entering);
     assert!(said.contains(&scope) && said.ends_with("no manager"), "{said}");
 }
 
@@ -401,7 +403,7 @@ fn a_network_of_the_users_own_has_neither() {
     for (request, what) in [
         (Request::RouteNames { port: 42069 }, "resolver"),
         (Request::UnrouteNames {}, "resolver"),
-        (Request::EnterScope { vm: vm(1) }, "scopes"),
+        (Request::EnterScope { vm: vm(1), memory: None }, "scopes"),
     ] {
         assert_eq!(helper.fails(&request), format!("a network of the user's own has no {what}"));
     }

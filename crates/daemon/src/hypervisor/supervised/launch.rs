@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use banger_proto::ByteSize;
 use banger_proto::jail::{JAIL_FILE, VMM_DIR};
 use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, Metrics};
 use tokio::io::AsyncWriteExt;
@@ -28,6 +29,9 @@ use crate::supervise::{METRICS_LOG, SUPERVISOR_LOG, SUPERVISOR_ROLE};
 
 /// Bytes of console in one file; with the rotated one twice as many are kept.
 const CONSOLE_LIMIT: u64 = 8 << 20;
+/// Bytes of memory that a VMM may have of its own: QEMU keeps up to 1 GiB of translated code, and both
+/// keep files that they have read or written.
+const VMM_MEMORY: u64 = 3 << 29;
 /// How long a supervisor may take to report. Longer than it lets its VMM take (30 s).
 const REPORT_DEADLINE: Duration = Duration::from_secs(45);
 /// How long a supervisor that gives up may take to be gone.
@@ -150,9 +154,17 @@ fn launch_spec(
         console_limit: CONSOLE_LIMIT,
         log: text(&log)?,
         metrics: metrics.map(|pipe| Metrics { pipe, log: metrics_log }),
+        memory_limit: Some(limit_memory(ByteSize::from_mib(spec.memory_mib))),
         scope_helper: supervision.scope_helper.as_deref().map(text).transpose()?,
         saved,
     })
+}
+
+/// Bytes that VMM and supervisor of a guest with so much memory may have together. Far more than they take:
+/// it is for those that have gone astray, not for the host's planning.
+fn limit_memory(guest: ByteSize) -> u64 {
+    // Page tables and the like of the guest's memory.
+    guest.bytes().saturating_add(guest.bytes() / 16).saturating_add(VMM_MEMORY)
 }
 
 /// Writes the file, private from birth, in a directory that is private too.
