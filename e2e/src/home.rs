@@ -76,7 +76,7 @@ impl Home {
     /// When it cannot be copied.
     #[must_use]
     pub fn with_kernel(self) -> Self {
-        shared::ensure_image_and_kernel();
+        shared::ensure_kernel();
         let to = self.data_dir();
         fs::create_dir_all(&to).expect("data directory");
         let from = shared::data_dir().join("banger/kernels");
@@ -133,7 +133,9 @@ impl Home {
         fs::create_dir_all(&dir).expect("configuration directory");
         // Tests that want templates say so: making one is a boot more, beside all others.
         let cold = if toml.contains(WARM_STARTS) { "" } else { "warm_starts = false\n" };
-        fs::write(dir.join("config.toml"), format!("{cold}{toml}")).expect("configuration file");
+        let everywhere = std::env::var(shared::CONFIG).unwrap_or_default();
+        fs::write(dir.join("config.toml"), format!("{cold}{everywhere}{toml}"))
+            .expect("configuration file");
     }
 
     /// `program` with this home's environment and nothing else from the test's.

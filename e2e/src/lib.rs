@@ -36,7 +36,7 @@ pub use leftovers::{files, is_gone_within, kill_and_wait};
 pub use oci::Sample;
 pub use registry::Registry;
 pub use repository::Repository;
-pub use shared::{banger, prefix};
+pub use shared::{banger, checkout, is_at_home, prefix};
 pub use small::SMALL;
 pub use terminal::Terminal;
 pub use tree::Tree;

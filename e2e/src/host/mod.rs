@@ -5,8 +5,11 @@
 //!  this machine ── banger ──▶ the host ── banger, as `dev` ──▶ its VMs
 //!                              └── 198.51.100.1, the internet (a network namespace)
 //! ```
+//!
+//! `tests_inside` has other tests run in it.
 
 mod image;
+mod tests_inside;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

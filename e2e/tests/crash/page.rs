@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::path::Path;
 
+use banger_e2e::checkout;
 use rustix::fs::{FlockOperation, flock};
 
 use super::matrix::Row;
@@ -15,7 +15,7 @@ const UPDATE: &str = "UPDATE_DOCS";
 
 /// Compares the table on the page with what was seen, or puts it there.
 pub(crate) fn publish(operation: Operation, rows: &[Row]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reliability.md");
+    let path = checkout().join("docs/reliability.md");
     // The other tables are filled meanwhile.
     let file = File::open(&path).expect("the page");
     flock(&file, FlockOperation::LockExclusive).expect("lock");

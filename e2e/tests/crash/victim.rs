@@ -84,7 +84,7 @@ impl Victim {
             Self::Cli => i32::try_from(command).ok(),
             Self::Daemon => find("bangerd", ""),
             Self::Supervisor => find("banger-supervisor", vm_id?),
-            Self::Vmm => find("qemu-system", vm_id?),
+            Self::Vmm => find("qemu-system", vm_id?).or_else(|| find("firecracker", vm_id?)),
             Self::Agent => None,
             Self::Helper => find("banger-helper", " serve "),
             Self::Holder => find("banger-helper", " hold "),
