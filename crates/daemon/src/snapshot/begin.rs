@@ -1,9 +1,11 @@
 //! A VM that begins from a snapshot: whether it can, and its disk.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::{Code, Paths, Problem, VmId};
+use tokio::task::JoinHandle;
 
 use super::{DISK, Shelf, Snapshot, WORKSPACE, failed};
 use crate::disk;
@@ -64,26 +66,74 @@ impl Origin {
     }
 }
 
+/// A disk that is there, and on its way to the host's.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Syncing {
+    done: JoinHandle<io::Result<()>>,
+    what: String,
+}
+
+impl Syncing {
+    /// Waits until it is on the host's disk to stay.
+    ///
+    /// # Errors
+    /// When it does not get there.
+    pub(crate) async fn finish(self) -> Result<(), Problem> {
+        let Self { done, what } = self;
+        done.await.map_err(|gone| failed(&what, &gone))?.map_err(|error| failed(&what, &error))
+    }
+}
+
+/// Makes a new VM's own disk a copy of a snapshot's, and what is known of its workspace. Its VMM need not wait
+/// until the host's disk has it; whoever says that the VM is there does.
+///
+/// # Errors
+/// When it cannot be copied.
+pub(crate) async fn begin_disk(
+    snapshot: &Snapshot,
+    paths: &Paths,
+    vm: &VmId,
+) -> Result<Syncing, Problem> {
+    let what = copy_files(snapshot, paths, vm, disk::copy_unsynced).await?;
+    let (disk, directory) = (files::disk(paths, vm), paths.vm_state_dir(vm));
+    let done = tokio::task::spawn_blocking(move || {
+        fs_err::File::open(disk)?.sync_all()?;
+        fs_err::File::open(directory)?.sync_all()
+    });
+    Ok(Syncing { done, what })
+}
+
 /// Makes a VM's own disk a copy of a snapshot's, and what is known of its workspace. Whatever there was
 /// before is replaced once the copy is there.
 ///
 /// # Errors
 /// When it cannot be copied; what there was before is as it was.
-pub(crate) async fn make_disk(
+async fn replace_disk(snapshot: &Snapshot, paths: &Paths, vm: &VmId) -> Result<(), Problem> {
+    let what = copy_files(snapshot, paths, vm, disk::copy).await?;
+    let directory = paths.vm_state_dir(vm);
+    let synced =
+        tokio::task::spawn_blocking(move || fs_err::File::open(directory)?.sync_all()).await;
+    synced.map_err(|gone| failed(&what, &gone))?.map_err(|error| failed(&what, &error))
+}
+
+/// Copies both, the disk by `copy`; returns what is said when something fails.
+async fn copy_files(
     snapshot: &Snapshot,
     paths: &Paths,
     vm: &VmId,
-) -> Result<(), Problem> {
+    copy: fn(&Path, &Path) -> io::Result<()>,
+) -> Result<String, Problem> {
     let (directory, paths, vm) = (snapshot.directory.clone(), paths.clone(), vm.clone());
     let what = format!("cannot copy the disk of snapshot `{}`", snapshot.manifest.name);
-    let made = tokio::task::spawn_blocking(move || {
+    let copied = tokio::task::spawn_blocking(move || {
         files::ensure_state_dir(&paths, &vm)?;
         let (disk, workspace) = (files::disk(&paths, &vm), files::workspace(&paths, &vm));
         replace(&directory.join(WORKSPACE), &workspace, copy_records)?;
-        replace(&directory.join(DISK), &disk, disk::copy)?;
-        fs_err::File::open(paths.vm_state_dir(&vm))?.sync_all()
+        replace(&directory.join(DISK), &disk, copy)
     });
-    made.await.map_err(|gone| failed(&what, &gone))?.map_err(|error| failed(&what, &error))
+    copied.await.map_err(|gone| failed(&what, &gone))?.map_err(|error| failed(&what, &error))?;
+    Ok(what)
 }
 
 /// Finishes what was begun by taking a VM back to a snapshot, if it was: its disk.
@@ -101,7 +151,7 @@ pub(crate) async fn finish_restoring(vm: &mut Vm) -> Result<(), Problem> {
             .cause("it is not there any more")
             .hint(format!("to take it elsewhere: banger snapshot list {}", vm.name()))
     })?;
-    make_disk(&snapshot, &paths, &id).await?;
+    replace_disk(&snapshot, &paths, &id).await?;
     let mut record = vm.record.clone();
     record.plan.restoring = None;
     vm.amend(record).await
@@ -111,8 +161,8 @@ pub(crate) async fn finish_restoring(vm: &mut Vm) -> Result<(), Problem> {
 fn replace(
     source: &Path,
     target: &Path,
-    copy: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
-) -> std::io::Result<()> {
+    copy: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let new: PathBuf = target.with_extension("new");
     remove(&new)?;
     copy(source, &new)?;
@@ -122,13 +172,13 @@ fn replace(
     if new.exists() { fs_err::rename(&new, target) } else { Ok(()) }
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     let removed = match path.is_dir() {
         true => fs_err::remove_dir_all(path),
         false => fs_err::remove_file(path),
     };
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }

@@ -123,7 +123,8 @@ async fn copy_files(vm: &Vm, into: &Path, what: &str) -> Result<(), Problem> {
     let workspace = files::workspace(paths, id);
     let into = into.to_owned();
     let copied = tokio::task::spawn_blocking(move || {
-        disk::copy(&disk, &into.join(DISK))?;
+        // The guest may stand still meanwhile. Whoever keeps the copy has the host's disk have it first.
+        disk::copy_unsynced(&disk, &into.join(DISK))?;
         copy_records(&workspace, &into.join(WORKSPACE))
     });
     copied.await.map_err(|gone| failed(what, &gone))?.map_err(|error| failed(what, &error))

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use banger_proto::api::SnapshotView;
 use banger_proto::{Code, Problem, SnapshotName, VmId, VmName};
 
-pub(crate) use begin::{Origin, finish_restoring, make_disk};
+pub(crate) use begin::{Origin, Syncing, begin_disk, finish_restoring};
 pub(crate) use hold::{Held, hold, save};
 pub(crate) use manifest::{Manifest, Memory};
 pub(crate) use prove::{PROBE, prove};

@@ -32,7 +32,7 @@ use crate::guest::{GuestClient, GuestError};
 use crate::hypervisor::RunningVm;
 use crate::net::Card;
 use crate::progress::Progress;
-use crate::snapshot::{self, Origin};
+use crate::snapshot::{self, Origin, Syncing};
 use crate::step::Step;
 use render::{Own, Parts, check_base, render_guest_config, render_vmm_spec};
 use watch::{Deadline, Watch};
@@ -93,14 +93,16 @@ pub(crate) async fn create(
 ) -> Result<Option<GuestView>, Failure> {
     let parts = prepare(vm, order, cancel).await?;
     if vm.record.plan.no_start {
-        make_disk(vm, order, None, &parts).await?;
+        let _ = make_disk(vm, order, None, &parts).await?;
         return Ok(None);
     }
     let (running, guest) = match begin_warm(vm, order, &parts, cancel).await? {
         Some(begun) => begun,
         None => {
-            make_disk(vm, order, order.from.as_ref(), &parts).await?;
-            power_on(vm, &parts, order.from.as_ref(), order, cancel).await?
+            let syncing = make_disk(vm, order, order.from.as_ref(), &parts).await?;
+            let begun = power_on(vm, &parts, order.from.as_ref(), order, cancel).await?;
+            finish_sync(syncing).await?;
+            begun
         }
     };
     if order.is_whole() {
@@ -132,8 +134,10 @@ async fn begin_warm(
     let own = std::mem::replace(&mut vm.record.plan.link_magic, then);
     vm.record.plan.warm = true;
     let begun = async {
-        make_disk(vm, order, Some(&origin), parts).await?;
-        power_on(vm, parts, Some(&origin), order, cancel).await
+        let syncing = make_disk(vm, order, Some(&origin), parts).await?;
+        let begun = power_on(vm, parts, Some(&origin), order, cancel).await?;
+        finish_sync(syncing).await?;
+        Ok(begun)
     };
     match begun.await {
         Ok(begun) => Ok(Some(begun)),
@@ -219,13 +223,21 @@ async fn prepare(vm: &mut Vm, order: &Order, cancel: &CancellationToken) -> Resu
     Ok(parts)
 }
 
-/// Step `disk`: the VM's own writable file system. No byte of the image is copied.
+async fn finish_sync(syncing: Option<Syncing>) -> Result<(), Problem> {
+    match syncing {
+        Some(syncing) => syncing.finish().await,
+        None => Ok(()),
+    }
+}
+
+/// Step `disk`: the VM's own writable file system. No byte of the image is copied. A copy of another's is
+/// returned as one that is still on its way to the host's disk.
 async fn make_disk(
     vm: &mut Vm,
     order: &Order,
     origin: Option<&Origin>,
     parts: &Parts,
-) -> Result<(), Failure> {
+) -> Result<Option<Syncing>, Failure> {
     vm.record.base = Some(parts.base.clone());
     vm.intend(Intent::Disk, VmState::Preparing).await?;
     vm.walk.enter(Step::Disk).await;
@@ -233,9 +245,9 @@ async fn make_disk(
     let (paths, id) = (vm.host.paths.clone(), vm.record.id().clone());
     let size = vm.record.plan.disk_size;
     if let Some(from) = origin {
-        snapshot::make_disk(&from.snapshot, &paths, &id).await?;
+        let syncing = snapshot::begin_disk(&from.snapshot, &paths, &id).await?;
         stage.finish();
-        return Ok(());
+        return Ok(Some(syncing));
     }
     let made = tokio::task::spawn_blocking(move || {
         files::ensure_state_dir(&paths, &id)
@@ -244,7 +256,7 @@ async fn make_disk(
     });
     made.await.map_err(|gone| Problem::from_error(Code::OperationFailed, &gone))??;
     stage.finish();
-    Ok(())
+    Ok(None)
 }
 
 /// Steps `launch`, `hello` and `configure`: afterwards commands run.
