@@ -183,7 +183,7 @@ impl Drop for Host {
             let said = self.root(&format!(
                 "journalctl -b -n 60 --no-pager _TRANSPORT=stdout _TRANSPORT=syslog _TRANSPORT=journal
                  ps --ppid 2 -p 2 --deselect -o pid,user,unit,args
-                 tail -n 40 ~{USER}/.local/state/banger/bangerd.log"
+                 cd ~{USER}/.local/state/banger; tail -n 40 bangerd.log vms/*/supervisor.log"
             ));
             eprintln!("the host:\n{}{}", said.stdout, said.stderr);
         }

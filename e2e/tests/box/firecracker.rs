@@ -39,7 +39,7 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
 
     // The next daemon finds what the last one has left, and so does the one after that.
     host.user("banger daemon stop && banger vm exec one -- hostname").expect_code(0);
-    host.user("pkill -9 -x bangerd; banger vm exec one -- hostname").expect_code(0);
+    host.user("pkill -9 -f ^bangerd; banger vm exec one -- hostname").expect_code(0);
 
     // It powers off by itself and keeps its disk, which grows while it runs.
     host.user("banger vm exec one -- sh -c 'echo kept >/srv/kept'").expect_code(0);
@@ -169,7 +169,7 @@ fn goes_back_to_what_was_saved(host: &Host) {
         assert_eq!(now.expect_code(0).stdout, "then\n");
     }
     // One that was killed half-way is no loss to the VM, nor to those there are.
-    host.user("timeout -s KILL 1 banger snapshot create one half; pkill -9 -x bangerd; true")
+    host.user("timeout -s KILL 1 banger snapshot create one half; pkill -9 -f ^bangerd; true")
         .expect_code(0);
     put("since");
     host.user("banger snapshot restore -f one then && banger snapshot delete one then")

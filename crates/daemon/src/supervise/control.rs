@@ -126,25 +126,34 @@ impl Controls {
         let _standing = self.standing.lock().await;
         self.vmm.resume(self.pid, VMM_DEADLINE).await?;
         self.board.set_paused(false);
-        self.ring();
+        self.release();
         Ok(())
     }
 
-    /// Says that the guest goes on: who listened there before does not ring again.
-    pub(super) fn ring(&self) {
-        self.port.iter().for_each(GuestPort::ring);
+    /// Says that the guest goes on.
+    pub(super) fn release(&self) {
+        self.port.iter().for_each(GuestPort::release);
     }
 
     async fn save(&self, directory: &Path) -> Result<(), ControlError> {
         let _standing = self.standing.lock().await;
         // However it ends.
         self.board.set_paused(true);
+        // A guest with a virtio socket is told that its connections are gone, the host is not. Whoever wants
+        // one from now on waits for the next.
+        self.port.iter().for_each(GuestPort::hold);
+        self.end_session();
         let saved = self.vmm.save(directory, self.pid, VMM_DEADLINE).await;
+        // One that was just coming up.
+        self.end_session();
+        saved
+    }
+
+    /// Ends the session of a guest with a virtio socket, if there is one.
+    fn end_session(&self) {
         if self.port.is_some() && self.board.current().link_up {
-            // A guest with a virtio socket is told that its connections are gone, the host is not.
             self.agent_gone.notify_one();
         }
-        saved
     }
 }
 

@@ -9,6 +9,8 @@ use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustix::process::geteuid;
@@ -36,17 +38,35 @@ pub(super) struct GuestPort {
     socket: PathBuf,
     number: u32,
     rung: Arc<Notify>,
+    /// Whether nobody is to be connected for now.
+    held: Arc<AtomicBool>,
 }
 
 impl GuestPort {
     /// Port `number` of the VMM whose virtio socket is at `socket`.
     pub(super) fn new(socket: PathBuf, number: u32) -> Self {
-        Self { socket, number, rung: Arc::default() }
+        Self { socket, number, rung: Arc::default(), held: Arc::default() }
     }
 
     /// Says that somebody listens there.
     pub(super) fn ring(&self) {
         self.rung.notify_one();
+    }
+
+    /// Has nobody be connected until the guest [goes on](Self::release): its connections are going to end
+    /// without anybody's being told.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Relaxed);
+    }
+
+    /// The guest goes on: who listened there before does not ring again.
+    pub(super) fn release(&self) {
+        self.held.store(false, Relaxed);
+        self.ring();
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Relaxed)
     }
 
     /// Hears who rings at `bell` for as long as it is polled.
@@ -67,8 +87,14 @@ impl GuestPort {
     pub(super) async fn connected(&self) -> UnixStream {
         loop {
             self.rung.notified().await;
+            if self.is_held() {
+                continue;
+            }
             let begun = Instant::now();
             let attempt = timeout(ACCEPT_DEADLINE, self.connect()).await;
+            if self.is_held() {
+                continue;
+            }
             if let Ok(Ok(stream)) = attempt {
                 // Who has listened once may do so again without a ring.
                 self.ring();

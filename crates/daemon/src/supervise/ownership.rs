@@ -304,7 +304,7 @@ async fn watch_over(
                     *phase = Phase::Told;
                     match saved {
                         Some(SavedState { paused: true, .. }) => controls.board.set_paused(true),
-                        Some(_) => controls.ring(),
+                        Some(_) => controls.release(),
                         None => {}
                     }
                     let state = controls.board.current();

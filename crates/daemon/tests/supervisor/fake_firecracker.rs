@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
@@ -25,6 +26,9 @@ pub(crate) const ROLE: &str = "BANGER_TEST_FAKE_FIRECRACKER";
 pub(crate) const ARGUMENTS: &str = "BANGER_TEST_FAKE_ARGUMENTS";
 /// Everybody in the guest rings before the agent listens.
 pub(crate) const RINGING: &str = "ringing";
+
+/// Saving the guest takes a while.
+pub(crate) const SLOW: &str = "slow";
 
 /// Plays Firecracker until its guest ends.
 pub(crate) fn play(behaviour: &str, arguments: &str) -> ExitCode {
@@ -68,7 +72,9 @@ async fn run(behaviour: &str, arguments: &str) -> Result<(), String> {
     let state = if guest.is_some() { Vm::Running } else { Vm::NotStarted };
     let state = Mutex::new((state, configured));
     let reset = Arc::new(Notify::new());
-    let vmm = Vmm { state, begin, description, off: Arc::clone(&off), reset: Arc::clone(&reset) };
+    let saving = Duration::from_millis(if words.contains(SLOW) { 500 } else { 0 });
+    let (of_vmm, reset_by) = (Arc::clone(&off), Arc::clone(&reset));
+    let vmm = Vmm { state, begin, description, off: of_vmm, reset: reset_by, saving };
     let vmm = Arc::new(vmm);
     greet();
     if words.contains(MUTE) {
@@ -140,7 +146,12 @@ impl Guest {
                 listening = true;
                 tokio::spawn(async move { ring(&bell).await });
             }
-            let (mut host, _) = self.vsock.accept().await.unwrap();
+            let (mut host, _) = tokio::select! {
+                biased;
+                // There was nothing that it could cut off.
+                () = reset.notified() => continue,
+                accepted = self.vsock.accept() => accepted.unwrap(),
+            };
             let mut asked = vec![0; 64];
             let length = host.read(&mut asked).await.unwrap();
             assert_eq!(asked[..length], *format!("CONNECT {port}\n").as_bytes());
@@ -189,6 +200,8 @@ struct Vmm {
     off: Arc<Notify>,
     /// Told when a guest hears that its connections are gone: once it goes on after it was saved.
     reset: Arc<Notify>,
+    /// How long saving takes.
+    saving: Duration,
 }
 
 async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
@@ -228,6 +241,7 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
             if state.0 != Vm::Paused {
                 return fault("the VM is not paused".to_owned());
             }
+            tokio::time::sleep(vmm.saving).await;
             let config = state.1.as_ref().unwrap().to_string();
             fs_err::write(text(&body["snapshot_path"]), config).unwrap();
             fs_err::write(text(&body["mem_file_path"]), "memory").unwrap();

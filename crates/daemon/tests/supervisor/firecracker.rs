@@ -10,7 +10,7 @@ use banger_proto::{ByteSize, VmId};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 
-use crate::fake_firecracker::RINGING;
+use crate::fake_firecracker::{RINGING, SLOW};
 use crate::rig::{Kind, Rig, command, gone, soon};
 use crate::{killed, mode, signal};
 
@@ -153,6 +153,32 @@ async fn a_saved_guest_goes_on_in_another_vm() {
     let vm = soon(rig.hypervisor.launch(&VmmSpec { saved, ..spec }, &rig.walk)).await.unwrap();
     // Nobody rings there.
     soon(GuestClient::new(Arc::clone(&vm)).hello()).await.unwrap();
+    soon(vm.kill()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_comes_while_it_is_saved_is_not_cut_off() {
+    let rig = rig(SLOW);
+    let (vm, guest) = rig.launch().await;
+    soon(guest.hello()).await.unwrap();
+    let directory = rig.path("saved");
+    fs_err::create_dir(&directory).unwrap();
+    let save = async {
+        soon(vm.save(&directory)).await.unwrap();
+        soon(vm.resume()).await.unwrap();
+    };
+    let come = async {
+        while !rig.state().paused {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        soon(guest.exec(&command(&["hold"]))).await.unwrap()
+    };
+    let ((), mut held) = tokio::join!(save, come);
+    // Whatever befell the first has been told by the time that the second is served.
+    soon(guest.hello()).await.unwrap();
+    let (mut byte, told) = ([0], Duration::from_millis(10));
+    let read = tokio::time::timeout(told, held.stream.read(&mut byte)).await;
+    assert!(read.is_err(), "the stream has ended: {read:?}");
     soon(vm.kill()).await.unwrap();
 }
 
