@@ -16,6 +16,13 @@ use crate::context::{Context, boot_id};
 use crate::sys::Urgent;
 use crate::{guard, image_program};
 
+/// How long the agent still comes before everything else when the guest has become a VM of its own: what it
+/// wakes takes as long where processors are emulated.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// How much later it has others restarted, which takes work that the first command would wait for.
+const AFTER: Duration = Duration::from_secs(4);
+
 pub(super) async fn hello(
     context: &Context,
     hello: &Hello,
@@ -78,7 +85,7 @@ pub(super) async fn renew(
     let service = config.service.clone();
     // A clock that jumps, a card that goes and comes and another name wake half of the system, on what may be
     // one processor; nobody can use the guest before this is done.
-    let _urgent = Urgent::begin();
+    let urgent = Urgent::begin();
     let worker = {
         let context = Arc::clone(context);
         move || {
@@ -100,7 +107,14 @@ pub(super) async fn renew(
     let init = context.init().unwrap_or(InitKind::Agent);
     let renewed = Configured { init, service: context.service.state(), warnings };
     let sent = to_host.send_json(Kind::Accepted, &renewed).await;
-    tokio::spawn(system::follow_machine_id(Arc::clone(context)));
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        // The answer is not out yet, and is what everybody waits for; then comes the first command.
+        tokio::time::sleep(AHEAD).await;
+        drop(urgent);
+        tokio::time::sleep(AFTER).await;
+        system::follow_machine_id(context).await;
+    });
     Ok(sent?)
 }
 
