@@ -49,6 +49,9 @@ pub const LINK_FD: i32 = 8;
 /// Descriptor in the VMM of one end of its control connection, likewise.
 pub const CONTROL_FD: i32 = 9;
 
+/// Descriptor in the VMM of a file in memory that is its guest's memory.
+pub const MEMORY_FD: i32 = 10;
+
 /// How the host's end of the guest link is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +104,9 @@ pub struct SavedState {
     /// File with the guest's memory; absent where it is in `state`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    /// Whether the VMM gets a copy of `memory` as descriptor [`MEMORY_FD`], which it writes.
+    #[serde(default)]
+    pub copies_memory: bool,
     /// Tap of the card, which has its parent's name in the state; absent for a VM without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,

@@ -77,12 +77,7 @@ impl World {
         let proven = self.state().saving.next_proof.pop_front().unwrap_or(Ok(()));
         fs_err::rename(directory.join(SAVED_WHOLE), directory.join(SAVED_STATE))
             .map_err(|error| failure("cannot finish the snapshot", error))?;
-        let saved = Some(Saved {
-            directory: directory.to_owned(),
-            paused: true,
-            proven: false,
-            own_memory: None,
-        });
+        let saved = Some(Saved { directory: directory.to_owned(), paused: true, proven: false });
         self.launch_now(&VmmSpec { saved, ..spec.clone() }, Boot::Works)?;
         walk.enter(Step::Report).await;
         proven.map_err(|message| HypervisorError { message, source: None })

@@ -1,11 +1,14 @@
 //! Copies of sparse files, and holes where there is nothing but zeroes.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, memfd_create,
+    seek,
+};
 use rustix::io::Errno;
 
 /// What is looked at for being empty at once: the page of most hosts.
@@ -48,6 +51,28 @@ pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// A copy of `from` that is in memory and in no directory, its holes being holes.
+///
+/// # Errors
+/// When it cannot be read, or there is no room.
+pub(crate) fn copy_into_memory(from: &Path) -> io::Result<OwnedFd> {
+    let source = fs_err::File::open(from)?;
+    let memory = fs_err::File::from_parts(memfd_create("guest", MemfdFlags::CLOEXEC)?.into(), from);
+    memory.set_len(source.metadata()?.len())?;
+    let mut buffer = vec![0; CHUNK];
+    for_each_piece(source.file(), |begin, end| {
+        let mut at = begin;
+        while at < end {
+            let length = CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK));
+            source.file().read_exact_at(&mut buffer[..length], at)?;
+            memory.file().write_all_at(&buffer[..length], at)?;
+            at += length as u64;
+        }
+        Ok(())
+    })?;
+    Ok(memory.into_parts().0.into())
 }
 
 /// Gives back to the host what of the file is zeroes and not a hole yet.
@@ -131,6 +156,11 @@ mod tests {
         assert_eq!((metadata.len(), metadata.mode() & 0o777), (LARGE, 0o600));
         assert!(metadata.blocks() * 512 < 1 << 20, "{}", metadata.blocks());
         assert_eq!(copy(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let memory = std::fs::File::from(copy_into_memory(&from).unwrap());
+        let (mut bytes, allocated) = (vec![0; 9], memory.metadata().unwrap().blocks() * 512);
+        memory.read_exact_at(&mut bytes, LARGE - 9).unwrap();
+        assert_eq!((&*bytes, memory.metadata().unwrap().len()), (&b"something"[..], LARGE));
+        assert!(allocated < 1 << 20, "{allocated}");
         // Nothing, and nothing but a hole.
         let [empty, hole] = ["empty", "hole"].map(|name| dir.path().join(name));
         fs_err::write(&empty, "").unwrap();

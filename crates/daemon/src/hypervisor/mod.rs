@@ -79,18 +79,13 @@ pub struct Saved {
     pub paused: bool,
     /// Whether [`Hypervisor::prove`] has been through the files.
     pub proven: bool,
-    /// A copy of the memory that is this VMM's alone, for one that would not leave the snapshot's as it is.
-    pub own_memory: Option<PathBuf>,
 }
 
 impl Saved {
-    /// The file of the memory, and whether the VMM may write it.
+    /// The file of the memory.
     #[must_use]
-    pub fn memory(&self) -> (PathBuf, bool) {
-        match &self.own_memory {
-            Some(own) => (own.clone(), true),
-            None => (self.directory.join(SAVED_MEMORY), !self.proven),
-        }
+    pub fn memory(&self) -> PathBuf {
+        self.directory.join(SAVED_MEMORY)
     }
 }
 

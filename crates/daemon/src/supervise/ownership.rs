@@ -126,7 +126,7 @@ impl Signals {
 fn start(
     spec: &LaunchSpec,
     files: &Arc<RuntimeFiles>,
-    sockets: PassedSockets,
+    mut sockets: PassedSockets,
 ) -> io::Result<Started> {
     let magic = spec.link_magic.parse::<Magic>().map_err(io::Error::other)?;
     let metrics = spec.metrics.as_ref();
@@ -141,6 +141,9 @@ fn start(
     let link_listener = files.bind(LINK_SOCKET)?;
     let metrics = metrics.map(|metrics| files.make_pipe(&metrics.pipe)).transpose()?;
     let signals = Signals::listen()?;
+    if let Some(SavedState { memory: Some(memory), copies_memory: true, .. }) = &spec.saved {
+        sockets.pass_memory(memory.as_ref())?;
+    }
     let mut rings = None;
     let (link, passed) = match &spec.link {
         LinkTransport::Inherited => (Link::Inherited(sockets.link), sockets.passed),

@@ -9,7 +9,7 @@ use std::process::{Command as StdCommand, Stdio};
 use std::time::Duration;
 
 use banger_proto::jail::REPORT_FD;
-use banger_proto::supervisor::{CONTROL_FD, LINK_FD, LaunchSpec, VmmExit};
+use banger_proto::supervisor::{CONTROL_FD, LINK_FD, LaunchSpec, MEMORY_FD, VmmExit};
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::stdio::stdin;
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::jailed::{self, Jailed, ReportPipe};
 use super::recorder::Recorder;
 use super::sys;
+use crate::disk;
 
 /// Bytes of standard error that are kept.
 const STDERR_TAIL: usize = 1 << 10;
@@ -37,6 +38,8 @@ pub(super) struct PassedSockets {
     pub(super) control: StdUnixStream,
     /// The VMM's sides.
     pub(super) passed: Vec<OwnedFd>,
+    /// The place of the guest's memory, if that is passed.
+    memory: Option<OwnedFd>,
     /// Where the helper says who the VMM is, if it starts it.
     pub(super) report: ReportPipe,
 }
@@ -51,6 +54,7 @@ impl PassedSockets {
         // All numbers first: what is opened takes the lowest that are free.
         let reserved = (reserve(REPORT_FD)?, reserve(LINK_FD)?, reserve(CONTROL_FD)?);
         let (report, mut link_passed, mut control_passed) = reserved;
+        let memory = Some(reserve(MEMORY_FD)?);
         let (link, link_vmm) = StdUnixStream::pair()?;
         let (control, control_vmm) = StdUnixStream::pair()?;
         link.set_nonblocking(true)?;
@@ -58,7 +62,22 @@ impl PassedSockets {
         dup3(&link_vmm, &mut link_passed, DupFlags::CLOEXEC)?;
         dup3(&control_vmm, &mut control_passed, DupFlags::CLOEXEC)?;
         let passed = vec![link_passed, control_passed];
-        Ok(Self { link, control, passed, report: ReportPipe::make(report)? })
+        Ok(Self { link, control, passed, memory, report: ReportPipe::make(report)? })
+    }
+
+    /// Passes a copy of the guest's memory in the file at `path`, too.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub(super) fn pass_memory(&mut self, path: &Path) -> io::Result<()> {
+        let copy = disk::copy_into_memory(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot copy the guest's memory: {error}"))
+        })?;
+        if let Some(mut place) = self.memory.take() {
+            dup3(&copy, &mut place, DupFlags::CLOEXEC)?;
+            self.passed.push(place);
+        }
+        Ok(())
     }
 }
 

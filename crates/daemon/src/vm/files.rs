@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use banger_proto::{Paths, VmId};
 
 use crate::hypervisor::SAVES;
-use crate::hypervisor::qemu::OWN_MEMORY;
 use crate::snapshot::{SNAPSHOTS, Shelf};
 use crate::ssh::HOST_KEY;
-use crate::supervise::SUPERVISOR_LOG;
+use crate::supervise::{METRICS_LOG, SUPERVISOR_LOG};
 use crate::workspace::home::SCRATCH;
 
 const DISK: &str = "writable.ext4";
@@ -23,11 +22,12 @@ const WORKSPACE: &str = "workspace";
 const OURS: &[&str] = &[
     DISK,
     "writable.new",
-    OWN_MEMORY,
     CONSOLE,
     "console.log.1",
     SUPERVISOR_LOG,
     "supervisor.log.1",
+    METRICS_LOG,
+    "metrics.log.1",
     HOST_KEY,
 ];
 

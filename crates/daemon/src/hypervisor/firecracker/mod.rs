@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{LinkTransport, SAVED_MEMORY, SAVED_STATE, SavedState, VmmControl};
+use banger_proto::supervisor::{LinkTransport, SAVED_STATE, SavedState, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -107,7 +107,8 @@ impl Firecracker {
             Some(saved) => Some(SavedState {
                 state: text(&saved.directory.join(SAVED_STATE))?.to_owned(),
                 shared_memory: false,
-                memory: Some(text(&saved.directory.join(SAVED_MEMORY))?.to_owned()),
+                memory: Some(text(&saved.memory())?.to_owned()),
+                copies_memory: false,
                 tap: spec.card.as_ref().map(|card| card.tap.clone()),
                 paused: saved.paused,
             }),
@@ -155,7 +156,7 @@ impl Hypervisor for Firecracker {
     ) -> BoxFuture<'a, Result<(), HypervisorError>> {
         async move {
             let directory = directory.to_owned();
-            let saved = Some(Saved { directory, paused: true, proven: true, own_memory: None });
+            let saved = Some(Saved { directory, paused: true, proven: true });
             let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
             running.kill().await?;
             self.clean(&spec.vm).await

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use banger_proto::supervisor::{CONTROL_FD, LINK_FD};
+use banger_proto::supervisor::{CONTROL_FD, LINK_FD, MEMORY_FD};
 use serde_json::json;
 
 use crate::hypervisor::detect::Accel;
@@ -130,18 +130,18 @@ pub(super) fn render_command(
     Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
 }
 
-/// The memory of a guest that was saved. A file that has it is mapped, and what the guest writes is its own.
-/// Where there is no such file yet, it is made by what the guest has.
+/// The memory of a guest that was saved: a copy of its own of the file that has it. Where there is no such
+/// file yet, it is made by what the guest has.
 fn render_memory(board: &Board, spec: &VmmSpec) -> Result<Option<String>, RenderError> {
     let Some(saved) = &spec.saved else { return Ok(None) };
-    let share = if saved.proven { "off" } else { "on" };
-    let file = escape(text(&saved.memory().0)?);
+    let file = match saved.proven {
+        true => format!("/proc/self/fd/{MEMORY_FD}"),
+        false => escape(text(&saved.memory())?),
+    };
     let (id, size) = (board.memory, spec.memory_mib);
     // Else it would be called by its place among QEMU's objects, and not be that of the one that saved it.
     let name = "x-use-canonical-path-for-ramblock-id=off";
-    Ok(Some(format!(
-        "memory-backend-file,id={id},size={size}M,mem-path={file},share={share},{name}"
-    )))
+    Ok(Some(format!("memory-backend-file,id={id},size={size}M,mem-path={file},share=on,{name}")))
 }
 
 fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderError> {

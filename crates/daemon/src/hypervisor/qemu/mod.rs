@@ -23,15 +23,11 @@ use futures_util::future::BoxFuture;
 use super::detect::{self, Accel};
 use super::supervised::{Content, Invocation, RuntimeFile, Supervision, script_firmware, text};
 use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec};
-use crate::disk;
 use crate::step::Walk;
-use crate::supervise::files::remove_if_there;
 use command::render_command;
 
 /// Name of the configuration in the VM's runtime directory.
 const CONFIG_FILE: &str = "qemu.conf";
-/// Name of the copy of a guest's memory that it goes on from, beside its console log.
-pub(crate) const OWN_MEMORY: &str = "memory";
 /// How much longer than with KVM a boot may take in software.
 const TCG_SLOWNESS: u32 = 6;
 
@@ -72,18 +68,6 @@ impl Qemu {
     }
 }
 
-/// Makes `to` a copy of a guest's memory.
-async fn copy_memory(from: PathBuf, to: PathBuf) -> Result<(), HypervisorError> {
-    const WHAT: &str = "cannot copy the guest's memory";
-    let copied = tokio::task::spawn_blocking(move || {
-        // Left by a launch that was killed.
-        remove_if_there(&to)?;
-        disk::copy_unsynced(&from, &to)
-    });
-    let copied = copied.await.map_err(|gone| HypervisorError::because(WHAT, gone))?;
-    copied.map_err(|error| HypervisorError::because(WHAT, error))
-}
-
 impl Qemu {
     fn invoke(&self, spec: &VmmSpec) -> Result<Invocation, HypervisorError> {
         let config = self.options.supervision.paths.vm_runtime_dir(&spec.vm).join(CONFIG_FILE);
@@ -97,8 +81,12 @@ impl Qemu {
         let saved = spec.saved.as_ref().map(|saved| {
             let name = if whole { SAVED_WHOLE } else { SAVED_STATE };
             let state = text(&saved.directory.join(name))?.to_owned();
-            let paused = saved.paused;
-            Ok(SavedState { state, shared_memory: whole, memory: None, tap: None, paused })
+            // QEMU opens its guest's memory for writing, whether it writes or not. Whoever breaks out of one
+            // guest must not reach what others go on from.
+            let memory =
+                (!whole).then(|| text(&saved.memory()).map(ToOwned::to_owned)).transpose()?;
+            let (copies_memory, paused) = (memory.is_some(), saved.paused);
+            Ok(SavedState { state, shared_memory: whole, memory, copies_memory, tap: None, paused })
         });
         Ok(Invocation {
             metrics: None,
@@ -138,29 +126,7 @@ impl Hypervisor for Qemu {
         spec: &'a VmmSpec,
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
-        async move {
-            let supervision = &self.options.supervision;
-            let Some(saved) = spec.saved.as_ref().filter(|saved| saved.proven) else {
-                return supervision.launch(spec, self.invoke(spec)?, walk).await;
-            };
-            // QEMU opens it for writing, whether it writes or not. Whoever breaks out of one guest must not
-            // reach what others go on from.
-            let own = spec.console_log.with_file_name(OWN_MEMORY);
-            let mut saved = saved.clone();
-            copy_memory(saved.memory().0, own.clone()).await?;
-            saved.own_memory = Some(own.clone());
-            let spec = VmmSpec { saved: Some(saved), ..spec.clone() };
-            let launched = match self.invoke(&spec) {
-                Ok(invocation) => supervision.launch(&spec, invocation, walk).await,
-                Err(error) => Err(error),
-            };
-            // It is mapped by now, and nobody else needs it.
-            if let Err(error) = fs_err::remove_file(&own) {
-                tracing::warn!(%error, "a copy of a guest's memory stays");
-            }
-            launched
-        }
-        .boxed()
+        async { self.options.supervision.launch(spec, self.invoke(spec)?, walk).await }.boxed()
     }
 
     /// The guest's memory becomes a file on the way, which is all that is left to be saved then.
@@ -176,12 +142,7 @@ impl Hypervisor for Qemu {
             memory
                 .and_then(|file| file.set_len(spec.memory_mib << 20))
                 .map_err(|error| HypervisorError::because("cannot begin the snapshot", error))?;
-            let saved = Some(Saved {
-                directory: directory.clone(),
-                paused: true,
-                proven: false,
-                own_memory: None,
-            });
+            let saved = Some(Saved { directory: directory.clone(), paused: true, proven: false });
             let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
             let taken = running.save(&directory).await;
             running.kill().await?;

@@ -67,8 +67,7 @@ pub(super) fn describe(
     }
     if let Some(saved) = &spec.saved {
         add(saved.directory.join(SAVED_STATE), true);
-        let (memory, writable) = saved.memory();
-        add(memory, !writable);
+        add(saved.memory(), saved.proven);
     }
     // A script needs who reads it, and what it starts.
     let script = is_script(program);
