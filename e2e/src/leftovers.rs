@@ -1,4 +1,4 @@
-//! Finding what a home's VMs left: processes by their environment or arguments, and files.
+//! Finding what a home's VMs left: processes by what names the home in them, and files.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,8 @@ pub(crate) struct Process {
     pub(crate) line: String,
 }
 
-/// Processes whose arguments or environment name `home`, this one excluded.
+/// Processes whose arguments, environment or mounts name `home`, this one excluded: a VMM in a jail may know no
+/// file of the host's by its name, and sees those that it needs at their places.
 pub(crate) fn processes(home: &Path) -> Vec<Process> {
     let needle = home.as_os_str().as_encoded_bytes();
     let own = std::process::id();
@@ -27,7 +28,9 @@ pub(crate) fn processes(home: &Path) -> Vec<Process> {
         .flatten()
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<i32>().ok()?, entry.path())))
         .filter(|(pid, _)| u32::try_from(*pid).is_ok_and(|pid| pid != own))
-        .filter(|(_, proc)| names_home(&proc.join("cmdline")) || names_home(&proc.join("environ")))
+        .filter(|(_, proc)| {
+            ["cmdline", "environ", "mountinfo"].iter().any(|file| names_home(&proc.join(file)))
+        })
         .filter_map(|(pid, proc)| {
             let arguments = fs::read(proc.join("cmdline")).ok()?;
             let text = String::from_utf8_lossy(&arguments).replace('\0', " ");
