@@ -17,9 +17,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 BANGER = TOP / "target/bin/banger"
 PEER = TOP / "target/release/examples/peer"
-# Where a VMM finds its ends of the guest link and of its control connection
+# Where a VMM finds its ends of the guest link and of its control connection, and its guest's memory
 # (crates/proto/src/supervisor.rs).
-LINK_FD, CONTROL_FD = 8, 9
+LINK_FD, CONTROL_FD, MEMORY_FD = 8, 9, 10
 PUBLISHED = 18000
 SERVED = 8000
 
@@ -86,10 +86,11 @@ class Site:
         def inherit():
             os.dup2(vmm_link.fileno(), LINK_FD)
             os.dup2(vmm_control.fileno(), CONTROL_FD)
+            os.dup2(os.memfd_create("guest", 0), MEMORY_FD)
 
         qemu = subprocess.Popen(self.by_hand.inside(*vmm), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, preexec_fn=inherit,
-                                pass_fds=(LINK_FD, CONTROL_FD))
+                                pass_fds=(LINK_FD, CONTROL_FD, MEMORY_FD))
         self.ends.callback(qemu.kill)
         self.control = control
         commands, asked = os.pipe()

@@ -38,8 +38,6 @@ pub const LOCK_FILE: &str = "supervisor.lock";
 pub const SAVED_STATE: &str = "state";
 /// Name of a file with a guest's memory, byte for byte; what is zero may be a hole.
 pub const SAVED_MEMORY: &str = "memory";
-/// Name of a file with both, in the VMM's own form.
-pub const SAVED_WHOLE: &str = "whole";
 
 /// What the daemon writes on the launch channel when it takes the VM over.
 pub const KEEP: &[u8] = b"keep\n";
@@ -49,7 +47,7 @@ pub const LINK_FD: i32 = 8;
 /// Descriptor in the VMM of one end of its control connection, likewise.
 pub const CONTROL_FD: i32 = 9;
 
-/// Descriptor in the VMM of a file in memory that is its guest's memory.
+/// Descriptor in the VMM of a file in memory that is its guest's memory ([`LaunchSpec::memory`]).
 pub const MEMORY_FD: i32 = 10;
 
 /// How the host's end of the guest link is reached.
@@ -97,16 +95,8 @@ pub struct Metrics {
 pub struct SavedState {
     /// File with the state of the processors and devices.
     pub state: String,
-    /// Whether what the guest writes goes to a file that is its memory, so that a state saved from here
-    /// leaves memory out.
-    #[serde(default)]
-    pub shared_memory: bool,
-    /// File with the guest's memory; absent where it is in `state`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<String>,
-    /// Whether the VMM gets a copy of `memory` as descriptor [`MEMORY_FD`], which it writes.
-    #[serde(default)]
-    pub copies_memory: bool,
+    /// File with the guest's memory. A VMM that keeps it in a file ([`LaunchSpec::memory`]) gets a copy.
+    pub memory: String,
     /// Tap of the card, which has its parent's name in the state; absent for a VM without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
@@ -147,6 +137,10 @@ pub struct LaunchSpec {
     /// Bytes of memory that VMM and supervisor have together at most, where they are in a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
+    /// Bytes of the guest's memory, for a VMM that keeps it in a file: the VMM finds that as descriptor
+    /// [`MEMORY_FD`], and the supervisor saves what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// What the guest goes on from; absent for a boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<SavedState>,
@@ -215,7 +209,7 @@ pub enum Command {
     /// Write the state of a guest to files that are not there yet. The guest stands still from then on,
     /// whether it did before or not, and also where it fails.
     Save {
-        /// Directory for them ([`SAVED_STATE`], [`SAVED_MEMORY`], [`SAVED_WHOLE`]).
+        /// Directory for them ([`SAVED_STATE`], [`SAVED_MEMORY`]).
         directory: String,
     },
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use banger_daemon::hypervisor::{HypervisorError, Saved, VmmSpec};
 use banger_daemon::step::{Step, Walk};
 use banger_proto::guest::GuestConfig;
-use banger_proto::supervisor::{SAVED_STATE, SAVED_WHOLE};
+use banger_proto::supervisor::SAVED_STATE;
 use serde::{Deserialize, Serialize};
 
 use crate::world::{Boot, World};
@@ -75,9 +75,7 @@ impl World {
         walk: &Walk,
     ) -> Result<(), HypervisorError> {
         let proven = self.state().saving.next_proof.pop_front().unwrap_or(Ok(()));
-        fs_err::rename(directory.join(SAVED_WHOLE), directory.join(SAVED_STATE))
-            .map_err(|error| failure("cannot finish the snapshot", error))?;
-        let saved = Some(Saved { directory: directory.to_owned(), paused: true, proven: false });
+        let saved = Some(Saved { directory: directory.to_owned(), paused: true });
         self.launch_now(&VmmSpec { saved, ..spec.clone() }, Boot::Works)?;
         walk.enter(Step::Report).await;
         proven.map_err(|message| HypervisorError { message, source: None })
@@ -93,7 +91,7 @@ pub(crate) fn save_guest(
     let saved = serde_json::to_vec(&SavedGuest { config, machine: Machine::of(spec) });
     saved
         .map_err(std::io::Error::from)
-        .and_then(|saved| fs_err::write(directory.join(SAVED_WHOLE), saved))
+        .and_then(|saved| fs_err::write(directory.join(SAVED_STATE), saved))
         .map_err(|error| failure("cannot save the guest", error))
 }
 

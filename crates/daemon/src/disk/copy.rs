@@ -1,14 +1,12 @@
 //! Copies of sparse files, and holes where there is nothing but zeroes.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, memfd_create,
-    seek,
-};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 /// What is looked at for being empty at once: the page of most hosts.
@@ -32,7 +30,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// As there.
 pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
     let source = fs_err::File::open(from)?;
-    let mut options = std::fs::File::options();
+    let mut options = File::options();
     options.read(true).write(true).create_new(true).mode(0o600);
     let target = fs_err::OpenOptions::from_options(options).open(to)?;
     if ioctl_ficlone(target.file(), source.file()).is_err() {
@@ -53,26 +51,24 @@ pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A copy of `from` that is in memory and in no directory, its holes being holes.
+/// Writes what `source` has to the same places of `target`, which is nothing but a hole: what is zeroes stays one.
 ///
 /// # Errors
 /// When it cannot be read, or there is no room.
-pub(crate) fn copy_into_memory(from: &Path) -> io::Result<OwnedFd> {
-    let source = fs_err::File::open(from)?;
-    let memory = fs_err::File::from_parts(memfd_create("guest", MemfdFlags::CLOEXEC)?.into(), from);
-    memory.set_len(source.metadata()?.len())?;
+pub(crate) fn copy_data(source: &File, target: &File) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    for_each_piece(source.file(), |begin, end| {
+    for_each_piece(source, |begin, end| {
         let mut at = begin;
         while at < end {
             let length = CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK));
-            source.file().read_exact_at(&mut buffer[..length], at)?;
-            memory.file().write_all_at(&buffer[..length], at)?;
+            source.read_exact_at(&mut buffer[..length], at)?;
+            for (offset, length) in find_runs(&buffer[..length], Pages::Full) {
+                target.write_all_at(&buffer[offset..offset + length], at + offset as u64)?;
+            }
             at += length as u64;
         }
         Ok(())
-    })?;
-    Ok(memory.into_parts().0.into())
+    })
 }
 
 /// Gives back to the host what of the file is zeroes and not a hole yet.
@@ -87,7 +83,7 @@ pub(crate) fn dig_holes(path: &Path) -> io::Result<()> {
         while at < end {
             let length = CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK));
             file.file().read_exact_at(&mut buffer[..length], at)?;
-            for (offset, length) in find_empty(&buffer[..length]) {
+            for (offset, length) in find_runs(&buffer[..length], Pages::Empty) {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 match fallocate(file.file(), flags, at + offset as u64, length as u64) {
                     Err(Errno::OPNOTSUPP) => return Ok(()),
@@ -100,16 +96,27 @@ pub(crate) fn dig_holes(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Runs of pages of zeroes: where they begin, and how long they are.
-fn find_empty(bytes: &[u8]) -> Vec<(usize, usize)> {
+/// What is in pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// Nothing but zeroes.
+    Empty,
+    /// Something; and what is no whole page.
+    Full,
+}
+
+/// Runs of such pages: where they begin, and how long they are.
+fn find_runs(bytes: &[u8], pages: Pages) -> Vec<(usize, usize)> {
+    const ZEROES: &[u8] = &[0; PAGE];
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (index, page) in bytes.chunks(PAGE).enumerate() {
-        if page.len() < PAGE || page.iter().any(|byte| *byte != 0) {
+        let found = if page == ZEROES { Pages::Empty } else { Pages::Full };
+        if found != pages {
             continue;
         }
         match runs.last_mut() {
-            Some((begin, length)) if *begin + *length == index * PAGE => *length += PAGE,
-            _ => runs.push((index * PAGE, PAGE)),
+            Some((begin, length)) if *begin + *length == index * PAGE => *length += page.len(),
+            _ => runs.push((index * PAGE, page.len())),
         }
     }
     runs
@@ -156,11 +163,6 @@ mod tests {
         assert_eq!((metadata.len(), metadata.mode() & 0o777), (LARGE, 0o600));
         assert!(metadata.blocks() * 512 < 1 << 20, "{}", metadata.blocks());
         assert_eq!(copy(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        let memory = std::fs::File::from(copy_into_memory(&from).unwrap());
-        let (mut bytes, allocated) = (vec![0; 9], memory.metadata().unwrap().blocks() * 512);
-        memory.read_exact_at(&mut bytes, LARGE - 9).unwrap();
-        assert_eq!((&*bytes, memory.metadata().unwrap().len()), (&b"something"[..], LARGE));
-        assert!(allocated < 1 << 20, "{allocated}");
         // Nothing, and nothing but a hole.
         let [empty, hole] = ["empty", "hole"].map(|name| dir.path().join(name));
         fs_err::write(&empty, "").unwrap();
@@ -193,7 +195,8 @@ mod tests {
     fn only_whole_pages_are_empty() {
         let mut bytes = vec![0; 4 * PAGE + 10];
         bytes[2 * PAGE] = 1;
-        assert_eq!(find_empty(&bytes), [(0, 2 * PAGE), (3 * PAGE, PAGE)]);
-        assert_eq!(find_empty(&bytes[..10]), []);
+        assert_eq!(find_runs(&bytes, Pages::Empty), [(0, 2 * PAGE), (3 * PAGE, PAGE)]);
+        assert_eq!(find_runs(&bytes, Pages::Full), [(2 * PAGE, PAGE), (4 * PAGE, 10)]);
+        assert_eq!(find_runs(&bytes[..10], Pages::Empty), []);
     }
 }

@@ -4,7 +4,7 @@
 //! runs is used, one removed is missed with a message that says so. VMs that run are adopted
 //! and cleaned up after without any of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_proto::helper::SYSTEM_SOCKET;
@@ -118,15 +118,6 @@ impl Hypervisor for ConfiguredHypervisor {
 
     fn saved_with(&self) -> Result<String, HypervisorError> {
         self.find()?.saved_with()
-    }
-
-    fn prove<'a>(
-        &'a self,
-        spec: &'a VmmSpec,
-        directory: &'a Path,
-        walk: &'a Walk,
-    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        async move { self.find()?.prove(spec, directory, walk).await }.boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {

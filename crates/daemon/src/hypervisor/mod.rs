@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use banger_proto::supervisor::{SAVED_MEMORY, VmmExit};
 use banger_proto::{ByteSize, MacAddress, VmId};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,13 +73,10 @@ pub struct CardSpec {
 /// What a guest goes on from, instead of booting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
-    /// Directory with the files of a snapshot, as [`RunningVm::save`] and [`Hypervisor::prove`] have left
-    /// them.
+    /// Directory with the files of a snapshot, as [`RunningVm::save`] has left them.
     pub directory: PathBuf,
     /// Whether the guest stays paused.
     pub paused: bool,
-    /// Whether [`Hypervisor::prove`] has been through the files.
-    pub proven: bool,
 }
 
 impl Saved {
@@ -215,14 +213,21 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     fn saved_with(&self) -> Result<String, HypervisorError>;
 
     /// Makes sure that what [`RunningVm::save`] wrote to `directory` can be gone on from: goes on from it
-    /// as `spec` says, without the guest's taking a step, and ends that. Afterwards any number of VMs can
-    /// go on from it at once.
+    /// as `spec` says, without the guest's taking a step, and ends that.
     fn prove<'a>(
         &'a self,
         spec: &'a VmmSpec,
         directory: &'a Path,
         walk: &'a Walk,
-    ) -> BoxFuture<'a, Result<(), HypervisorError>>;
+    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
+        async move {
+            let saved = Some(Saved { directory: directory.to_owned(), paused: true });
+            let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
+            running.kill().await?;
+            self.clean(&spec.vm).await
+        }
+        .boxed()
+    }
 
     /// Looks for the VM's supervisor from an earlier life of the daemon.
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>>;

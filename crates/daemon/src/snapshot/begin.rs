@@ -29,7 +29,7 @@ impl Origin {
     /// What a VMM goes on from.
     pub(crate) fn saved(&self) -> Saved {
         let directory = self.snapshot.directory.clone();
-        Saved { directory, paused: false, proven: true }
+        Saved { directory, paused: false }
     }
 
     /// Makes sure that a guest with these disks, and with a card or without, can go on from it here.

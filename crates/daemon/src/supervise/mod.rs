@@ -32,6 +32,7 @@ mod jailed;
 mod launch_channel;
 pub(crate) mod lines;
 mod link;
+mod memory;
 mod ownership;
 pub(crate) mod processes;
 mod recorder;

@@ -30,6 +30,7 @@ use super::guest_port::GuestPort;
 use super::identity::ProcessIdentity;
 use super::launch_channel::{LaunchChannel, Verdict};
 use super::link::Link;
+use super::memory::GuestMemory;
 use super::recorder::{Finished, Recorder};
 use super::state::StateBoard;
 use super::vmm::{PassedSockets, Vmm};
@@ -141,8 +142,9 @@ fn start(
     let link_listener = files.bind(LINK_SOCKET)?;
     let metrics = metrics.map(|metrics| files.make_pipe(&metrics.pipe)).transpose()?;
     let signals = Signals::listen()?;
-    if let Some(SavedState { memory: Some(memory), copies_memory: true, .. }) = &spec.saved {
-        sockets.pass_memory(memory.as_ref())?;
+    let memory = make_memory(spec)?;
+    if let Some(memory) = &memory {
+        sockets.pass_memory(memory)?;
     }
     let mut rings = None;
     let (link, passed) = match &spec.link {
@@ -156,8 +158,7 @@ fn start(
     let (control, qmp_events) = match &spec.control {
         VmmControl::Qmp => {
             let (qmp, connection) = Qmp::new(UnixStream::from_std(sockets.control)?);
-            let shared_memory = spec.saved.as_ref().is_some_and(|saved| saved.shared_memory);
-            (Control::Qmp { qmp, shared_memory }, Some(connection))
+            (Control::Qmp { qmp, memory }, Some(connection))
         }
         VmmControl::Firecracker { socket } => {
             (Control::firecracker(Api::new(files.vacate(socket)?)), None)
@@ -189,6 +190,16 @@ fn start(
         signals,
     };
     Ok(Started { vmm, board, recorder, finished, services })
+}
+
+/// The guest's memory, where the VMM does not make it.
+fn make_memory(spec: &LaunchSpec) -> io::Result<Option<GuestMemory>> {
+    let Some(bytes) = spec.memory else { return Ok(None) };
+    let saved = spec.saved.as_ref().map(|saved| saved.memory.as_ref());
+    let memory = GuestMemory::make(bytes, saved).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot have the guest's memory: {error}"))
+    });
+    memory.map(Some)
 }
 
 /// How far the daemon has taken the VM over.

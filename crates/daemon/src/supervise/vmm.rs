@@ -18,9 +18,9 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::jailed::{self, Jailed, ReportPipe};
+use super::memory::GuestMemory;
 use super::recorder::Recorder;
 use super::sys;
-use crate::disk;
 
 /// Bytes of standard error that are kept.
 const STDERR_TAIL: usize = 1 << 10;
@@ -65,16 +65,13 @@ impl PassedSockets {
         Ok(Self { link, control, passed, memory, report: ReportPipe::make(report)? })
     }
 
-    /// Passes a copy of the guest's memory in the file at `path`, too.
+    /// Passes the guest's memory, too.
     ///
     /// # Errors
-    /// When it cannot be copied.
-    pub(super) fn pass_memory(&mut self, path: &Path) -> io::Result<()> {
-        let copy = disk::copy_into_memory(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot copy the guest's memory: {error}"))
-        })?;
+    /// When the system refuses.
+    pub(super) fn pass_memory(&mut self, memory: &GuestMemory) -> io::Result<()> {
         if let Some(mut place) = self.memory.take() {
-            dup3(&copy, &mut place, DupFlags::CLOEXEC)?;
+            dup3(memory, &mut place, DupFlags::CLOEXEC)?;
             self.passed.push(place);
         }
         Ok(())

@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use banger_proto::supervisor::{SAVED_MEMORY, SAVED_STATE, SAVED_WHOLE, SavedState};
+use banger_proto::supervisor::{SAVED_MEMORY, SAVED_STATE, SavedState};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
 
+use super::memory::GuestMemory;
 use crate::exec::Version;
 use crate::hypervisor::firecracker::api::{Api, ApiError};
 use crate::hypervisor::qemu::qmp::{Qmp, QmpError};
@@ -25,8 +26,8 @@ pub(super) enum Control {
     Qmp {
         /// Its control protocol.
         qmp: Qmp,
-        /// Whether the guest's memory is a file, which is left out of what is saved.
-        shared_memory: bool,
+        /// The guest's memory, which QEMU does not save.
+        memory: Option<GuestMemory>,
     },
     /// Firecracker's.
     Firecracker {
@@ -64,6 +65,9 @@ pub(super) enum ControlError {
     /// A file.
     #[error("cannot use the files of a saved guest: {0}")]
     File(#[from] io::Error),
+    /// An older daemon started the VMM, without a file for it.
+    #[error("its memory is no file: it can be saved after its next start")]
+    NoMemory,
     /// A signal.
     #[error("cannot stop or continue the VMM: {0}")]
     Signal(rustix::io::Errno),
@@ -82,11 +86,10 @@ impl Control {
         deadline: Duration,
     ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp { qmp, shared_memory } => {
+            Self::Qmp { qmp, .. } => {
                 qmp.negotiate(deadline).await?;
                 if let Some(saved) = saved {
-                    // What was left out when it was saved is a file already; the rest is about to be.
-                    qmp.load(File::open(&saved.state)?, !shared_memory, deadline).await?;
+                    qmp.load(File::open(&saved.state)?, deadline).await?;
                     if !saved.paused {
                         qmp.go_on(deadline).await?;
                     }
@@ -98,8 +101,7 @@ impl Control {
                 };
                 let version = api.answers("Not started", deadline).await?;
                 let tap = saved.tap.as_deref().filter(|_| version >= NAMES_TAPS);
-                let memory = saved.memory.as_deref().unwrap_or_default();
-                api.load_snapshot(&saved.state, memory, tap, saved.paused, deadline).await?;
+                api.load_snapshot(&saved.state, &saved.memory, tap, saved.paused, deadline).await?;
                 if saved.paused {
                     *stand.lock().await = Stand::Paused;
                 }
@@ -172,10 +174,10 @@ impl Control {
         deadline: Duration,
     ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp { qmp, shared_memory } => {
-                let name = if *shared_memory { SAVED_STATE } else { SAVED_WHOLE };
-                let file = File::create_new(directory.join(name))?;
-                Ok(qmp.save(file, *shared_memory, deadline).await?)
+            Self::Qmp { qmp, memory } => {
+                let memory = memory.as_ref().ok_or(ControlError::NoMemory)?;
+                qmp.save(File::create_new(directory.join(SAVED_STATE))?, deadline).await?;
+                Ok(memory.save(&directory.join(SAVED_MEMORY)).await?)
             }
             Self::Firecracker { api, stand } => {
                 let mut stand = stand.lock().await;

@@ -262,6 +262,7 @@ mod tests {
                 console_limit: 0,
                 log: String::new(),
                 memory_limit: None,
+                memory: None,
                 metrics: None,
                 scope_helper: None,
                 saved: None,

@@ -40,6 +40,7 @@ pub(super) fn write_launch_file(env: &TestEnv, vm: &VmId, console_log: &str) {
         console_limit: 0,
         log: String::new(),
         memory_limit: None,
+        memory: None,
         metrics: None,
         scope_helper: None,
         saved: None,

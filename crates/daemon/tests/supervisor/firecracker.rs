@@ -149,7 +149,7 @@ async fn a_saved_guest_goes_on_in_another_vm() {
 
     let spec = VmmSpec { vm: VmId::from_random([8; 6]), ..rig.spec.clone() };
     soon(rig.hypervisor.prove(&spec, &directory, &rig.walk)).await.unwrap();
-    let saved = Some(Saved { directory, paused: false, proven: true });
+    let saved = Some(Saved { directory, paused: false });
     let vm = soon(rig.hypervisor.launch(&VmmSpec { saved, ..spec }, &rig.walk)).await.unwrap();
     // Nobody rings there.
     soon(GuestClient::new(Arc::clone(&vm)).hello()).await.unwrap();

@@ -16,19 +16,17 @@ pub(crate) mod api;
 mod config;
 pub(crate) mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{LinkTransport, SAVED_STATE, SavedState, VmmControl};
+use banger_proto::supervisor::{LinkTransport, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::{self, Accel};
 use super::supervised::{Content, Invocation, RuntimeFile, Supervision, text};
-use super::{
-    Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec,
-};
+use super::{Features, Found, GuestMachine, Hypervisor, HypervisorError, RunningVm, VmmSpec};
 use crate::exec::{HostEnv, Version};
 use crate::step::Walk;
 use config::{LINK_PORT, VSOCK_SOCKET, render_config, render_drive_id};
@@ -103,27 +101,16 @@ impl Firecracker {
             files
                 .push(RuntimeFile { name: render_drive_id(place), content: Content::Link(target) });
         }
-        let saved = match &spec.saved {
-            Some(saved) => Some(SavedState {
-                state: text(&saved.directory.join(SAVED_STATE))?.to_owned(),
-                shared_memory: false,
-                memory: Some(text(&saved.memory())?.to_owned()),
-                copies_memory: false,
-                tap: spec.card.as_ref().map(|card| card.tap.clone()),
-                paused: saved.paused,
-            }),
-            None => {
-                let reporting = version.is_some_and(|version| version >= REPORTING);
-                let rendered = render_config(spec, reporting).map_err(|error| {
-                    let message = format!("cannot write a configuration for VM `{}`", spec.vm);
-                    HypervisorError::because(message, error)
-                })?;
-                let content = Content::Bytes(rendered.into_bytes());
-                files.push(RuntimeFile { name: CONFIG_FILE.to_owned(), content });
-                command.extend(["--config-file", CONFIG_FILE]);
-                None
-            }
-        };
+        if spec.saved.is_none() {
+            let reporting = version.is_some_and(|version| version >= REPORTING);
+            let rendered = render_config(spec, reporting).map_err(|error| {
+                let message = format!("cannot write a configuration for VM `{}`", spec.vm);
+                HypervisorError::because(message, error)
+            })?;
+            let content = Content::Bytes(rendered.into_bytes());
+            files.push(RuntimeFile { name: CONFIG_FILE.to_owned(), content });
+            command.extend(["--config-file", CONFIG_FILE]);
+        }
         Ok(Invocation {
             command: command.into_iter().map(ToOwned::to_owned).collect(),
             link: LinkTransport::VirtioSocket {
@@ -133,7 +120,7 @@ impl Firecracker {
             },
             control: VmmControl::Firecracker { socket: API_SOCKET.to_owned() },
             metrics: Some(METRICS_PIPE.to_owned()),
-            saved,
+            memory: None,
             files,
         })
     }
@@ -146,22 +133,6 @@ impl Hypervisor for Firecracker {
 
     fn saved_with(&self) -> Result<String, HypervisorError> {
         detect::tell_apart(&self.program, Accel::Kvm)
-    }
-
-    fn prove<'a>(
-        &'a self,
-        spec: &'a VmmSpec,
-        directory: &'a Path,
-        walk: &'a Walk,
-    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        async move {
-            let directory = directory.to_owned();
-            let saved = Some(Saved { directory, paused: true, proven: true });
-            let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
-            running.kill().await?;
-            self.clean(&spec.vm).await
-        }
-        .boxed()
     }
 
     fn launch<'a>(

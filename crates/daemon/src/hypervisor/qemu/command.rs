@@ -83,15 +83,11 @@ pub(super) fn render_command(
     // QEMU starts no programs and changes no identity; whoever breaks it may not either.
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     add(&["-sandbox", sandbox]);
-    let memory = render_memory(&board, spec)?;
-    let board_type = match &memory {
-        Some(_) => format!("{},memory-backend={}", board.machine, board.memory),
-        None => board.machine.to_owned(),
-    };
+    let board_type = format!("{},memory-backend={}", board.machine, board.memory);
     add(&["-machine", &board_type, "-accel", board.accel, "-cpu", board.cpu]);
     add(&["-smp", &spec.vcpu.to_string(), "-m", &format!("{}M", spec.memory_mib)]);
-    if let Some(memory) = memory {
-        add(&["-object", &memory]);
+    add(&["-object", &render_memory(&board, spec.memory_mib)]);
+    if spec.saved.is_some() {
         // Its supervisor says from where, and when it is to go on.
         add(&["-S", "-incoming", "defer"]);
     }
@@ -130,18 +126,12 @@ pub(super) fn render_command(
     Ok(Rendered { command, config: render_config(board.cmdline, spec)? })
 }
 
-/// The memory of a guest that was saved: a copy of its own of the file that has it. Where there is no such
-/// file yet, it is made by what the guest has.
-fn render_memory(board: &Board, spec: &VmmSpec) -> Result<Option<String>, RenderError> {
-    let Some(saved) = &spec.saved else { return Ok(None) };
-    let file = match saved.proven {
-        true => format!("/proc/self/fd/{MEMORY_FD}"),
-        false => escape(text(&saved.memory())?),
-    };
-    let (id, size) = (board.memory, spec.memory_mib);
-    // Else it would be called by its place among QEMU's objects, and not be that of the one that saved it.
+/// The guest's memory, a file that the supervisor has, too.
+fn render_memory(board: &Board, mib: u64) -> String {
+    // Else it would be called by its place among QEMU's objects.
     let name = "x-use-canonical-path-for-ramblock-id=off";
-    Ok(Some(format!("memory-backend-file,id={id},size={size}M,mem-path={file},share=on,{name}")))
+    let file = format!("mem-path=/proc/self/fd/{MEMORY_FD},share=on");
+    format!("memory-backend-file,id={},size={mib}M,{file},{name}", board.memory)
 }
 
 fn render_config(board: Vec<String>, spec: &VmmSpec) -> Result<String, RenderError> {
@@ -339,9 +329,13 @@ mod tests {
     #[test]
     fn an_unknown_clock_needs_the_bigger_machine() {
         let text = render(Accel::Tcg, None, &spec()).unwrap();
-        assert!(text.contains("-machine q35\n") && text.contains("virtio-blk-pci,"), "{text}");
+        assert!(
+            text.contains("-machine q35,memory-backend=pc.ram\n")
+                && text.contains("virtio-blk-pci,"),
+            "{text}"
+        );
         assert!(!text.contains("tsc_early_khz") && !text.contains("mmio"), "{text}");
-        assert!(render(Accel::Kvm, None, &spec()).unwrap().contains("-machine microvm\n"));
+        assert!(render(Accel::Kvm, None, &spec()).unwrap().contains("-machine microvm,"));
     }
 
     #[test]

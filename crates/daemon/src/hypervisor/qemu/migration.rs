@@ -1,7 +1,7 @@
 //! A guest's state in a file, and a guest that goes on from there. QEMU calls it migration
 //! (`docs/devel/migration.rst` of QEMU): one side writes a stream, the other reads it, here at another time.
 //!
-//! What is a file already of the guest's memory stays out of the stream (`x-ignore-shared`).
+//! The guest's memory is a file of its own, and stays out of the stream (`x-ignore-shared`).
 
 use std::fs::File;
 use std::time::Duration;
@@ -19,36 +19,25 @@ const STREAM: &str = "stream";
 const BANDWIDTH: u64 = 1 << 40;
 
 impl Qmp {
-    /// Stops the guest and writes its state to `file`, without the memory that is a file, if so asked.
+    /// Stops the guest and writes its state to `file`, all but the memory.
     ///
     /// # Errors
     /// As [`execute`](Self::execute), and when the file cannot be written; the guest stands still then, too.
-    pub(crate) async fn save(
-        &self,
-        file: File,
-        without_memory: bool,
-        deadline: Duration,
-    ) -> Result<(), QmpError> {
+    pub(crate) async fn save(&self, file: File, deadline: Duration) -> Result<(), QmpError> {
         self.stop(deadline).await?;
-        self.prepare(file, without_memory, deadline).await?;
+        self.prepare(file, deadline).await?;
         let bandwidth = json!({ "max-bandwidth": BANDWIDTH });
         self.execute("migrate-set-parameters", Some(bandwidth), deadline).await?;
         let uri = json!({ "uri": format!("fd:{STREAM}") });
         self.migrate("migrate", uri, deadline).await
     }
 
-    /// Has a guest that has not begun have the state that is in `file`, which was saved
-    /// `without_memory` or with it; it stands still.
+    /// Has a guest that has not begun, and has its memory, have the state that is in `file`; it stands still.
     ///
     /// # Errors
     /// As [`save`](Self::save). QEMU ends by itself where the state is of no use.
-    pub(crate) async fn load(
-        &self,
-        file: File,
-        without_memory: bool,
-        deadline: Duration,
-    ) -> Result<(), QmpError> {
-        self.prepare(file, without_memory, deadline).await?;
+    pub(crate) async fn load(&self, file: File, deadline: Duration) -> Result<(), QmpError> {
+        self.prepare(file, deadline).await?;
         let uri = json!({ "uri": format!("fd:{STREAM}") });
         self.migrate("migrate-incoming", uri, deadline).await
     }
@@ -69,15 +58,9 @@ impl Qmp {
         self.execute("cont", None, deadline).await
     }
 
-    async fn prepare(
-        &self,
-        file: File,
-        without_memory: bool,
-        deadline: Duration,
-    ) -> Result<(), QmpError> {
-        let capability = |name, state| json!({ "capability": name, "state": state });
-        let capabilities =
-            [capability("events", true), capability("x-ignore-shared", without_memory)];
+    async fn prepare(&self, file: File, deadline: Duration) -> Result<(), QmpError> {
+        let capability = |name| json!({ "capability": name, "state": true });
+        let capabilities = [capability("events"), capability("x-ignore-shared")];
         let capabilities = json!({ "capabilities": capabilities });
         self.execute("migrate-set-capabilities", Some(capabilities), deadline).await?;
         let name = json!({ "fdname": STREAM });

@@ -14,15 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::VmId;
-use banger_proto::supervisor::{
-    LinkTransport, SAVED_MEMORY, SAVED_STATE, SAVED_WHOLE, SavedState, VmmControl,
-};
+use banger_proto::supervisor::{LinkTransport, VmmControl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::detect::{self, Accel};
-use super::supervised::{Content, Invocation, RuntimeFile, Supervision, script_firmware, text};
-use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, Saved, VmmSpec};
+use super::supervised::{Content, Invocation, RuntimeFile, Supervision, script_firmware};
+use super::{Features, Found, Hypervisor, HypervisorError, RunningVm, VmmSpec};
 use crate::step::Walk;
 use command::render_command;
 
@@ -77,23 +75,14 @@ impl Qemu {
             let message = format!("cannot write a command line for VM `{}`", spec.vm);
             HypervisorError::because(message, error)
         })?;
-        let whole = spec.saved.as_ref().is_some_and(|saved| !saved.proven);
-        let saved = spec.saved.as_ref().map(|saved| {
-            let name = if whole { SAVED_WHOLE } else { SAVED_STATE };
-            let state = text(&saved.directory.join(name))?.to_owned();
-            // QEMU opens its guest's memory for writing, whether it writes or not. Whoever breaks out of one
-            // guest must not reach what others go on from.
-            let memory =
-                (!whole).then(|| text(&saved.memory()).map(ToOwned::to_owned)).transpose()?;
-            let (copies_memory, paused) = (memory.is_some(), saved.paused);
-            Ok(SavedState { state, shared_memory: whole, memory, copies_memory, tap: None, paused })
-        });
         Ok(Invocation {
             metrics: None,
             command: rendered.command,
             link: LinkTransport::Inherited,
             control: VmmControl::Qmp,
-            saved: saved.transpose()?,
+            // In a file that the supervisor has, too: to save a guest is to copy it. And whoever breaks out of one
+            // guest must not reach what others go on from, which QEMU would open for writing.
+            memory: Some(spec.memory_mib << 20),
             files: vec![RuntimeFile {
                 name: CONFIG_FILE.to_owned(),
                 content: Content::Bytes(rendered.config.into()),
@@ -127,31 +116,6 @@ impl Hypervisor for Qemu {
         walk: &'a Walk,
     ) -> BoxFuture<'a, Result<Arc<dyn RunningVm>, HypervisorError>> {
         async { self.options.supervision.launch(spec, self.invoke(spec)?, walk).await }.boxed()
-    }
-
-    /// The guest's memory becomes a file on the way, which is all that is left to be saved then.
-    fn prove<'a>(
-        &'a self,
-        spec: &'a VmmSpec,
-        directory: &'a Path,
-        walk: &'a Walk,
-    ) -> BoxFuture<'a, Result<(), HypervisorError>> {
-        async move {
-            let directory = directory.to_owned();
-            let memory = fs_err::File::create_new(directory.join(SAVED_MEMORY));
-            memory
-                .and_then(|file| file.set_len(spec.memory_mib << 20))
-                .map_err(|error| HypervisorError::because("cannot begin the snapshot", error))?;
-            let saved = Some(Saved { directory: directory.clone(), paused: true, proven: false });
-            let running = self.launch(&VmmSpec { saved, ..spec.clone() }, walk).await?;
-            let taken = running.save(&directory).await;
-            running.kill().await?;
-            self.clean(&spec.vm).await?;
-            taken?;
-            fs_err::remove_file(directory.join(SAVED_WHOLE))
-                .map_err(|error| HypervisorError::because("cannot finish the snapshot", error))
-        }
-        .boxed()
     }
 
     fn adopt<'a>(&'a self, vm: &'a VmId) -> BoxFuture<'a, Result<Found, HypervisorError>> {

@@ -67,7 +67,7 @@ pub(super) fn describe(
     }
     if let Some(saved) = &spec.saved {
         add(saved.directory.join(SAVED_STATE), true);
-        add(saved.memory(), saved.proven);
+        add(saved.memory(), true);
     }
     // A script needs who reads it, and what it starts.
     let script = is_script(program);

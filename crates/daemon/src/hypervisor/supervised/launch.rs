@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use banger_proto::ByteSize;
 use banger_proto::jail::{JAIL_FILE, VMM_DIR};
-use banger_proto::supervisor::{KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, Metrics};
+use banger_proto::supervisor::{
+    KEEP, LAUNCH_FILE, LaunchReport, LaunchSpec, Metrics, SAVED_STATE, SavedState,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -133,7 +135,7 @@ fn parse_report(line: &[u8]) -> serde_json::Result<LaunchReport> {
 fn launch_spec(
     supervision: &Supervision,
     spec: &VmmSpec,
-    Invocation { command, link, control, metrics, saved, files: _ }: Invocation,
+    Invocation { command, link, control, metrics, memory, files: _ }: Invocation,
 ) -> Result<LaunchSpec, HypervisorError> {
     let log = spec.console_log.with_file_name(SUPERVISOR_LOG);
     let text = |path: &Path| super::text(path).map(ToOwned::to_owned);
@@ -143,6 +145,14 @@ fn launch_spec(
         Some(helper) => jail::render_words(spec, &text(helper)?, &text(&dir)?),
         None => spec.card.iter().flat_map(|card| card.entrance.clone()).collect(),
     };
+    let saved = spec.saved.as_ref().map(|saved| {
+        Ok::<_, HypervisorError>(SavedState {
+            state: text(&saved.directory.join(SAVED_STATE))?,
+            memory: text(&saved.memory())?,
+            tap: spec.card.as_ref().map(|card| card.tap.clone()),
+            paused: saved.paused,
+        })
+    });
     Ok(LaunchSpec {
         vm: spec.vm.clone(),
         vmm: entrance.into_iter().chain(command).collect(),
@@ -156,7 +166,8 @@ fn launch_spec(
         metrics: metrics.map(|pipe| Metrics { pipe, log: metrics_log }),
         memory_limit: Some(limit_memory(ByteSize::from_mib(spec.memory_mib))),
         scope_helper: supervision.scope_helper.as_deref().map(text).transpose()?,
-        saved,
+        memory,
+        saved: saved.transpose()?,
     })
 }
 

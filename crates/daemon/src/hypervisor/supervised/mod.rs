@@ -15,7 +15,7 @@ mod leftovers;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use banger_proto::supervisor::{LinkTransport, SavedState, VmmControl};
+use banger_proto::supervisor::{LinkTransport, VmmControl};
 use banger_proto::{Paths, VmId};
 
 pub(super) use self::jail::script_firmware;
@@ -47,8 +47,8 @@ pub(super) struct Invocation {
     pub(super) control: VmmControl,
     /// Name of the pipe in the VM's runtime directory to which it writes its metrics.
     pub(super) metrics: Option<String>,
-    /// What its guest goes on from.
-    pub(super) saved: Option<SavedState>,
+    /// Bytes of its guest's memory, if it finds that in a file.
+    pub(super) memory: Option<u64>,
     /// What it reads.
     pub(super) files: Vec<RuntimeFile>,
 }

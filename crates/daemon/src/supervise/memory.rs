@@ -1,0 +1,85 @@
+//! A guest's memory that is a file: in memory itself, in no directory, and for as long as its VMM or the
+//! supervisor has it open. What is to be saved of it needs no VMM.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::disk;
+
+/// Its file.
+#[derive(Debug, Clone)]
+pub(super) struct GuestMemory {
+    file: Arc<File>,
+}
+
+impl GuestMemory {
+    /// Memory of this many bytes: a copy of what `saved` has, or empty.
+    ///
+    /// # Errors
+    /// When it cannot be had, or `saved` not be read.
+    pub(super) fn make(bytes: u64, saved: Option<&Path>) -> io::Result<Self> {
+        let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC)?);
+        file.set_len(bytes)?;
+        if let Some(saved) = saved {
+            disk::copy_data(fs_err::File::open(saved)?.file(), &file)?;
+        }
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Writes it to a new file, of which what is empty takes no room. Its guest has to stand still.
+    ///
+    /// # Errors
+    /// When there is something at `path`, or no room.
+    pub(super) async fn save(&self, path: &Path) -> io::Result<()> {
+        let (file, path) = (Arc::clone(&self.file), path.to_owned());
+        let saved = tokio::task::spawn_blocking(move || {
+            let mut options = File::options();
+            options.write(true).create_new(true).mode(0o600);
+            let target = fs_err::OpenOptions::from_options(options).open(path)?;
+            target.set_len(file.metadata()?.len())?;
+            disk::copy_data(&file, target.file())
+        });
+        saved.await?
+    }
+}
+
+impl AsFd for GuestMemory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_saved_is_there_again() {
+        const LENGTH: u64 = 3 << 30;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory");
+        let memory = GuestMemory::make(LENGTH, None).unwrap();
+        memory.file.write_all_at(b"something", LENGTH - 9).unwrap();
+        // The guest had this, and has no use for it any more.
+        memory.file.write_all_at(&[0; 1 << 20], 1 << 20).unwrap();
+        memory.save(&path).await.unwrap();
+        assert_eq!(memory.save(&path).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!((metadata.len(), metadata.mode() & 0o777), (LENGTH, 0o600));
+        let again = GuestMemory::make(LENGTH, Some(&path)).unwrap();
+        let mut bytes = [0; 9];
+        again.file.read_exact_at(&mut bytes, LENGTH - 9).unwrap();
+        assert_eq!(&bytes, b"something");
+        for allocated in [metadata.blocks(), again.file.metadata().unwrap().blocks()] {
+            assert!(allocated * 512 < 1 << 20, "{allocated} blocks");
+        }
+    }
+}
