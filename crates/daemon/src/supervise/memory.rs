@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::disk;
 
@@ -24,8 +24,12 @@ impl GuestMemory {
     /// # Errors
     /// When it cannot be had, or `saved` not be read.
     pub(super) fn make(bytes: u64, saved: Option<&Path>) -> io::Result<Self> {
-        let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC)?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create("guest", flags)?);
         file.set_len(bytes)?;
+        // Whoever takes the VMM over is not to choose how much is saved. Holes are still made where the guest
+        // has no use for its memory.
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         if let Some(saved) = saved {
             disk::copy_data(fs_err::File::open(saved)?.file(), &file)?;
         }
@@ -68,6 +72,9 @@ mod tests {
         let path = dir.path().join("memory");
         let memory = GuestMemory::make(LENGTH, None).unwrap();
         memory.file.write_all_at(b"something", LENGTH - 9).unwrap();
+        for another in [LENGTH / 2, LENGTH * 2] {
+            assert!(memory.file.set_len(another).is_err(), "{another}");
+        }
         // The guest had this, and has no use for it any more.
         memory.file.write_all_at(&[0; 1 << 20], 1 << 20).unwrap();
         memory.save(&path).await.unwrap();
