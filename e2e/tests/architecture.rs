@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("banger-rootfs", &["banger-proto"]),
     ("banger-fetch", &["banger-proto"]),
     ("banger-helper", &["banger-proto"]),
+    ("banger-release", &["banger-fetch", "banger-proto"]),
     ("banger-tree", &["banger-proto"]),
     ("banger-ssh-server", &[]),
     ("banger-agent", &["banger-link", "banger-proto", "banger-ssh-server", "banger-tree"]),
@@ -20,7 +21,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "banger-daemon",
         &["banger-fetch", "banger-link", "banger-proto", "banger-rootfs", "banger-tree"],
     ),
-    ("banger-cli", &["banger-daemon", "banger-link", "banger-proto", "banger-tree"]),
+    (
+        "banger-cli",
+        &["banger-daemon", "banger-link", "banger-proto", "banger-release", "banger-tree"],
+    ),
     (
         "banger-testkit",
         &["banger-agent", "banger-daemon", "banger-fetch", "banger-link", "banger-proto"],
@@ -134,13 +138,14 @@ fn only_exec_and_the_owners_of_processes_start_programs() {
     // command is the very job of the others; `vm ssh` becomes another program. The network's holder
     // outlives the daemon, and its helper is spoken to on a socket: neither is a program that does
     // one thing and ends. The helper has no daemon to ask: it loads rules by nft, and becomes a VMM.
-    // Nor has who installs the daemon as a service, and the builder is what starts programs for it.
+    // Nor has who installs the daemon as a service or puts another release in its place, and the builder is what starts programs for it.
     let starters = [
         "crates/agent/src/",
         "crates/cli/src/builder.rs",
         "crates/cli/src/client",
         "crates/cli/src/cmd/vm/ssh.rs",
         "crates/cli/src/system/host.rs",
+        "crates/cli/src/update/trial.rs",
         "crates/daemon/src/exec.rs",
         "crates/daemon/src/hypervisor/supervised/launch.rs",
         "crates/daemon/src/net/user/",

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use banger_proto::build;
+
 fn main() -> ExitCode {
+    build::announce(banger_proto::stamp!());
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_default();
     let args: Vec<_> = args.collect();

@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use banger_proto::build;
+
 use crate::ssh::builtin;
 use crate::{guard, pid1, resident};
 
@@ -61,6 +63,10 @@ impl Role {
             Self::Guard => guard::run(),
             Self::PowerOff => pid1::finish_for_systemd(args.first().map(OsString::as_os_str)),
             Self::FileServer => builtin::serve_files(),
+            Self::Misused if args == ["--version"] => {
+                println!("banger-agent {}", build::current().render());
+                ExitCode::SUCCESS
+            }
             Self::Misused => {
                 eprintln!("banger-agent: this is the init of banger's virtual machines");
                 ExitCode::FAILURE

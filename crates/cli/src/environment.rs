@@ -36,6 +36,10 @@ pub(crate) struct Environment {
     pub(crate) term: Option<String>,
     /// Whether a shell asks for completion.
     pub(crate) completing: bool,
+    /// Where releases are, instead of what is built in.
+    pub(crate) releases: Option<String>,
+    /// The file of the key that they are signed with, instead of what is built in.
+    pub(crate) release_key: Option<PathBuf>,
     /// When the process started, for ages.
     pub(crate) now: Timestamp,
 }
@@ -64,6 +68,8 @@ impl Environment {
             no_color: std::env::var_os(env::NO_COLOR).is_some_and(|value| !value.is_empty()),
             term: text(env::TERM),
             completing: text(COMPLETE).is_some_and(|value| value != "0"),
+            releases: text(env::BANGER_RELEASES),
+            release_key: text(env::BANGER_RELEASE_KEY).map(PathBuf::from),
             now: Timestamp::now(),
         }
     }

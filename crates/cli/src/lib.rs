@@ -17,6 +17,7 @@
 //! | `repository` | what a path must be before a VM is made for it |
 //! | `system` | banger as a service of the system |
 //! | `builder` | builds outside of the daemon's service |
+//! | `update` | putting another release of these programs into the place of this one |
 //! | `complete` | shell completion with names from the daemon |
 
 mod builder;
@@ -42,6 +43,7 @@ mod system;
 mod table;
 mod terminal;
 mod ui;
+mod update;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use banger_cli::Hooks;
 
 fn main() -> ExitCode {
+    banger_proto::build::announce(banger_proto::stamp!());
     banger_cli::run(Hooks {
         daemon: daemon::run,
         supervisor: banger_daemon::supervise::run,

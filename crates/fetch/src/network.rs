@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use banger_proto::env;
+use banger_proto::{build, env};
 
 /// How the network is reached.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Default for Network {
             no_proxy: String::new(),
             ca_files: Vec::new(),
             ca_dirs: Vec::new(),
-            user_agent: concat!("banger/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: format!("banger/{}", build::current().version),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             retry: Retry::default(),

@@ -39,6 +39,8 @@ pub enum Role {
     },
     /// To tell what this machine lets its users do.
     Probe,
+    /// To tell what it was built from.
+    Version,
 }
 
 /// How it is called.
@@ -49,6 +51,7 @@ usage: banger-helper hold [NAMESPACES]
        banger-helper run NAMESPACES -- PROGRAM [ARGUMENT]...
        banger-helper run --jail FILE [NAMESPACES] -- PROGRAM [ARGUMENT]...
        banger-helper probe
+       banger-helper --version
 NAMESPACES: --userns PATH --userns-inode NUMBER --netns PATH --netns-inode NUMBER
 banger starts this program itself; with --host, the service manager does.";
 
@@ -112,7 +115,8 @@ pub fn parse_arguments(
             Ok(Role::Run { confines, program, arguments: arguments.collect() })
         }
         "probe" if options.none() => Ok(Role::Probe),
-        "probe" => Err(ArgumentsError::Option("--userns".to_owned())),
+        "--version" if options.none() => Ok(Role::Version),
+        "probe" | "--version" => Err(ArgumentsError::Option("--userns".to_owned())),
         _ => Err(ArgumentsError::Role),
     }
 }
@@ -247,6 +251,8 @@ mod tests {
         assert_eq!(parse("hold").unwrap(), Role::Hold(None));
         assert_eq!(parse(&format!("hold {NAMESPACES}")).unwrap(), Role::Hold(Some(entrance())));
         assert_eq!(parse("probe").unwrap(), Role::Probe);
+        assert_eq!(parse("--version").unwrap(), Role::Version);
+        assert!(parse(&format!("--version {NAMESPACES}")).is_err());
         let bridge: BridgeName = "br-x".parse().unwrap();
         assert_eq!(
             parse(&format!("serve --bridge br-x {NAMESPACES}")).unwrap(),

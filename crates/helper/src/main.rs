@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use banger_helper::arguments::{Role, USAGE, parse_arguments};
 use banger_helper::place::Place;
 use banger_helper::{causes, hold, probe, run, serve};
+use banger_proto::build;
 
 /// What `run` ends with when there is no program whose word it could be.
 const NOT_RUN: u8 = 125;
 
 fn main() -> ExitCode {
+    build::announce(banger_proto::stamp!());
     let role = match parse_arguments(std::env::args_os().skip(1)) {
         Ok(role) => role,
         Err(error) => {
@@ -30,6 +32,10 @@ fn main() -> ExitCode {
             (boxed(run::run(&confines, &program, &arguments)), NOT_RUN)
         }
         Role::Probe => (boxed(probe::probe()), 1),
+        Role::Version => {
+            println!("banger-helper {}", build::current().render());
+            return ExitCode::SUCCESS;
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

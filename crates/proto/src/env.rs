@@ -32,6 +32,10 @@ pub const BANGER_FIRECRACKER_BIN: &str = "BANGER_FIRECRACKER_BIN";
 pub const BANGER_LOG: &str = "BANGER_LOG";
 /// Socket of a program that follows the steps of what is done to VMs; for tests.
 pub const BANGER_STEPS: &str = "BANGER_STEPS";
+/// Address of the releases that `banger update` looks at, instead of the one built in.
+pub const BANGER_RELEASES: &str = "BANGER_RELEASES";
+/// File of the public key that those are signed with, PEM, instead of the one built in.
+pub const BANGER_RELEASE_KEY: &str = "BANGER_RELEASE_KEY";
 /// Proxy for https addresses; also in lower case, which wins.
 pub const HTTPS_PROXY: &str = "HTTPS_PROXY";
 /// Proxy for http addresses; also in lower case, which wins.
@@ -67,6 +71,8 @@ pub const TABLE: &[Variable] = &[
     Variable { name: BANGER_FIRECRACKER_BIN, purpose: "Firecracker program" },
     Variable { name: BANGER_LOG, purpose: "log level of the daemon" },
     Variable { name: BANGER_STEPS, purpose: "socket that is told of each step, for tests" },
+    Variable { name: BANGER_RELEASES, purpose: "address of the releases to update from" },
+    Variable { name: BANGER_RELEASE_KEY, purpose: "file of the key that those are signed with" },
     Variable { name: HTTPS_PROXY, purpose: "proxy for https addresses" },
     Variable { name: HTTP_PROXY, purpose: "proxy for http addresses" },
     Variable { name: NO_PROXY, purpose: "hosts reached without a proxy" },

@@ -17,10 +17,13 @@
 //! | [`signal`] | numbers of signals by their names |
 //! | [`harmless`] | the words of guests and images on their way to a terminal |
 //! | [`oci`] | names of images in registries, digests |
+//! | [`build`] | what a program was built from |
+//! | [`installation`] | how a release is laid out on a disk |
 //! | [`env`], [`paths`] | every environment variable the programs read, and where things are |
 
 pub mod api;
 pub mod bridge_name;
+pub mod build;
 pub mod env;
 pub mod exit_code;
 pub mod guest;
@@ -28,6 +31,7 @@ pub mod harmless;
 pub mod helper;
 pub mod id;
 pub mod image_name;
+pub mod installation;
 pub mod jail;
 pub mod mac;
 pub mod name;

@@ -9,7 +9,7 @@ use banger_proto::guest::{
     AgentHello, Configured, DiskGrown, GrowDiskRequest, GuestConfig, Hello, InitKind, InitState,
     SetClock, ShutdownRequest,
 };
-use banger_proto::{Code, GUEST_GENERATION, Problem};
+use banger_proto::{Code, GUEST_GENERATION, Problem, build};
 
 use super::{ServiceError, ToHost, require_configured, system};
 use crate::context::{Context, boot_id};
@@ -30,7 +30,7 @@ pub(super) async fn hello(
 ) -> Result<(), ServiceError> {
     let reply = AgentHello {
         generation: hello.generation.min(GUEST_GENERATION),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: build::current().version.to_owned(),
         boot_id: boot_id(),
         configured: context.is_configured(),
     };

@@ -23,7 +23,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use banger_proto::api::DaemonStatus;
-use banger_proto::{API_VERSION, Code, Problem};
+use banger_proto::{API_VERSION, Code, Problem, build as own};
 use bytes::Bytes;
 use hyper::Method;
 use rustix::fs::{FlockOperation, flock};
@@ -131,7 +131,7 @@ async fn look(environment: &Environment, build: fn() -> String) -> Result<Found,
         Err(error) if error.is_lost() => return Ok(Found::Nobody),
         Err(error) => return Err(error),
     };
-    if replaceable(&status, env!("CARGO_PKG_VERSION"), build) {
+    if replaceable(&status, own::current().version, build) {
         return Ok(Found::Replaceable(client));
     }
     check_version(&status).map(|()| Found::Usable(client))

@@ -9,12 +9,13 @@ mod kernel;
 mod snapshot;
 mod ssh_config;
 mod system;
+mod update;
 mod version;
 mod vm;
 
 use std::ffi::{OsStr, OsString};
 
-use banger_proto::exit_code;
+use banger_proto::{build, exit_code};
 use clap::{
     ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum as _,
 };
@@ -33,7 +34,7 @@ use crate::ui::Ui;
 #[derive(Debug, Parser)]
 #[command(
     name = "banger",
-    version,
+    version = build::current().version,
     after_help = "\
 Start here:
   banger run                          a shell in a new VM
@@ -74,6 +75,7 @@ enum Command {
     Internal(internal::Command),
     Doctor(doctor::Args),
     SshConfig(ssh_config::Args),
+    Update(update::Args),
     Version(version::Args),
     Completion(completion::Args),
     Ps(vm::list::PsArgs),
@@ -157,6 +159,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::SshConfig(args) => ssh_config::ssh_config(context, &args),
+        Command::Update(args) => update::update(context, args).await,
         Command::Version(args) => version::version(context, args),
         Command::Completion(args) => completion::completion(context, &args),
         Command::Ps(args) => vm::list::ps(context, args).await,

@@ -1,6 +1,6 @@
 //! `banger version`
 
-use banger_proto::{API_VERSION, GUEST_GENERATION, exit_code};
+use banger_proto::{API_VERSION, GUEST_GENERATION, build, exit_code};
 use serde::Serialize;
 
 use super::Context;
@@ -18,6 +18,12 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Version {
     version: &'static str,
+    /// Commit that a release was built from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'static str>,
+    /// When that commit was made, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built_at: Option<&'static str>,
     api_version: u32,
     guest_generation: u32,
     os: &'static str,
@@ -25,8 +31,11 @@ struct Version {
 }
 
 pub(crate) fn version(context: &Context, args: Args) -> Outcome {
+    let build = build::current();
     let version = Version {
-        version: env!("CARGO_PKG_VERSION"),
+        version: build.version,
+        commit: build.commit,
+        built_at: build.built_at,
         api_version: API_VERSION,
         guest_generation: GUEST_GENERATION,
         os: std::env::consts::OS,
@@ -35,7 +44,7 @@ pub(crate) fn version(context: &Context, args: Args) -> Outcome {
     if args.json {
         context.ui.print_json(&version)?;
     } else {
-        context.ui.print(&format!("banger {}", version.version))?;
+        context.ui.print(&format!("banger {}", build.render()))?;
     }
     Ok(exit_code::OK)
 }

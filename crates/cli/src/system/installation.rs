@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use banger_proto::paths::{SYSTEM_RUNTIME_DIR, system_runtime_dir};
-use banger_proto::{BridgeName, Paths};
+use banger_proto::{BridgeName, Paths, build};
 
 use crate::errors::CliError;
 use crate::system::files::{Changes, Trust, remove, remove_if_empty};
@@ -156,7 +156,7 @@ impl Installation {
             changes.make_directories(dir, trust, &mut directories)?;
         }
         let record = Record {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: build::current().version.to_owned(),
             owner: self.owner.name.clone(),
             uid: self.owner.uid,
             prefix: self.programs.prefix.clone(),

@@ -10,6 +10,7 @@ mod verbs;
 mod workspace;
 
 use std::os::unix::net::UnixListener as StdListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct Fake {
 pub(crate) struct Shared {
     vms: Mutex<Vec<VmView>>,
     images: Mutex<Vec<ImageView>>,
+    /// Whether nothing is asked of it.
+    idle: AtomicBool,
     log: Mutex<Vec<String>>,
     logged: Condvar,
 }
@@ -107,6 +110,12 @@ impl Fake {
         self
     }
 
+    /// Has nothing to do: one of another build would be replaced.
+    pub(crate) fn idle(self) -> Self {
+        self.shared.idle.store(true, Ordering::Relaxed);
+        self
+    }
+
     /// Adds an image.
     pub(crate) fn with_image(self, image: ImageView) -> Self {
         self.shared.images.lock().unwrap().push(image);
@@ -147,7 +156,7 @@ fn vm(id: &str, name: &str, state: StateName) -> VmView {
     .unwrap()
 }
 
-async fn status() -> Json<DaemonStatus> {
+async fn status(State(shared): State<Arc<Shared>>) -> Json<DaemonStatus> {
     Json(DaemonStatus {
         version: "0.1.0".into(),
         api_version: API_VERSION,
@@ -160,7 +169,7 @@ async fn status() -> Json<DaemonStatus> {
         vms: 2,
         vms_running: 1,
         // An idle daemon of another build would be replaced.
-        busy: 1,
+        busy: u32::from(!shared.idle.load(Ordering::Relaxed)),
         dns: DnsStatus { listen: Some("127.0.0.1:42069".into()), problem: None },
         network: Default::default(),
     })

@@ -29,7 +29,7 @@ fn groups_answer_shortly() {
 fn version_needs_nobody() {
     let host = Host::new();
     assert_snapshot!(host.run(&["version"]), @r"
-    banger 0.1.0
+    banger 0.1.0 (built from source)
     -- exit 0
     ");
     assert!(host.run(&["version", "--json"]).contains("\"api_version\": 1"));

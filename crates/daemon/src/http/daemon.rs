@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use banger_proto::API_VERSION;
 use banger_proto::api::{DaemonStatus, DoctorReport, StateName};
+use banger_proto::{API_VERSION, build};
 use utoipa::openapi::OpenApi;
 
 use super::Api;
@@ -14,7 +14,7 @@ pub(super) async fn status(State(api): State<Api>) -> Json<DaemonStatus> {
     let paths = &api.engine.host().paths;
     let counts = api.engine.count();
     Json(DaemonStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: build::current().version.to_owned(),
         api_version: API_VERSION,
         build: api.build.clone(),
         pid: std::process::id(),

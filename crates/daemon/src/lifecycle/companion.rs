@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use banger_proto::build;
+
 const AGENT: &str = "banger-agent";
 const SUPERVISOR: &str = "banger-supervisor";
 const HELPER: &str = "banger-helper";
@@ -39,7 +41,7 @@ fn companion(executable: &Path, name: &str) -> PathBuf {
 #[must_use]
 pub fn build_identity(executable: &Path) -> String {
     fs_err::metadata(executable).map_or_else(
-        |_| env!("CARGO_PKG_VERSION").to_owned(),
+        |_| build::current().version.to_owned(),
         |metadata| format!("{}.{:09}-{}", metadata.mtime(), metadata.mtime_nsec(), metadata.size()),
     )
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use announce::Announcement;
 use banger_fetch::{AuthFiles, Network};
 use banger_proto::paths::system_runtime_dir;
-use banger_proto::{Code, Paths, Problem, exit_code};
+use banger_proto::{Code, Paths, Problem, build, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -213,7 +213,8 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
         tracing::warn!("{warning}");
     }
     limits::raise_open_files();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "daemon starts");
+    let version = build::current().version;
+    tracing::info!(version, pid = std::process::id(), "daemon starts");
     let runtime = build_runtime().map_err(LifecycleError::Runtime)?;
     let build = build_identity(&options.executable);
     let host = build_host(&options, config);

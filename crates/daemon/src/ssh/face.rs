@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use banger_proto::installation::lasting_name;
 use banger_proto::{Code, Problem};
 
 use super::{client, include as line};
@@ -29,7 +30,7 @@ pub fn prepare_client(options: &Options) -> Result<PathBuf, Problem> {
     let failed = |error: &dyn std::error::Error| Problem::from_error(Code::OperationFailed, error);
     let (file, _) = load_config(&options.paths.config_file).map_err(|error| failed(&error))?;
     let ssh = options.ssh(&resolve(file, observe_host()));
-    Ok(client::ensure_client(&ssh, &options.paths, &options.executable)?)
+    Ok(client::ensure_client(&ssh, &options.paths, &lasting_name(&options.executable))?)
 }
 
 /// Includes the client's configuration in the user's own if that is `wanted`, takes it out if

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use banger_proto::VmId;
 use banger_proto::helper::{Observed, TAP_PREFIX, UPLINK};
+use banger_proto::{VmId, build};
 
 use super::{OperationError, look_for_bridge};
 use crate::netlink::{Link, LinkKind, Netlink};
@@ -38,7 +38,7 @@ pub(super) fn observe(place: &Place, netlink: &mut Netlink) -> Result<Observed, 
             Uplink::Own => Vec::new(),
             Uplink::Host => nft::observe_dropping(place.bridge.as_str()).map_err(look_at_rules)?,
         },
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: build::current().version.to_owned(),
     })
 }
 
