@@ -8,11 +8,16 @@ AGENT := target/lib/banger/banger-agent
 SUPERVISOR := target/lib/banger/banger-supervisor
 HELPER := target/lib/banger/banger-helper
 # Linked statically, a program runs on any distribution, and the agent without one.
-STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --target $(TRIPLE)
+# Without the names of this machine's directories in it, the same source makes the same program.
+CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
+REMAP := --remap-path-prefix=$(CURDIR)=banger --remap-path-prefix=$(CARGO_DIR)=cargo
+STATIC := RUSTFLAGS="-C target-feature=+crt-static $(REMAP)" cargo build --target $(TRIPLE)
 PREFIX ?= /usr/local
+# Where `install` puts things.
+TO := $(DESTDIR)$(PREFIX)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz host crash crash-under-load bench install clean
+.PHONY: help setup setup-tests run build agent test check lint unit e2e fuzz host crash crash-under-load bench install place uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,11 +73,26 @@ bench: setup-tests build ## Run the benchmarks against their floors
 	cargo build --release -p banger-e2e --examples
 	@for run in bench/*/run; do echo "== $$run"; "$$run" || failed=1; done; exit $${failed:-0}
 
-install: build ## Install to PREFIX (default /usr/local), under DESTDIR if set
-	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/banger
-	install -D -m 0755 $(AGENT) $(DESTDIR)$(PREFIX)/lib/banger/banger-agent
-	install -D -m 0755 $(SUPERVISOR) $(DESTDIR)$(PREFIX)/lib/banger/banger-supervisor
-	install -D -m 0755 $(HELPER) $(DESTDIR)$(PREFIX)/lib/banger/banger-helper
+install: build place ## Install to PREFIX (default /usr/local), under DESTDIR if set
+
+# What is built, as it is; a release is made of this, too.
+place:
+	install -D -m 0755 $(BIN) $(TO)/bin/banger
+	install -D -m 0755 $(AGENT) $(TO)/lib/banger/banger-agent
+	install -D -m 0755 $(SUPERVISOR) $(TO)/lib/banger/banger-supervisor
+	install -D -m 0755 $(HELPER) $(TO)/lib/banger/banger-helper
+	install -d $(addprefix $(TO)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(BIN) completion bash > $(TO)/share/bash-completion/completions/banger
+	$(BIN) completion zsh > $(TO)/share/zsh/site-functions/_banger
+	$(BIN) completion fish > $(TO)/share/fish/vendor_completions.d/banger.fish
+	install -D -m 0644 -t $(TO)/share/doc/banger LICENSE README.md CHANGELOG.md
+
+uninstall: ## Remove what `install` has put there, and nothing else
+	rm -f $(TO)/bin/banger $(addprefix $(TO)/lib/banger/banger-,agent supervisor helper)
+	rm -f $(TO)/share/bash-completion/completions/banger $(TO)/share/zsh/site-functions/_banger
+	rm -f $(TO)/share/fish/vendor_completions.d/banger.fish
+	rm -f $(addprefix $(TO)/share/doc/banger/,LICENSE README.md CHANGELOG.md)
+	-rmdir --ignore-fail-on-non-empty $(TO)/lib/banger $(TO)/share/doc/banger
 
 clean: ## Remove everything that was built here
 	cargo clean

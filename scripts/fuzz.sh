@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 
-command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --version 0.13.2 cargo-fuzz
 # The sanitizer and coverage options are unstable ones; this lets a stable compiler take them.
 export RUSTC_BOOTSTRAP=1
 mapfile -t targets < <(cargo fuzz list)

@@ -27,6 +27,9 @@ if [ "${1:-}" = tests ]; then
         "sshd:openssh-server"
         "rsync:rsync"
         "openssl:openssl"
+        "curl:curl"
+        "jq:jq"
+        "dpkg-deb:dpkg"
         "strace:strace"
     )
 fi

@@ -17,6 +17,7 @@ mod lifecycle;
 mod network;
 mod open_files;
 mod recovery;
+mod release;
 mod set;
 mod snapshots;
 mod soak;

@@ -24,6 +24,12 @@ struct Version {
     /// When that commit was made, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     built_at: Option<&'static str>,
+    /// Where its releases are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    releases: Option<&'static str>,
+    /// The key that those are signed with, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_key: Option<&'static str>,
     api_version: u32,
     guest_generation: u32,
     os: &'static str,
@@ -36,6 +42,8 @@ pub(crate) fn version(context: &Context, args: Args) -> Outcome {
         version: build.version,
         commit: build.commit,
         built_at: build.built_at,
+        releases: build.releases,
+        release_key: build.release_key,
         api_version: API_VERSION,
         guest_generation: GUEST_GENERATION,
         os: std::env::consts::OS,
