@@ -26,6 +26,8 @@ mod pause;
 #[cfg(test)]
 mod ports;
 mod pulls;
+#[cfg(test)]
+mod recorded;
 mod recovery;
 #[cfg(test)]
 mod restore;
