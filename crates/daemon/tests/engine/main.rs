@@ -22,6 +22,8 @@ mod kernels;
 mod life;
 mod network;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod pause;
 #[cfg(test)]
 mod ports;
