@@ -29,6 +29,8 @@ mod jobs;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod links;
+#[cfg(test)]
 mod prepare;
 #[cfg(test)]
 mod run;
@@ -42,6 +44,8 @@ mod start;
 mod system;
 #[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod variables;
 #[cfg(test)]
 mod verbs;
 #[cfg(test)]
