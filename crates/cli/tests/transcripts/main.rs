@@ -10,6 +10,8 @@ mod copying;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod fake;
