@@ -17,6 +17,7 @@ if [ "${1:-}" = tests ]; then
     needed+=(
         "e2fsck:e2fsprogs"
         "busybox:busybox-static"
+        "curl:curl"
         "docker-registry:docker-registry"
         "skopeo:skopeo"
         "umoci:umoci"

@@ -12,10 +12,12 @@ use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use clap_complete::env::CompleteEnv;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::client::{Presence, find};
 use crate::cmd::Cli;
 use crate::environment::{COMPLETE, Environment};
+use crate::operations::{complete, parse_description};
 
 /// How long the daemon may take to answer. It takes a millisecond, and the whole completion
 /// under thirty; only one that hangs is cut off, before it looks as if the shell did.
@@ -24,9 +26,13 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What completers look at: clap calls them without an argument of ours.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
+/// Gives the description of the interface; as above.
+static DESCRIBE: OnceLock<fn() -> Value> = OnceLock::new();
+
 /// Answers the shell; the process's exit code.
-pub(crate) fn answer(environment: Environment) -> u8 {
+pub(crate) fn answer(environment: Environment, describe: fn() -> Value) -> u8 {
     let environment = ENVIRONMENT.get_or_init(|| environment);
+    DESCRIBE.get_or_init(|| describe);
     let cwd = environment.cwd.as_deref().ok();
     let answered = CompleteEnv::with_factory(Cli::command)
         .var(COMPLETE)
@@ -73,6 +79,19 @@ pub(crate) fn images() -> Vec<CompletionCandidate> {
 pub(crate) fn kernels() -> Vec<CompletionCandidate> {
     let list = ask("/v1/kernels").map_or_else(Vec::new, |list: KernelList| list.kernels);
     list.into_iter().map(|kernel| CompletionCandidate::new(kernel.name)).collect()
+}
+
+/// Paths of the interface, with names of VMs where those stand.
+pub(crate) fn api_paths(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let (Some(typed), Some(describe)) = (typed.to_str(), DESCRIBE.get()) else { return Vec::new() };
+    // Asked once, whatever number of paths has a VM in it.
+    let vms = OnceLock::new();
+    let names = |parameter: &str| match parameter {
+        "vm" => vms.get_or_init(vm_names).clone(),
+        _ => Vec::new(),
+    };
+    let paths = complete(&parse_description(&describe()), typed, names);
+    paths.into_iter().map(CompletionCandidate::new).collect()
 }
 
 fn vm_names() -> Vec<String> {

@@ -43,6 +43,11 @@ pub(super) fn build() -> String {
     lifecycle::build_identity(&executable())
 }
 
+/// The description of the interface; nothing where it cannot be written, which no test has seen.
+pub(super) fn describe() -> serde_json::Value {
+    serde_json::to_value(banger_daemon::http::description()).unwrap_or_default()
+}
+
 /// Reads a log: all of it or its last lines, and on without an end.
 pub(super) fn read_log(log: PathBuf, tail: Option<usize>, follow: bool) -> Chunks {
     rotated::stream(log, tail, follow.then(|| std::future::pending().boxed()))

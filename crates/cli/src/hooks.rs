@@ -40,6 +40,8 @@ pub struct Hooks {
     /// Reads a log of bounded size, the older of its files included: all of it or this many of
     /// its last lines, then, if the last is true, what is written to it, without an end.
     pub read_log: fn(PathBuf, Option<usize>, bool) -> Chunks,
+    /// The description of the daemon's interface, in OpenAPI; that of this build, whatever runs.
+    pub describe: fn() -> serde_json::Value,
 }
 
 /// What a log is read with: chunks, and why there are no more.

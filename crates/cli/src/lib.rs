@@ -19,6 +19,7 @@
 //! | `builder` | builds outside of the daemon's service |
 //! | `update` | putting another release of these programs into the place of this one |
 //! | `complete` | shell completion with names from the daemon |
+//! | `operations` | what calls the daemon's interface has, as its description says |
 
 mod builder;
 mod client;
@@ -31,6 +32,7 @@ mod environment;
 mod errors;
 mod foreground;
 pub mod hooks;
+mod operations;
 mod progress;
 mod reference;
 mod repository;

@@ -20,5 +20,6 @@ fn main() -> ExitCode {
         ssh_client: daemon::ssh_client,
         ssh_include: daemon::ssh_include,
         read_log: daemon::read_log,
+        describe: daemon::describe,
     })
 }

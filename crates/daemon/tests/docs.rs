@@ -6,6 +6,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use banger_daemon::config::{KEYS, parse_config};
+use banger_proto::api;
+use banger_testkit::Interface;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A file that uses most keys. It is parsed below, so that it stays one that works.
 const EXAMPLE: &str = r#"log_level = "debug"
@@ -121,4 +125,74 @@ fn docs_config_is_current() {
 fn docs_openapi_is_current() {
     let description = banger_daemon::http::description().to_pretty_json().unwrap();
     assert_doc("api/openapi.json", &format!("{description}\n"));
+}
+
+/// Whether `value` is a `T` for serde.
+fn is<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
+    serde_json::from_value::<T>(value.clone()).map(drop).map_err(|error| error.to_string())
+}
+
+/// Whether the handler of a call that takes a `name` takes `value`.
+fn accepts(name: &str, value: &Value) -> Result<(), String> {
+    match name {
+        "AttachToJob" => is::<api::AttachToJob>(value),
+        "BringBranch" => is::<api::BringBranch>(value),
+        "CollectGarbage" => is::<api::CollectGarbage>(value),
+        "CreateVm" => is::<api::CreateVm>(value),
+        "ExecVm" => is::<api::ExecVm>(value),
+        "ForkVm" => is::<api::ForkVm>(value),
+        "ImportImage" => is::<api::ImportImage>(value),
+        "ImportKernel" => is::<api::ImportKernel>(value),
+        "ObtainImage" => is::<api::ObtainImage>(value),
+        "ObtainKernel" => is::<api::ObtainKernel>(value),
+        "PrepareWorkspace" => is::<api::PrepareWorkspace>(value),
+        "RegisterImage" => is::<api::RegisterImage>(value),
+        "RestartVm" => is::<api::RestartVm>(value),
+        "RestoreSnapshot" => is::<api::RestoreSnapshot>(value),
+        "SetVm" => is::<api::SetVm>(value),
+        "SignalJob" => is::<api::SignalJob>(value),
+        "StartVm" => is::<api::StartVm>(value),
+        "StopVm" => is::<api::StopVm>(value),
+        "TakeSnapshot" => is::<api::TakeSnapshot>(value),
+        "WaitVm" => is::<api::WaitVm>(value),
+        other => Err(format!("no test knows the type `{other}`")),
+    }
+}
+
+#[test]
+fn docs_openapi_has_examples_that_are_right() {
+    let description = serde_json::to_value(banger_daemon::http::description()).unwrap();
+    let interface = Interface::of(description);
+    let mut wrong = Vec::new();
+    for (call, described) in interface.calls() {
+        // Each of a media type's examples, checked; how many there were.
+        let mut check = |what: &str, kind: &str, content: &Value| {
+            let examples: Vec<_> = content["examples"].as_object().into_iter().flatten().collect();
+            for (name, example) in &examples {
+                let value = &interface.resolve(example)["value"];
+                let mut checked = interface.check(content, value);
+                if what == "request" {
+                    let schema = content["schema"]["$ref"].as_str().unwrap_or_default();
+                    let schema = schema.rsplit('/').next().unwrap_or_default();
+                    checked = checked.and_then(|()| accepts(schema, value));
+                }
+                wrong.extend(checked.err().map(|why| format!("{call}, {what} `{name}`: {why}")));
+            }
+            // What a tar stream looks like is no text.
+            let is_told = !examples.is_empty()
+                || ["application/x-tar", "application/octet-stream"].contains(&kind);
+            wrong.extend((!is_told).then(|| format!("{call}: no example of a {what}, {kind}")));
+        };
+        for (kind, content) in described["requestBody"]["content"].as_object().into_iter().flatten()
+        {
+            check("request", kind, content);
+        }
+        for (status, answer) in described["responses"].as_object().unwrap() {
+            let contents = interface.resolve(answer)["content"].as_object();
+            for (kind, content) in contents.into_iter().flatten() {
+                check(status, kind, content);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -6,6 +6,7 @@
 mod connect;
 mod events;
 mod files;
+mod passing;
 mod start;
 mod upload;
 
@@ -29,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use connect::{Presence, find, paths};
 pub(crate) use events::Events;
 pub(crate) use files::Part;
+pub(crate) use passing::{Passed, RequestBody};
 pub(crate) use start::{ensure, stop};
 
 use crate::errors::CliError;
@@ -36,6 +38,9 @@ use crate::stdin::Input;
 
 /// Largest answer that is read as one JSON value.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// Bytes of a body read at once, from wherever it comes.
+const CHUNK: usize = 256 << 10;
 
 /// How long a daemon may take to end after it was asked to.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -208,6 +213,16 @@ impl Client {
         request: hyper::http::request::Builder,
         body: Body,
     ) -> Result<Answer, CliError> {
+        let answer = self.exchange(request, body).await?;
+        if answer.is_refusal() { Err(answer.refusal().await?.1) } else { Ok(answer) }
+    }
+
+    /// Sends a request; its answer, whatever that says.
+    async fn exchange(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Body,
+    ) -> Result<Answer, CliError> {
         let request = request
             .body(body)
             .map_err(|error| CliError::failure("cannot form a request").because(&error))?;
@@ -225,17 +240,16 @@ impl Client {
             .get(OP_ID_HEADER)
             .and_then(|id| id.to_str().ok())
             .and_then(|id| id.parse().ok());
-        let answer = Answer { response, op_id, connection };
-        let status = answer.response.status();
-        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
-            Ok(answer)
-        } else {
-            Err(answer.refusal().await)
-        }
+        Ok(Answer { response, op_id, connection })
     }
 }
 
 impl Answer {
+    fn is_refusal(&self) -> bool {
+        let status = self.response.status();
+        !status.is_success() && status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
     async fn body(self) -> Result<Bytes, CliError> {
         let body = Limited::new(self.response.into_body(), MAX_ANSWER).collect().await;
         // The collector's error is boxed without a lifetime of its own; its text is all there is.
@@ -255,14 +269,11 @@ impl Answer {
         })
     }
 
-    /// The failure in an answer that is no success.
-    async fn refusal(self) -> CliError {
+    /// The body of an answer that is no success, and the failure in it.
+    async fn refusal(self) -> Result<(Bytes, CliError), CliError> {
         let (op_id, status) = (self.op_id.clone(), self.response.status());
         let theirs = self.response.headers().get(VERSION_HEADER).cloned();
-        let body = match self.body().await {
-            Ok(body) => body,
-            Err(error) => return error,
-        };
+        let body = self.body().await?;
         let problem = serde_json::from_slice::<Problem>(&body).unwrap_or_else(|_| {
             Problem::new(Code::OperationFailed, format!("the daemon answered `{status}`"))
         });
@@ -274,7 +285,7 @@ impl Answer {
                  run `banger daemon stop` (VMs keep running), then try again"
             ));
         }
-        error
+        Ok((body, error))
     }
 }
 

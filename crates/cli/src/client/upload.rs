@@ -5,11 +5,8 @@ use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 
-use super::Body;
+use super::{Body, CHUNK};
 use crate::stdin::Input;
-
-/// Bytes read at once.
-const CHUNK: usize = 256 << 10;
 
 /// The body that `input` gives, to its end. A read that fails breaks the request off.
 pub(super) fn body(input: Input) -> Body {

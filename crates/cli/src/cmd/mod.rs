@@ -1,5 +1,6 @@
 //! The commands: one file each, in the tree in which they are typed.
 
+mod api;
 mod completion;
 mod daemon;
 mod doctor;
@@ -74,6 +75,7 @@ enum Command {
     #[command(subcommand, hide = true)]
     Internal(internal::Command),
     Doctor(doctor::Args),
+    Api(api::Args),
     SshConfig(ssh_config::Args),
     Update(update::Args),
     Version(version::Args),
@@ -108,7 +110,7 @@ impl Context {
         signals.race(client::ensure(&self.environment, self.hooks.build)).await
     }
 
-    /// The daemon, for a command that changes nothing and that a signal may simply end.
+    /// The daemon, for a command that has nothing to clear up here, and that a signal may simply end.
     pub(crate) async fn daemon_to_ask(&self) -> Result<Client, CliError> {
         client::ensure(&self.environment, self.hooks.build).await
     }
@@ -117,7 +119,7 @@ impl Context {
 /// The command line from its words to its exit code.
 pub(crate) fn main(environment: Environment, hooks: Hooks) -> u8 {
     if environment.completing {
-        return complete::answer(environment);
+        return complete::answer(environment, hooks.describe);
     }
     let grammar = Cli::command().color(asked_colour(&environment));
     let cli = grammar
@@ -158,6 +160,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::System(command) => system::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
         Command::Doctor(args) => doctor::doctor(context, args).await,
+        Command::Api(args) => api::api(context, args).await,
         Command::SshConfig(args) => ssh_config::ssh_config(context, &args),
         Command::Update(args) => update::update(context, args).await,
         Command::Version(args) => version::version(context, args),

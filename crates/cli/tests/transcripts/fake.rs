@@ -309,7 +309,8 @@ async fn create(State(shared): State<Arc<Shared>>, Json(request): Json<CreateVm>
         let line = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(line), (receiver, sender)))
     });
-    ([(OP_ID_HEADER, OP_ID)], Body::from_stream(stream)).into_response()
+    let headers = [(OP_ID_HEADER, OP_ID), ("content-type", "application/x-ndjson")];
+    (headers, Body::from_stream(stream)).into_response()
 }
 
 async fn exec(

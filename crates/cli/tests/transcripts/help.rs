@@ -66,4 +66,7 @@ fn completion_asks_a_daemon_that_runs() {
     std::fs::write(host.path("home/web-site"), "").unwrap();
     assert_snapshot!(complete(&["banger", "vm", "cp", "w"]), @"web: web-site-- exit 0");
     assert_snapshot!(complete(&["banger", "rm", "web", ""]), @"db --json --color --progress --force --help-- exit 0");
+    assert_snapshot!(complete(&["banger", "api", "p"]), @"post put patch-- exit 0");
+    assert_snapshot!(complete(&["banger", "api", "post", "vms/web/s"]), @"vms/web/snapshots vms/web/snapshots/ vms/web/ssh vms/web/start vms/web/stop-- exit 0");
+    assert_snapshot!(complete(&["banger", "api", "get", "/v1/vms/db/j"]), @"/v1/vms/db/jobs /v1/vms/db/jobs/-- exit 0");
 }

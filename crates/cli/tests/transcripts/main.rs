@@ -2,11 +2,15 @@
 //! A transcript is what a user would see: output, errors, exit code.
 
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod bootstrap;
 #[cfg(test)]
 mod copying;
 #[cfg(test)]
 mod daemon;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
@@ -19,6 +23,7 @@ mod help;
 mod host;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod images;
 #[cfg(test)]
 mod insight;
@@ -26,6 +31,8 @@ mod insight;
 mod jobs;
 #[cfg(test)]
 mod kernels;
+#[cfg(test)]
+mod links;
 #[cfg(test)]
 mod prepare;
 #[cfg(test)]
@@ -42,6 +49,8 @@ mod system;
 mod terminal;
 #[cfg(test)]
 mod update;
+#[cfg(test)]
+mod variables;
 #[cfg(test)]
 mod verbs;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Running a command: the connection is upgraded and becomes the command's stream to the agent.
 
 use axum::body::Body;
-use axum::extract::{Extension, FromRequest, Path, Request, State};
+use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use super::Api;
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path};
 use crate::engine::Command;
 use crate::hypervisor::GuestStream;
 

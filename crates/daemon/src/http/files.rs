@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_TYPE, TRAILER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use hyper::body::Frame;
 use serde::Deserialize;
 
 use super::front::InFlight;
-use super::reply::Failed;
+use super::reply::{Failed, Path, Query};
 use super::{Api, events};
 use crate::engine::OutPiece;
 

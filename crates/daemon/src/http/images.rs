@@ -4,7 +4,7 @@ use std::io;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use banger_proto::api::{
     Event, ImageDetails, ImageList, ImageView, ImportImage, ObtainImage, Pruned, RegisterImage,
@@ -13,7 +13,7 @@ use banger_proto::{OpId, Problem};
 use futures_util::StreamExt;
 
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path, Query};
 use super::{Api, events};
 
 /// Every image, those that can be obtained included.
@@ -113,7 +113,7 @@ pub(super) async fn show_image(
 
 /// Deletes an image that no VM uses.
 #[utoipa::path(delete, path = "/v1/images/{image}", params(("image" = String, Path)),
-    responses((status = OK, body = ImageView)))]
+    responses((status = OK, body = ImageView), (status = CONFLICT, body = Problem)))]
 pub(super) async fn delete_image(
     State(api): State<Api>,
     Path(image): Path<String>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use banger_proto::Problem;
 use banger_proto::api::{Pong, StatsReport, VmEvent, VmHealth, VmPorts};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::Api;
 use super::events::respond_lines;
 use super::front::InFlight;
-use super::reply::Failed;
+use super::reply::{Failed, Path, Query};
 
 /// Time between two looks when nobody said.
 const DEFAULT_INTERVAL_MS: u64 = 1000;

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, FromRequest, Path, Request, State};
+use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::Api;
 use super::exec::{splice, take_upgrade};
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path};
 use crate::engine::Attachment;
 
 /// Lists the jobs of a VM that its guest knows: those that run, and the last that ended.

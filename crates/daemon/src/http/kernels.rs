@@ -1,13 +1,13 @@
 //! The calls about kernels.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
-use banger_proto::OpId;
 use banger_proto::api::{Event, ImportKernel, KernelDetails, KernelList, KernelView, ObtainKernel};
+use banger_proto::{OpId, Problem};
 
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path};
 use super::{Api, events};
 
 /// Every kernel, those that can be obtained included.
@@ -52,7 +52,7 @@ pub(super) async fn show_kernel(
 
 /// Deletes a kernel that no VM uses.
 #[utoipa::path(delete, path = "/v1/kernels/{kernel}", params(("kernel" = String, Path)),
-    responses((status = OK, body = KernelView)))]
+    responses((status = OK, body = KernelView), (status = CONFLICT, body = Problem)))]
 pub(super) async fn delete_kernel(
     State(api): State<Api>,
     Path(kernel): Path<String>,

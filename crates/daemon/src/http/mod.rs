@@ -10,9 +10,11 @@
 //! | `drained` | bodies that nobody reads |
 //! | `vms`, `snapshots`, `exec`, `ssh`, `jobs`, `files`, `workspace`, `insight`, `images`, `kernels`, `daemon`, `system` | the calls |
 //! | `reply` | problems and bodies |
+//! | `described` | what the description says beyond the calls: what any request may be answered, examples |
 //! | `events` | answers of one JSON object a line |
 
 mod daemon;
+mod described;
 mod door;
 mod drained;
 mod events;
@@ -112,6 +114,7 @@ pub fn description() -> openapi::OpenApi {
     "banger".clone_into(&mut description.info.title);
     description.info.description =
         Some("Disposable, fully isolated Linux VMs. On a unix socket, for its owner only.".into());
+    described::complete(&mut description);
     description
 }
 

@@ -1,12 +1,12 @@
 //! Bringing a workspace into a VM that runs.
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use banger_proto::api::{Event, PrepareWorkspace};
 use banger_proto::{OpId, Problem};
 
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path};
 use super::{Api, events};
 
 /// Brings a repository into a VM, in the place of the one that is there. Closing the connection

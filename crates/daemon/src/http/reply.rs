@@ -1,9 +1,10 @@
-//! Bodies of requests and answers that went wrong.
+//! What requests say, and answers that went wrong.
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use banger_proto::{Code, OpId, Problem};
 use serde::de::DeserializeOwned;
@@ -62,11 +63,41 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
     type Rejection = Failed;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failed> {
-        let wrong = |error: &dyn std::error::Error| {
-            Failed(Problem::new(Code::BadRequest, "the request's body is wrong").because(error))
-        };
+        let wrong = |error: &dyn std::error::Error| wrong("the request's body is wrong", error);
         let bytes = Bytes::from_request(request, state).await.map_err(|error| wrong(&error))?;
         let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
         serde_json::from_slice(bytes).map(Self).map_err(|error| wrong(&error))
     }
+}
+
+/// Parameters in the query of a request.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failed> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let query = query.map_err(|error| wrong("the request's query is wrong", &error))?;
+        Ok(Self(query.0))
+    }
+}
+
+/// Parameters in the path of a request.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failed;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failed> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        let path = path.map_err(|error| wrong("the request's path is wrong", &error))?;
+        Ok(Self(path.0))
+    }
+}
+
+fn wrong(what: &str, error: &dyn std::error::Error) -> Failed {
+    Failed(Problem::new(Code::BadRequest, what).because(error))
 }

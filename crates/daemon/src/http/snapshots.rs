@@ -1,7 +1,7 @@
 //! The calls about snapshots, and copies of VMs.
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use banger_proto::api::{
     Event, ForkVm, Forked, RestoreSnapshot, SnapshotList, SnapshotView, TakeSnapshot,
@@ -10,7 +10,7 @@ use banger_proto::{OpId, Problem, SnapshotName};
 use serde::Deserialize;
 
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path, Query};
 use super::{Api, events};
 
 /// Which snapshots are wanted.

@@ -1,7 +1,7 @@
 //! Connections to the SSH servers of guests: an HTTP upgrade, then bytes both ways.
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::Api;
 use super::exec::take_upgrade;
 use super::front::InFlight;
-use super::reply::Failed;
+use super::reply::{Failed, Path};
 use crate::engine::SshConnection;
 
 /// Bytes copied at once, in each direction: files come this way, too.

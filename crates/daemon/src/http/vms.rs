@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use banger_proto::api::{
@@ -13,7 +13,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path, Query};
 use super::{Api, events};
 
 /// Every VM, oldest first.

@@ -1,7 +1,7 @@
 //! The calls about a VM's workspace: how it is on both sides, and its way home.
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use banger_proto::api::{Applied, Branched, BringBranch, PatchForm, WorkspaceStatus};
 use banger_proto::{OpId, Problem};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Api;
 use super::files::respond_pieces;
 use super::front::InFlight;
-use super::reply::{Asked, Failed};
+use super::reply::{Asked, Failed, Path, Query};
 
 /// How the patch is told.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -22,10 +22,14 @@ mod kernels;
 mod life;
 mod network;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod pause;
 #[cfg(test)]
 mod ports;
 mod pulls;
+#[cfg(test)]
+mod recorded;
 mod recovery;
 #[cfg(test)]
 mod restore;
