@@ -8,7 +8,11 @@ mod copying;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod exit_codes;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
