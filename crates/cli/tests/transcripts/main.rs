@@ -45,6 +45,8 @@ mod system;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod troubleshooting;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod vms;
