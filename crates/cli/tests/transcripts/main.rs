@@ -29,6 +29,8 @@ mod insight;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod json;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod prepare;
