@@ -35,6 +35,8 @@ mod kernels;
 #[cfg(test)]
 mod prepare;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod session;
