@@ -33,6 +33,8 @@ mod json;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod prepare;
 #[cfg(test)]
 mod rules;
