@@ -55,7 +55,8 @@ pub(crate) fn serve() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("banger: {error}");
+            // Nobody may read it any more, which is no reason to panic.
+            let _ = writeln!(io::stderr(), "banger: {error}");
             ExitCode::from(exit_code::FAILURE)
         }
     }

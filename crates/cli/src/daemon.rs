@@ -2,6 +2,7 @@
 //! is done without one.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,7 +23,8 @@ pub(super) fn run(args: &[OsString]) -> ExitCode {
     match options(args) {
         Ok(options) => lifecycle::run(options),
         Err(problem) => {
-            eprintln!("banger: {problem}");
+            // Nobody may read it any more, which is no reason to panic.
+            let _ = writeln!(io::stderr(), "banger: {problem}");
             ExitCode::from(exit_code::FAILURE)
         }
     }

@@ -305,7 +305,7 @@ fn render_amount(done: u64, total: Option<u64>) -> String {
 /// `0.8s`, `12.3s`, `2m 5s`.
 pub(crate) fn render_seconds(millis: u64) -> String {
     // Tenths, rounded half up, in integers.
-    let tenths = (millis + 50) / 100;
+    let tenths = millis.saturating_add(50) / 100;
     match tenths / 10 {
         seconds @ 0..60 => format!("{seconds}.{}s", tenths % 10),
         seconds => format!("{}m {}s", seconds / 60, seconds % 60),
@@ -322,6 +322,7 @@ mod tests {
         assert_eq!(render_seconds(59_949), "59.9s");
         assert_eq!(render_seconds(59_950), "1m 0s");
         assert_eq!(render_seconds(125_000), "2m 5s");
+        assert!(render_seconds(u64::MAX).ends_with('s'));
     }
 
     #[test]

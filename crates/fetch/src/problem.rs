@@ -5,7 +5,7 @@ use banger_proto::{Code, Problem};
 use crate::auth::AuthError;
 use crate::download::DownloadError;
 use crate::http::{HttpError, SetupError};
-use crate::registry::PullError;
+use crate::registry::{ManifestError, PullError};
 use crate::transfer::{SourceError, TransferError};
 
 impl From<&SetupError> for Problem {
@@ -48,6 +48,9 @@ impl From<&PullError> for Problem {
             }
             PullError::Request { source, .. } => add_source_hints(problem, source),
             PullError::Blob { source, .. } => add_transfer_hints(problem, source),
+            PullError::Manifest { source, .. } if matches!(**source, ManifestError::Platform(_)) => problem.hint(
+                "guests are x86-64 machines: choose a tag or an image that is there for linux/amd64",
+            ),
             PullError::Changed { .. } | PullError::Manifest { .. } | PullError::File(_) => problem,
         }
     }
@@ -102,5 +105,19 @@ fn add_http_hints(problem: Problem, error: &HttpError) -> Problem {
             "the server limits how often it is asked; wait, or log in, which often raises the limit",
         ),
         _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_for_other_machines_says_what_can_be_used() {
+        let source = ManifestError::Platform(vec!["linux/arm64".into()]);
+        let error = PullError::Manifest { image: "alpine".into(), source: Box::new(source) };
+        let problem = Problem::from(&error);
+        assert_eq!(problem.causes, ["there is no image for linux/amd64, only for linux/arm64"]);
+        assert!(problem.hints[0].contains("linux/amd64"), "{problem:?}");
     }
 }

@@ -218,5 +218,7 @@ mod tests {
             Err(PathsError::Relative { variable: "XDG_STATE_HOME", value: "rel".into() })
         );
         assert_eq!(paths(&[]), Err(PathsError::NoHome));
+        let told = "cannot tell where to keep things: `HOME` is not set";
+        assert_eq!(PathsError::NoHome.to_string(), told);
     }
 }

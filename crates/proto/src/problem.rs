@@ -35,6 +35,20 @@ pub enum Code {
 }
 
 impl Code {
+    /// All that this build knows, in the order in which they are documented.
+    pub const KNOWN: [Self; 10] = [
+        Self::BadRequest,
+        Self::BadVersion,
+        Self::Unauthorized,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::Conflict,
+        Self::UnknownMethod,
+        Self::Cancelled,
+        Self::Timeout,
+        Self::OperationFailed,
+    ];
+
     /// The code as it stands on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -56,19 +70,8 @@ impl Code {
 
 impl From<String> for Code {
     fn from(text: String) -> Self {
-        match text.as_str() {
-            "bad_request" => Self::BadRequest,
-            "bad_version" => Self::BadVersion,
-            "unauthorized" => Self::Unauthorized,
-            "not_found" => Self::NotFound,
-            "already_exists" => Self::AlreadyExists,
-            "conflict" => Self::Conflict,
-            "unknown_method" => Self::UnknownMethod,
-            "cancelled" => Self::Cancelled,
-            "timeout" => Self::Timeout,
-            "operation_failed" => Self::OperationFailed,
-            _ => Self::Other(text),
-        }
+        let known = Self::KNOWN.into_iter().find(|code| code.as_str() == text);
+        known.unwrap_or(Self::Other(text))
     }
 }
 
@@ -182,6 +185,14 @@ mod tests {
             serde_json::from_str(r#"{"code":"quota_exceeded","message":"no"}"#).unwrap();
         assert_eq!(problem.code, Code::Other("quota_exceeded".into()));
         assert!(serde_json::to_string(&problem).unwrap().contains("quota_exceeded"));
+    }
+
+    #[test]
+    fn known_codes_come_back_from_the_wire() {
+        for code in Code::KNOWN {
+            assert_eq!(Code::from(String::from(code.clone())), code);
+            assert!(!matches!(code, Code::Other(_)));
+        }
     }
 
     #[test]

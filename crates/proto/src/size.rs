@@ -47,6 +47,12 @@ impl ByteSize {
         Self(mib * MIB)
     }
 
+    /// All of `sizes` together, or the largest size there is.
+    #[must_use]
+    pub fn saturating_sum(sizes: impl IntoIterator<Item = Self>) -> Self {
+        Self(sizes.into_iter().fold(0, |sum, size| size.0.saturating_add(sum)))
+    }
+
     /// Number of bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
@@ -122,6 +128,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn sums_end_where_numbers_do() {
+        let sum = |sizes: &[u64]| ByteSize::saturating_sum(sizes.iter().copied().map(ByteSize));
+        assert_eq!(sum(&[]), ByteSize(0));
+        assert_eq!(sum(&[1, 2]), ByteSize(3));
+        assert_eq!(sum(&[u64::MAX, 2]), ByteSize(u64::MAX));
+    }
 
     #[test]
     fn parses_what_people_write() {

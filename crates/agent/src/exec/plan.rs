@@ -149,6 +149,7 @@ fn open_cwd(root: &RootDir, asked: Option<&str>, home: &str) -> Result<OwnedFd, 
         let cwd = asked.unwrap_or("/");
         Problem::new(code, format!("cannot enter the working directory `{cwd}` in the guest"))
             .because(&error)
+            .hint("make it there first, or give another: --workdir DIRECTORY")
     })
 }
 

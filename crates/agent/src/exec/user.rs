@@ -177,11 +177,10 @@ mod tests {
     #[test]
     fn unknown_names_and_the_no_change_number_are_refused() {
         for name in ["nobody-here", "", "4294967295", "-1", "dev:nogroup", "dev:4294967295"] {
-            assert_eq!(
-                resolve(name, "0", PASSWD, GROUP).unwrap_err().code,
-                Code::NotFound,
-                "{name}"
-            );
+            let refused = resolve(name, "0", PASSWD, GROUP).unwrap_err();
+            assert_eq!(refused.code, Code::NotFound, "{name}");
+            assert!(refused.message.contains("` in the guest's `/etc/"), "{refused:?}");
+            assert!(refused.hints[0].contains("--user 1000:1000"), "{refused:?}");
         }
     }
 }

@@ -101,8 +101,13 @@ async fn wrong_requests_are_refused() {
     ];
     for (request, expected) in wrong {
         let mut stream = Stream::open(&context, &Service::Exec(Box::new(request))).await;
-        assert_eq!(stream.refused().await.code, expected);
+        let refused = stream.refused().await;
+        assert_eq!(refused.code, expected);
+        assert!(!refused.hints.is_empty() || expected == Code::BadRequest, "{refused:?}");
     }
+    let request = ExecRequest { cwd: Some("/no/such".into()), ..sh("true") };
+    let refused = Stream::open(&context, &Service::Exec(Box::new(request))).await.refused().await;
+    assert_eq!(refused.message, "cannot enter the working directory `/no/such` in the guest");
 }
 
 #[tokio::test]

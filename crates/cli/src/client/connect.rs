@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use banger_proto::Paths;
+use banger_proto::paths::PathsError;
 use tokio::net::UnixStream;
 
 use super::Client;
@@ -58,7 +59,14 @@ pub(super) async fn connect(socket: &Path, uid: u32) -> Result<UnixStream, CliEr
 
 /// The user's directories, or why there are none.
 pub(crate) fn paths(environment: &Environment) -> Result<&Paths, CliError> {
-    environment.paths.as_ref().map_err(|error| CliError::failure(error.to_string()))
+    environment.paths.as_ref().map_err(|error| {
+        CliError::failure(error.to_string()).hint(match error {
+            PathsError::NoHome => "export HOME=/home/YOU".to_owned(),
+            PathsError::Relative { variable, .. } => {
+                format!("unset {variable}, or give it a path that begins with `/`")
+            }
+        })
+    })
 }
 
 /// A socket nobody listens at is a daemon's that was killed.
@@ -82,7 +90,8 @@ fn check_peer(stream: &UnixStream, socket: &Path, uid: u32) -> Result<(), CliErr
     Err(CliError::failure(format!(
         "refused to speak to `{}`: its owner is user {peer}, not {uid}",
         socket.display()
-    )))
+    ))
+    .hint("run banger as the user whose VMs they are; after `su`, log in anew"))
 }
 
 /// What is wrong with a runtime directory.
@@ -112,6 +121,7 @@ impl DirError {
             Self::Io(error) => {
                 CliError::failure(format!("cannot use runtime directory `{}`", dir.display()))
                     .because(&error)
+                    .hint("its place is below `XDG_RUNTIME_DIR`: log in anew, or unset that")
             }
         }
     }
@@ -166,6 +176,25 @@ pub(super) fn ensure_runtime_dir(dir: &Path, uid: u32) -> Result<(), CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_says_the_way_out() {
+        let dir = Path::new("/run/user/1000/banger");
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let told = format!("{:?}", cannot_connect(&dir.join("bangerd.sock"), &denied));
+        assert!(told.contains("cannot connect to the daemon at `/run/user/"), "{told}");
+        assert!(told.contains("`banger daemon status` says"), "{told}");
+        for error in [
+            DirError::Missing,
+            DirError::NotADirectory,
+            DirError::Owner(0),
+            DirError::Mode(0o777),
+            DirError::Io(io::ErrorKind::PermissionDenied.into()),
+        ] {
+            let error = format!("{:?}", error.into_cli(dir));
+            assert!(!error.contains("hints: []"), "{error}");
+        }
+    }
 
     fn uid() -> u32 {
         rustix::process::getuid().as_raw()

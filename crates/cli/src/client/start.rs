@@ -235,13 +235,15 @@ async fn lock(path: &Path) -> Result<File, CliError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| failed(&error))?;
+    let in_turn = format!("which one that is: fuser -v {}", path.display());
     let locked = tokio::task::spawn_blocking(move || {
         flock(&file, FlockOperation::LockExclusive).map(|()| file)
     });
     match timeout(START_DEADLINE, locked).await {
         Ok(Ok(locked)) => locked.map_err(|error| failed(&error)),
         Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(CliError::failure("another command is starting the daemon and does not end")),
+        Err(_) => Err(CliError::failure("another command is starting the daemon and does not end")
+            .hint(in_turn)),
     }
 }
 
@@ -331,6 +333,7 @@ mod tests {
         let refused = launch(&daemon("refuses")).await.unwrap_err();
         assert_eq!(*refused.code(), Code::Conflict);
         let dead = format!("{:?}", launch(&daemon("dies")).await.unwrap_err());
+        assert!(dead.contains("the daemon ended while it was starting"), "{dead}");
         assert!(dead.contains("exit status: 3"), "{dead}");
         assert!(launch(&daemon("none")).await.is_err());
     }
@@ -338,6 +341,10 @@ mod tests {
     #[test]
     fn other_versions_say_who_is_older() {
         let newer = DaemonStatus { api_version: API_VERSION + 1, ..status("9.0.0", "x", 0) };
-        assert_eq!(*check_version(&newer).unwrap_err().code(), Code::BadVersion);
+        let refused = check_version(&newer).unwrap_err();
+        assert_eq!(*refused.code(), Code::BadVersion);
+        let told = format!("{refused:?}");
+        assert!(told.contains("of the interface, this program version"), "{told}");
+        assert!(told.contains("this program is the older one"), "{told}");
     }
 }

@@ -4,6 +4,7 @@ mod files;
 mod images;
 mod insight;
 mod jobs;
+mod snapshots;
 mod ssh;
 mod system;
 mod verbs;
@@ -86,6 +87,7 @@ impl Fake {
             .merge(images::routes())
             .merge(insight::routes())
             .merge(jobs::routes())
+            .merge(snapshots::routes())
             .merge(system::routes())
             .merge(workspace::routes())
             .with_state(shared.clone());

@@ -12,7 +12,11 @@ mod daemon;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod exit_codes;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
@@ -30,11 +34,17 @@ mod insight;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod json;
+#[cfg(test)]
 mod kernels;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod prepare;
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
@@ -47,6 +57,8 @@ mod start;
 mod system;
 #[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod troubleshooting;
 #[cfg(test)]
 mod update;
 #[cfg(test)]

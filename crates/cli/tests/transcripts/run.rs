@@ -157,6 +157,20 @@ fn a_workspace_is_looked_at_before_anything_is_made() {
 }
 
 #[test]
+fn a_branch_needs_a_repository_and_a_beginning_needs_a_branch() {
+    let host = Host::new();
+    host.repository("repo");
+    assert_snapshot!(host.run(&["run", "--branch", "fix"]), @r"
+    -- stderr
+    banger: a branch needs a repository to be made in
+      hint: name it: banger vm run --branch NAME PATH
+    -- exit 2
+    ");
+    let refused = host.run(&["run", "--from", "main", "repo"]);
+    assert!(refused.contains("--branch <NAME>") && refused.ends_with("exit 2"), "{refused}");
+}
+
+#[test]
 fn a_command_runs_in_the_workspace() {
     let host = Host::new();
     let fake = Fake::start(&host);

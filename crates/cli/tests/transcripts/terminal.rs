@@ -46,7 +46,7 @@ impl Terminal {
         terminal
     }
 
-    fn resize(&self, rows: u16, cols: u16) {
+    pub(crate) fn resize(&self, rows: u16, cols: u16) {
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.line, size).unwrap();
     }
@@ -54,6 +54,16 @@ impl Terminal {
     pub(crate) fn start(&self, mut command: Command) -> Child {
         let end = || self.line.try_clone().unwrap();
         command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+    }
+
+    /// Runs a program to its end; what it showed, and its exit code.
+    pub(crate) fn run(&mut self, command: Command) -> (String, Option<i32>) {
+        const END: &str = "<the end>";
+        let code = self.start(command).wait().unwrap().code();
+        // What is written last is shown last.
+        rustix::io::write(&self.line, END.as_bytes()).unwrap();
+        let shown = self.wait_for(END);
+        (shown.trim_end_matches(END).to_owned(), code)
     }
 
     pub(crate) fn press(&mut self, keys: &[u8]) {

@@ -221,6 +221,14 @@ mod tests {
 
     #[test]
     fn failures_have_hints() {
+        let missing = PackagingError::NoSubordinateIds { uid: 1000 };
+        let told = "gives uid 1000 no subordinate ids, without which only root can build";
+        assert!(missing.to_string().ends_with(told), "{missing}");
+        assert!(missing.hint().unwrap().contains("usermod --add-subuids"));
+        let (program, purpose, package) = ("newuidmap", "gives a build its users", "uidmap");
+        let missing = PackagingError::Missing { program, purpose, package };
+        assert!(missing.to_string().starts_with("`newuidmap` is not installed, which gives"));
+        assert!(missing.hint().unwrap().ends_with("apt-get install uidmap`."));
         let hint = render_failure_hint("GPG error: NO_PUBKEY 0E98404D386FA1D9").unwrap();
         assert!(hint.contains("debian-archive-keyring"));
         assert_eq!(render_failure_hint("E: 404"), None);

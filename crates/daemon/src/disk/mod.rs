@@ -66,9 +66,7 @@ impl From<DiskError> for Problem {
     fn from(error: DiskError) -> Self {
         let problem = Self::from_error(Code::OperationFailed, &error);
         match error {
-            DiskError::Space { .. } => {
-                problem.hint("Delete VMs that you do not need: `banger vm ls`, `banger vm rm`.")
-            }
+            DiskError::Space { source, .. } => problem.hints(source.hints()),
             _ => problem,
         }
     }

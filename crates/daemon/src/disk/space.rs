@@ -17,6 +17,19 @@ pub struct NoSpace {
     pub free: ByteSize,
 }
 
+impl NoSpace {
+    /// Ways to make room.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        [
+            "delete VMs that you do not need: banger vm ls, then banger vm rm",
+            "delete what was fetched and is not used: banger image cache prune",
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+}
+
 /// Checks that the file system of the directory `place` has room for `needed` that this user
 /// may take.
 ///
@@ -33,7 +46,30 @@ pub fn check_space(place: &Path, needed: ByteSize) -> io::Result<Result<(), NoSp
 
 #[cfg(test)]
 mod tests {
+    use banger_proto::Problem;
+
+    use super::super::DiskError;
     use super::*;
+    use crate::image::ImageError;
+    use crate::kernel::KernelError;
+
+    #[test]
+    fn whoever_needs_room_says_how_to_make_some() {
+        let full = || NoSpace {
+            place: "/data".into(),
+            needed: ByteSize::from_mib(2),
+            free: ByteSize::from_mib(1),
+        };
+        let name = || "debian".to_owned();
+        for problem in [
+            Problem::from(DiskError::Space { path: "/disk".into(), source: full() }),
+            ImageError::Space { name: name(), source: full() }.into(),
+            KernelError::Space { name: name(), source: full() }.into(),
+        ] {
+            assert_eq!(problem.causes, ["no space: needs 2 MiB, `/data` has 1 MiB"]);
+            assert_eq!(problem.hints, full().hints());
+        }
+    }
 
     #[test]
     fn says_what_is_needed_and_what_there_is() {

@@ -1,8 +1,7 @@
 //! From a request to a recorded VM with a driver.
 
-use banger_proto::Code;
-use banger_proto::Problem;
 use banger_proto::api::{ChangeCause, CreateVm, Event};
+use banger_proto::{Code, Problem};
 use jiff::Timestamp;
 
 use super::Engine;
@@ -25,9 +24,7 @@ impl Engine {
         order: Order,
     ) -> Result<(Box<Driver>, Order), Problem> {
         let host = &self.inner.host;
-        host.hypervisor
-            .check()
-            .map_err(|error| Problem::from_error(Code::OperationFailed, &error))?;
+        host.hypervisor.check()?;
         let nat = asked.nat.unwrap_or(host.config.vm_defaults.nat.value);
         let wishes = Wishes { nat, host_ports: asked.host_ports.clone() };
         if !asked.no_start && !wishes.is_none() {

@@ -74,7 +74,7 @@ mod tests {
         let told = |kind: io::ErrorKind| explain(publish, &kind.into());
         let taken = told(io::ErrorKind::AddrInUse);
         assert_eq!(taken.code, Code::Conflict);
-        assert!(taken.message.contains("`127.0.0.1:443`"), "{taken:?}");
+        assert_eq!(taken.message, "port `127.0.0.1:443` cannot be published");
         let forbidden = told(io::ErrorKind::PermissionDenied);
         assert!(forbidden.hints[0].ends_with("--publish 8443:8443"), "{forbidden:?}");
         assert!(told(io::ErrorKind::AddrNotAvailable).causes[0].contains("127.0.0.1"));

@@ -101,3 +101,29 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 fn wrong(what: &str, error: &dyn std::error::Error) -> Failed {
     Failed(Problem::new(Code::BadRequest, what).because(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes with their status as `docs/api.md` has them.
+    fn documented() -> Vec<(String, u16)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+        let text = fs_err::read_to_string(path).unwrap();
+        let (_, section) = text.split_once("\n## Errors and versions\n").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.map(|row| {
+            let cells: Vec<_> = row.split(" | ").collect();
+            let [code, status, meaning] = cells.as_slice() else { panic!("{row}") };
+            assert!(meaning.len() > 10, "{row}");
+            (code.trim_end_matches('`').to_owned(), status.parse().unwrap())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn docs_have_every_code_with_its_status() {
+        let said = Code::KNOWN.map(|code| (code.as_str().to_owned(), status_of(&code).as_u16()));
+        assert_eq!(documented(), said);
+    }
+}

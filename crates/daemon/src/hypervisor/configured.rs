@@ -128,3 +128,30 @@ impl Hypervisor for ConfiguredHypervisor {
         self.supervision.clean(vm).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostFacts, parse_config, resolve};
+
+    #[test]
+    fn firecracker_without_kvm_is_refused_with_what_does_without() {
+        let text = "vmm = \"firecracker\"\naccel = \"tcg\"\n";
+        let (file, _) = parse_config(text, "config.toml".as_ref()).unwrap();
+        let config = resolve(file, HostFacts::default());
+        let place = || PathBuf::from("/none");
+        let paths = Paths {
+            config_file: place(),
+            state_dir: place(),
+            data_dir: place(),
+            cache_dir: place(),
+            runtime_dir: place(),
+        };
+        let env = HostEnv::from_env(|_| None);
+        let hypervisor = ConfiguredHypervisor::new(&config, env, paths, place(), place());
+        let refused = hypervisor.check().unwrap_err().to_string();
+        let told = "Firecracker was asked for (`vmm = \"firecracker\"`), and it needs KVM: ";
+        assert!(refused.starts_with(told), "{refused}");
+        assert!(refused.ends_with("; use `vmm = \"auto\"`"), "{refused}");
+    }
+}

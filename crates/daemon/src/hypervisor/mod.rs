@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use banger_proto::supervisor::{SAVED_MEMORY, VmmExit};
-use banger_proto::{ByteSize, MacAddress, VmId};
+use banger_proto::{ByteSize, Code, MacAddress, Problem, VmId};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -170,6 +170,16 @@ impl HypervisorError {
         Self { message: message.into(), source: Some(Box::new(source)) }
     }
 }
+
+impl From<HypervisorError> for Problem {
+    fn from(error: HypervisorError) -> Self {
+        Self::from_error(Code::OperationFailed, &error).hint(UNFIT_HINT)
+    }
+}
+
+/// The way out where a host may lack what VMs need; what that is differs from distribution to
+/// distribution, which the checks know.
+pub(crate) const UNFIT_HINT: &str = "what this host lacks, and how to get it: banger doctor";
 
 /// One duplex stream to the agent, for [`crate::guest`].
 pub trait GuestIo: AsyncRead + AsyncWrite + Send + Unpin {}

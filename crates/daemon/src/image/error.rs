@@ -217,6 +217,9 @@ fn render_problem(error: &ImageError) -> Problem {
             .hint(format!("get it again, the layer was removed: banger image pull {name}")),
         ImageError::NoRecipe(name) => Problem::from_error(Code::NotFound, error)
             .hint(format!("from wherever else it is: banger image pull {name}")),
+        ImageError::Space { source, .. } => {
+            Problem::from_error(Code::OperationFailed, error).hints(source.hints())
+        }
         ImageError::Packaging { source, .. } => {
             let problem = Problem::from_error(Code::OperationFailed, error);
             match source.hint() {

@@ -313,6 +313,9 @@ fn render_problem(error: &KernelError) -> Problem {
         KernelError::Fetch { source, .. } => Problem::from_error(Code::OperationFailed, error)
             .hints(Problem::from(&**source).hints)
             .hint("Or download it by other means, then `banger kernel import NAME FILE`."),
+        KernelError::Space { source, .. } => {
+            Problem::from_error(Code::OperationFailed, error).hints(source.hints())
+        }
         KernelError::Packaging { source, .. } => {
             let problem = Problem::from_error(Code::OperationFailed, error);
             match source.hint() {

@@ -38,6 +38,21 @@ pub enum DirectoryError {
     },
 }
 
+impl DirectoryError {
+    /// The way out.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::Io(_) => "make it yours and writable, or point the XDG variables of \
+                            banger's directories elsewhere"
+                .to_owned(),
+            Self::NotDirectory(path) | Self::Owner { path, .. } => {
+                format!("move it away, and a directory of yours is made: {}", path.display())
+            }
+            Self::Mode { path, .. } => format!("chmod 700 {}", path.display()),
+        }
+    }
+}
+
 /// Whether the daemon of user `uid` is a service of the system.
 pub(super) fn is_serviced(uid: u32) -> bool {
     fs_err::symlink_metadata(system_runtime_dir(uid))

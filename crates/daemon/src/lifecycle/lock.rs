@@ -84,6 +84,9 @@ impl From<LockError> for Problem {
             LockError::Silent { pid: Some(pid), .. } => {
                 problem.hint(format!("VMs run on without it: end it with `kill -9 {pid}`"))
             }
+            LockError::Starting(_) => {
+                problem.hint("try again in a minute: it looks after VMs that run before it answers")
+            }
             _ => problem,
         }
     }
@@ -341,6 +344,8 @@ mod tests {
         let _deaf = UnixListener::bind(place.socket()).unwrap();
         let silent = place.take(Duration::from_millis(1)).unwrap_err();
         assert!(matches!(silent, LockError::Silent { .. }), "{silent}");
+        assert!(silent.to_string().ends_with("` and does not answer"), "{silent}");
+        assert!(Problem::from(silent).hints[0].contains("kill -9"));
         std::thread::scope(|scope| {
             let second = scope.spawn(|| place.take(LONG));
             place.until_awaited(&place.lock());
@@ -355,6 +360,7 @@ mod tests {
         let mut first = place.take(LONG).unwrap();
         let starting = place.take(Duration::from_millis(1)).unwrap_err();
         assert!(matches!(starting, LockError::Starting(_)), "{starting}");
+        assert!(starting.to_string().starts_with("another daemon is still starting in `"));
         std::thread::scope(|scope| {
             let second = scope.spawn(|| place.take(LONG));
             place.until_awaited(&place.lock().with_extension("start.lock"));

@@ -16,6 +16,7 @@
 mod announce;
 mod companion;
 mod directories;
+mod error;
 mod host_end;
 mod limits;
 mod listen;
@@ -32,16 +33,17 @@ use std::time::Duration;
 use announce::Announcement;
 use banger_fetch::{AuthFiles, Network};
 use banger_proto::paths::system_runtime_dir;
-use banger_proto::{Code, Paths, Problem, build, exit_code};
+use banger_proto::{Paths, build, exit_code};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use companion::{build_identity, find_agent, find_helper, find_supervisor};
 pub use directories::{DirectoryError, ensure_runtime_dir};
+pub use error::LifecycleError;
 pub use listen::{ListenError, Listener};
 pub use lock::{Lock, LockError};
 
-use crate::config::{Config, ConfigError, load_config, observe_host, plan_file_sync, resolve};
+use crate::config::{Config, load_config, observe_host, plan_file_sync, resolve};
 use crate::dns::{DnsServer, Names};
 use crate::engine::{Engine, Host};
 use crate::exec::{Builder, HostEnv};
@@ -55,7 +57,7 @@ use crate::net::user::UserOptions;
 use crate::net::{self, NetworkOptions, VmNetwork};
 use crate::ssh::Ssh;
 use crate::step::Followers;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::warm::Warm;
 
 /// Most threads that block at a time; ten creates at once write ten disks.
@@ -88,45 +90,6 @@ pub struct Options {
     pub credential_helpers: CredentialHelpers,
     /// Whether someone reads standard output to learn how the start goes (`--ready-fd 1`).
     pub announce: bool,
-}
-
-/// Why the daemon did not start, or ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum LifecycleError {
-    /// There is no place for its files.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// Its log cannot be written.
-    #[error("cannot write the log")]
-    Log(#[source] std::io::Error),
-    /// Another daemon runs.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database is of no use.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The socket cannot be made.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The socket failed while in use.
-    #[error("the socket failed")]
-    Serve(#[source] std::io::Error),
-    /// The runtime cannot be made.
-    #[error("cannot start the runtime")]
-    Runtime(#[source] std::io::Error),
-}
-
-impl From<LifecycleError> for Problem {
-    fn from(error: LifecycleError) -> Self {
-        match error {
-            LifecycleError::Lock(error) => error.into(),
-            LifecycleError::Store(error) => error.into(),
-            error => Self::from_error(Code::OperationFailed, &error),
-        }
-    }
 }
 
 impl Options {

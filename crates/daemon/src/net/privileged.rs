@@ -150,3 +150,21 @@ impl From<NetworkError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::ExecError;
+
+    #[test]
+    fn what_the_host_lacks_says_how_to_get_it() {
+        let told = |error: NetworkError| {
+            let Problem { message, hints, .. } = Problem::from(error);
+            format!("{message}; {}", hints.join("; "))
+        };
+        let program = "pasta".to_owned();
+        insta::assert_snapshot!(told(NetworkError::Uplink(ExecError::NotFound { program })), @"cannot open the way beyond the host; install pasta (package `passt`), then try again");
+        let reason = "unshare: Operation not permitted".to_owned();
+        insta::assert_snapshot!(told(NetworkError::Forbidden { reason }), @"this host lets you have no network of your own: unshare: Operation not permitted; see what is missing: banger doctor");
+    }
+}

@@ -65,6 +65,7 @@ async fn a_damaged_one_is_refused_left_alone_and_the_way_on_is_told() {
     assert_eq!(contents(dir.path()), before);
 
     let problem = Problem::from(error);
+    assert!(problem.message.contains("` is damaged: "), "{problem:?}");
     let [aside, copy] = problem.hints.as_slice() else { panic!("{problem:?}") };
     assert!(copy.starts_with("there is no copy of it"), "{copy}");
     // What is told to type does what it says.

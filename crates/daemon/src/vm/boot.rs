@@ -29,7 +29,7 @@ use super::state::{Base, Intent, VmState};
 use super::{bring_in, file_sync, files, program, set, undo};
 use crate::forward::{Published, render_exposures};
 use crate::guest::{GuestClient, GuestError};
-use crate::hypervisor::RunningVm;
+use crate::hypervisor::{RunningVm, UNFIT_HINT};
 use crate::net::Card;
 use crate::progress::Progress;
 use crate::snapshot::{self, Origin, Syncing};
@@ -295,6 +295,7 @@ async fn power_on(
         launched = host.hypervisor.launch(&spec, &vm.walk) => launched.map_err(|error| {
             Problem::new(Code::OperationFailed, format!("cannot start VM `{}`", vm.name()))
                 .because(&error)
+                .hint(UNFIT_HINT)
         })?,
         () = cancel.cancelled() => return Err(Failure::Cancelled),
     };

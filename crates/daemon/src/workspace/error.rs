@@ -163,6 +163,9 @@ impl WorkspaceError {
             Self::Git { source: ExecError::NotFound { .. }, .. } => {
                 problem.hint("Install git; workspaces are made with it.")
             }
+            Self::NotDirectory(_) => problem.hint("Give a directory of a git repository."),
+            Self::Refused { path, .. } => problem
+                .hint(format!("Try until it works there: git -C {} status", path.display())),
             Self::Changed(_) => problem.hint("Try again when nothing writes to the working tree."),
             _ => problem,
         }

@@ -26,6 +26,7 @@ async fn refusals_and_failures_before_the_vmm_leave_nothing() {
     let problem = create_fails(&daemon, named("web")).await;
     assert_eq!(problem.message, "cannot start VM `web`");
     assert_eq!(problem.causes, ["`qemu` was not found"]);
+    assert!(problem.hints[0].ends_with("banger doctor"), "{problem:?}");
     assert!(problem.op_id.is_some());
     assert_nothing_left(&env, &daemon).await;
     // The name is free.
@@ -58,6 +59,21 @@ async fn a_workspace_that_cannot_travel_is_refused_first() {
     let problem = daemon.client.events("/v1/vms", workspace).await.failed().await;
     assert_eq!(problem.code, Code::BadRequest);
     assert_nothing_left(&env, &daemon).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_vmm_that_the_kernel_ends_may_mean_that_memory_is_over() {
+    let env = TestEnv::new();
+    let daemon = TestDaemon::start(&env).await;
+    for (killed, told) in [(false, true), (true, false)] {
+        let exit = VmmExit { code: None, signal: Some(9), killed, stderr: String::new() };
+        env.world.next_boot(Boot::Dies { exit, console: String::new() });
+        let asked = CreateVm { name: Some(format!("web-{told}").parse().unwrap()), ..named("web") };
+        let problem = create_fails(&daemon, asked).await;
+        let memory = |hint: &String| hint.contains("banger vm set --memory SIZE web-true");
+        assert_eq!(problem.hints.iter().any(memory), told, "{problem:?}");
+    }
     daemon.stop().await;
 }
 

@@ -173,7 +173,8 @@ async fn an_image_without_a_shell_says_what_it_has() {
     assert_eq!(show(&daemon, "web").await.state, StateName::Running);
     let problem = daemon.client.exec("web", &ExecVm::default()).await.unwrap_err();
     assert_eq!(problem.code, Code::NotFound);
-    assert!(problem.message.ends_with("has no shell"), "{problem:?}");
+    assert!(problem.message.starts_with("image `"), "{problem:?}");
+    assert!(problem.message.ends_with("` has no shell"), "{problem:?}");
     assert!(problem.hints[0].ends_with("banger vm exec web -- COMMAND"), "{problem:?}");
     assert!(problem.hints[1].ends_with("--entrypoint"), "{problem:?}");
     daemon.stop().await;

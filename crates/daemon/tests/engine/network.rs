@@ -6,7 +6,7 @@ use std::sync::Arc;
 use banger_daemon::dns::{self, Asker, Names, lookup};
 use banger_daemon::net::{NetworkOptions, VmNetwork, Wishes};
 use banger_proto::api::{
-    CreateVm, DaemonStatus, NetworkMode, NetworkStatus, SetVm, Setting, StateName, VmView,
+    CreateVm, DaemonStatus, Event, NetworkMode, NetworkStatus, SetVm, Setting, StateName, VmView,
 };
 use banger_proto::{MacAddress, Problem, VmId};
 use banger_testkit::{Answer, TestDaemon, TestEnv};
@@ -202,7 +202,14 @@ async fn where_there_can_be_no_network_only_those_run_that_need_none() {
     assert!(problem.message.contains("user namespaces are switched off"), "{problem:?}");
     assert!(problem.hints.iter().any(|hint| hint.contains("banger doctor")), "{problem:?}");
 
-    let web = create(&daemon, "web").await;
+    let mut events = daemon.client.events("/v1/vms", named("web")).await;
+    let told = |event: &Event| match event {
+        Event::Notice { text } => text.strip_prefix("the VM has no network: ").map(str::to_owned),
+        _ => None,
+    };
+    let why = events.find(told).await;
+    assert!(why.contains("user namespaces are switched off"), "{why}");
+    let web = events.ready().await;
     assert_eq!(web.address, None);
     assert_eq!(env.world.spec(&web.id).unwrap().card, None);
     assert_eq!(env.world.configured(&web.id).unwrap().network, None);

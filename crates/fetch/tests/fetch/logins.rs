@@ -98,6 +98,7 @@ async fn without_the_right_login_the_way_out_is_told() {
     let error = within(registry(dir.path()).pull(&target, &|_| {})).await.unwrap_err();
     assert!(matches!(error, PullError::Unauthorized { anonymous: true, .. }), "{error:?}");
     let problem = Problem::from(&error);
+    assert!(problem.message.contains("` gives no access to `"), "{problem:?}");
     let hints = problem.hints.join("\n");
     assert!(hints.contains(&format!("docker login {}", server.address)), "{hints}");
     assert!(hints.contains("registry_auth_file"), "{hints}");

@@ -78,7 +78,10 @@ async fn a_private_authority_is_trusted_when_it_is_named() {
     let error = within(client.pull(&target, &|_| {})).await.unwrap_err();
     let PullError::Request { source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(**source, SourceError::Http(HttpError::Tls { .. })), "{error:?}");
-    let hints = Problem::from(&error).hints.join("\n");
+    let problem = Problem::from(&error);
+    assert!(problem.message.starts_with("cannot pull `"), "{problem:?}");
+    assert!(problem.message.contains("` from registry `localhost:"), "{problem:?}");
+    let hints = problem.hints.join("\n");
     assert!(hints.contains("SSL_CERT_FILE"), "{hints}");
 }
 

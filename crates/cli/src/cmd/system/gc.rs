@@ -77,7 +77,8 @@ async fn is_wanted(context: &Context, client: &Client) -> Result<bool, CliError>
         return Ok(true);
     }
     context.ui.note(render_leftovers(&garbage));
-    let size = total(garbage.leftovers.iter().map(|leftover| leftover.size)).human();
+    let size =
+        ByteSize::saturating_sum(garbage.leftovers.iter().map(|leftover| leftover.size)).human();
     let question = format!("Remove all this, for good ({size})?");
     let wanted = confirm(&context.ui, &mut Signals::ending()?, &question).await?;
     if !wanted {
@@ -103,14 +104,10 @@ fn render_leftovers(garbage: &Garbage) -> String {
 
 fn render_sum(garbage: &Garbage, dry_run: bool) -> String {
     let counted = garbage.leftovers.iter().filter(|leftover| dry_run || leftover.removed);
-    let size = total(counted.clone().map(|leftover| leftover.size));
+    let size = ByteSize::saturating_sum(counted.clone().map(|leftover| leftover.size));
     match (counted.count(), dry_run) {
         (0, _) => "nothing to remove".to_owned(),
         (_, true) => format!("{} would be freed; nothing was removed", size.human()),
         (_, false) => format!("freed {}", size.human()),
     }
-}
-
-fn total(sizes: impl Iterator<Item = ByteSize>) -> ByteSize {
-    ByteSize::from_bytes(sizes.map(ByteSize::bytes).sum())
 }

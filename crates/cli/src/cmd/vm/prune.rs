@@ -62,8 +62,7 @@ async fn delete_if_down(client: Client, vm: VmView) -> Result<VmView, CliError> 
 }
 
 fn render_question(vms: &[VmView]) -> String {
-    let bytes = vms.iter().map(|vm| vm.disk_used.bytes()).sum();
-    let room = ByteSize::from_bytes(bytes).human();
+    let room = ByteSize::saturating_sum(vms.iter().map(|vm| vm.disk_used)).human();
     match vms {
         [_] => format!("Delete this VM with its disk ({room})?"),
         several => format!("Delete these {} VMs with their disks ({room})?", several.len()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_proto::api::{CollectGarbage, Garbage, Leftover, LeftoverKind};
 use banger_proto::{ByteSize, Code, Problem};
@@ -11,7 +11,7 @@ use banger_proto::{ByteSize, Code, Problem};
 use super::Shared;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/v1/system/gc", post(collect))
+    Router::new().route("/v1/system/gc", post(collect)).route("/v1/doctor", get(doctor))
 }
 
 /// A process and a disk that cannot be removed.
@@ -39,4 +39,15 @@ async fn collect(
         leftovers: vec![leftover(LeftoverKind::Process, "/run", 8 << 10), disk],
         notices: vec!["`/run/vms/aa` is of somebody else".into()],
     })
+}
+
+/// A host on which VMs are slow.
+async fn doctor() -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "checks": [
+            { "name": "architecture", "status": "PASS", "found": "x86_64" },
+            { "name": "kvm", "status": "WARN", "found": "no `/dev/kvm`", "remedy": "Turn it on." },
+        ],
+        "repairs": [{ "what": "remove `/state/vms/aa`", "done": false }],
+    }))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use banger_proto::api::EndReason;
 use banger_proto::supervisor::VmmExit;
-use banger_proto::{Code, Problem};
+use banger_proto::{Code, Problem, VmName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ const CONSOLE_TAIL: usize = 12;
 /// How long a step's failure waits for the VMM's death to explain it: a link breaks a moment
 /// before its VMM's end is known.
 const EXPLANATION: Duration = Duration::from_secs(1);
+
+/// The signal by which a kernel that is out of memory ends a process (signal(7)).
+const SIGKILL: i32 = 9;
 
 /// The bound of one wait for readiness.
 pub(super) struct Deadline {
@@ -96,7 +99,11 @@ impl Watch<'_> {
             }
             EndReason::Untold(why) => why,
         };
-        self.post_mortem(Problem::new(Code::OperationFailed, message).cause(how))
+        let problem = Problem::new(Code::OperationFailed, message).cause(how);
+        self.post_mortem(match exit.signal.filter(|_| !exit.killed) {
+            Some(SIGKILL) => problem.hint(render_memory_hint(self.vm.name())),
+            _ => problem,
+        })
     }
 
     fn late(&self, after: Duration) -> Problem {
@@ -119,4 +126,12 @@ impl Watch<'_> {
             .hint(format!("the VM is kept; read its whole console: banger vm logs {name}"))
             .hint(format!("delete it: banger vm delete {name}"))
     }
+}
+
+/// The way out after a [`SIGKILL`] that nobody here has sent.
+fn render_memory_hint(name: &VmName) -> String {
+    format!(
+        "the host may have run out of memory (`journalctl -k` tells): stop other VMs, or give this \
+         one less: banger vm set --memory SIZE {name}"
+    )
 }

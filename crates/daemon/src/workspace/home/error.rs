@@ -152,7 +152,9 @@ impl HomeError {
             }
             Self::NoBase { .. } => Problem::from_error(Code::Conflict, &self)
                 .hint("git removes commits that no branch has; a clone or a backup may have it"),
-            Self::OtherRepository(_) => Problem::from_error(Code::Conflict, &self),
+            Self::OtherRepository(_) => Problem::from_error(Code::Conflict, &self)
+                .hint(format!("which one that was: banger vm show {vm}"))
+                .hint(format!("as a patch for any other: banger vm workspace export {vm}")),
             Self::Changes(ref source) if source.kind() == io::ErrorKind::StorageFull => {
                 Problem::from_error(Code::OperationFailed, &self)
                     .hint("what the guest changed goes through banger's state directory")
@@ -175,7 +177,8 @@ impl HomeError {
                      then git apply --3way changes.patch"
                 ))
                 .hint(format!("the commits alone: banger vm workspace export {vm} --branch NAME")),
-            Self::BranchName(_) => Problem::from_error(Code::BadRequest, &self),
+            Self::BranchName(_) => Problem::from_error(Code::BadRequest, &self)
+                .hint("what can be one: git check-ref-format --help"),
             Self::BranchExists(_) => {
                 Problem::from_error(Code::AlreadyExists, &self).hint("give another name")
             }
@@ -197,4 +200,21 @@ fn render_lost(files: &str, commits: &str, unclear: bool) -> String {
 fn render_names(files: &[String], count: usize) -> String {
     let named = files.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", ");
     if count > files.len() { format!("{named} and more") } else { named }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_asked_wrongly_says_what_can_be_asked() {
+        let hints = |error: HomeError| error.problem("web").hints.join("; ");
+        let other = HomeError::OtherRepository("/r".into()).problem("web").message;
+        assert_eq!(other, "`/r` is not the repository that was brought in");
+        assert!(hints(HomeError::OtherRepository("/r".into())).contains("banger vm show web"));
+        assert!(hints(HomeError::BranchName("a..b".into())).contains("check-ref-format"));
+        assert!(hints(HomeError::BranchExists("a".into())).contains("another name"));
+        assert!(hints(HomeError::NoCommits).contains("--apply"));
+        assert!(hints(HomeError::NoRecord("web".into())).contains("banger vm run PATH"));
+    }
 }

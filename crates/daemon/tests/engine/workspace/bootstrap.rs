@@ -54,6 +54,8 @@ async fn tools_that_travel_need_a_way_to_get_them() {
     let problem = create_fails(&daemon, untracked(false)).await;
     assert_eq!(problem.code, Code::Conflict);
     assert!(problem.message.starts_with("`mise.toml` in `"), "{problem:?}");
+    let told = "` names tools, and a VM without `--nat` cannot get them from anywhere";
+    assert!(problem.message.ends_with(told), "{problem:?}");
     assert!(problem.hints.iter().any(|hint| hint.contains("--nat")), "{problem:?}");
     assert!(problem.hints.iter().any(|hint| hint.contains("--no-bootstrap")), "{problem:?}");
     assert!(list(&daemon).await.is_empty(), "nothing is made");
