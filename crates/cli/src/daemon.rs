@@ -5,7 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{Chunks, DryRun, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude};
+use banger_cli::{
+    Chunks, Configuration, Configured, DryRun, ImageBundle, KernelBundle, MadeBundle, SshClient,
+    SshInclude,
+};
+use banger_daemon::config;
 use banger_daemon::image;
 use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
@@ -41,6 +45,15 @@ fn executable() -> PathBuf {
 /// What tells one build of the program from another.
 pub(super) fn build() -> String {
     lifecycle::build_identity(&executable())
+}
+
+/// What is configured.
+pub(super) fn configuration() -> Result<Configuration, Problem> {
+    let config::Shown { file, exists, settings, warnings } = config::show(&options(&[])?)?;
+    let settings = settings.into_iter().map(|config::ShownSetting { key, value, text, origin }| {
+        Configured { key, value, text, origin: origin.to_string() }
+    });
+    Ok(Configuration { file, exists, settings: settings.collect(), warnings })
 }
 
 /// Reads a log: all of it or its last lines, and on without an end.

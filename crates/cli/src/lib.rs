@@ -48,7 +48,8 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 
 pub use hooks::{
-    Chunks, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude,
+    Chunks, Configuration, Configured, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle,
+    SshClient, SshInclude,
 };
 
 /// Runs the program this process was started as, to its end.

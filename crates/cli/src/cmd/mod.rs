@@ -1,6 +1,7 @@
 //! The commands: one file each, in the tree in which they are typed.
 
 mod completion;
+mod config;
 mod daemon;
 mod doctor;
 mod image;
@@ -72,6 +73,8 @@ enum Command {
     System(system::Command),
     #[command(subcommand, hide = true)]
     Internal(internal::Command),
+    #[command(subcommand)]
+    Config(config::Command),
     Doctor(doctor::Args),
     SshConfig(ssh_config::Args),
     Version(version::Args),
@@ -155,6 +158,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Internal(command) => internal::run_command(context, command).await,
         Command::System(command) => system::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
+        Command::Config(command) => config::run_command(context, command),
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::SshConfig(args) => ssh_config::ssh_config(context, &args),
         Command::Version(args) => version::version(context, args),
