@@ -7,6 +7,7 @@ mod doctor;
 mod image;
 mod internal;
 mod kernel;
+mod resolved;
 mod snapshot;
 mod ssh_config;
 mod system;
@@ -16,6 +17,7 @@ mod vm;
 use std::ffi::{OsStr, OsString};
 
 use banger_proto::exit_code;
+use clap::error::ErrorKind;
 use clap::{
     ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum as _,
 };
@@ -27,6 +29,8 @@ use crate::errors::{CliError, Outcome};
 use crate::hooks::Hooks;
 use crate::signals::Signals;
 use crate::ui::Ui;
+
+use resolved::resolve_defaults;
 
 /// Disposable, fully isolated Linux VMs, one command each
 ///
@@ -120,10 +124,17 @@ pub(crate) fn main(environment: Environment, hooks: Hooks) -> u8 {
     if environment.completing {
         return complete::answer(environment);
     }
-    let grammar = Cli::command().color(asked_colour(&environment));
-    let cli = grammar
-        .try_get_matches_from(&environment.args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let grammar = || Cli::command().color(asked_colour(&environment));
+    let matches = match grammar().try_get_matches_from(&environment.args) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            // Only help has to know; where the configuration is wrong, it helps all the same.
+            let configured = (hooks.configuration)().map(|found| found.settings);
+            resolve_defaults(grammar(), &configured.unwrap_or_default())
+                .try_get_matches_from(&environment.args)
+        }
+        matches => matches,
+    };
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::host::Host;
 
 /// Writes the configuration file of `host`.
-fn configure(host: &Host, text: &str) -> PathBuf {
+pub(crate) fn configure(host: &Host, text: &str) -> PathBuf {
     let directory = host.path("home/.config/banger");
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("config.toml");
