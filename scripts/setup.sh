@@ -26,6 +26,8 @@ if [ "${1:-}" = tests ]; then
         "ssh:openssh-client"
         "sshd:openssh-server"
         "rsync:rsync"
+        "zsh:zsh"
+        "fish:fish"
     )
 fi
 

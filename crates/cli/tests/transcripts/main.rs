@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bootstrap;
 #[cfg(test)]
+mod completion;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod copying;
