@@ -18,6 +18,7 @@
 //! | `system` | banger as a service of the system |
 //! | `builder` | builds outside of the daemon's service |
 //! | `complete` | shell completion with names from the daemon |
+//! | `manual` | pages of the manual, from the grammar |
 
 mod builder;
 mod client;
@@ -30,6 +31,7 @@ mod environment;
 mod errors;
 mod foreground;
 pub mod hooks;
+mod manual;
 mod progress;
 mod reference;
 mod repository;

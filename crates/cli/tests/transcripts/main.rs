@@ -12,6 +12,8 @@ mod copying;
 #[cfg(test)]
 mod daemon;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod fake;
