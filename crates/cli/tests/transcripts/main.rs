@@ -2,6 +2,8 @@
 //! A transcript is what a user would see: output, errors, exit code.
 
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
 mod bootstrap;
 #[cfg(test)]
 mod completion;
