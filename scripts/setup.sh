@@ -32,6 +32,8 @@ if [ "${1:-}" = tests ]; then
         "jq:jq"
         "dpkg-deb:dpkg"
         "strace:strace"
+        "zsh:zsh"
+        "fish:fish"
     )
 fi
 

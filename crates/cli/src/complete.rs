@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use banger_proto::api::{ImageList, KernelList, SnapshotList, VmList};
+use banger_proto::api::{ImageList, KernelList, SnapshotList, SnapshotView, VmList};
 use banger_proto::exit_code;
 use clap::CommandFactory as _;
 use clap_complete::CompletionCandidate;
@@ -46,13 +46,40 @@ pub(crate) fn vms() -> Vec<CompletionCandidate> {
 }
 
 /// Names of VMs that are not on the command line yet.
-pub(crate) fn other_vms() -> Vec<CompletionCandidate> {
-    let typed = |name: &String| {
-        ENVIRONMENT
-            .get()
-            .is_some_and(|environment| environment.args.iter().any(|arg| arg == &**name))
+pub(crate) fn other_vms(typed: &OsStr) -> Vec<CompletionCandidate> {
+    others(vm_names(), typed)
+}
+
+/// Names of images that are not on the command line yet.
+pub(crate) fn other_images(typed: &OsStr) -> Vec<CompletionCandidate> {
+    others(image_names(), typed)
+}
+
+/// Names of kernels that are not on the command line yet.
+pub(crate) fn other_kernels(typed: &OsStr) -> Vec<CompletionCandidate> {
+    others(kernel_names(), typed)
+}
+
+/// Names of snapshots that are not on the command line yet, as [`snapshots`].
+pub(crate) fn other_snapshots(typed: &OsStr) -> Vec<CompletionCandidate> {
+    others(snapshot_names(), typed)
+}
+
+/// Those of `names` that begin as the word that is `typed`, and are no other word of the line.
+fn others(names: Vec<String>, typed: &OsStr) -> Vec<CompletionCandidate> {
+    let begins = |name: &String| typed.to_str().is_some_and(|typed| name.starts_with(typed));
+    // The word that is being typed is on the line, too, and may be whole already.
+    let is_other = |name: &String| count_words(name) <= usize::from(typed == name.as_str());
+    let others = names.into_iter().filter(|name| begins(name) && is_other(name));
+    others.map(CompletionCandidate::new).collect()
+}
+
+/// How often `word` is on the command line.
+fn count_words(word: &str) -> usize {
+    let words = |environment: &Environment| {
+        environment.args.iter().filter(|arg| arg.as_os_str() == word).count()
     };
-    vm_names().into_iter().filter(|name| !typed(name)).map(CompletionCandidate::new).collect()
+    ENVIRONMENT.get().map_or(0, words)
 }
 
 /// What one side of a copy can be: a VM with the colon after it, or a path of this host.
@@ -63,22 +90,37 @@ pub(crate) fn places(typed: &OsStr) -> Vec<CompletionCandidate> {
     vms.chain(PathCompleter::any().complete(typed)).collect()
 }
 
-/// Names of snapshots.
+/// Names of snapshots: of the VM that is on the command line.
 pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
-    let list = ask("/v1/snapshots").map_or_else(Vec::new, |list: SnapshotList| list.snapshots);
-    list.into_iter().map(|snapshot| CompletionCandidate::new(String::from(snapshot.name))).collect()
+    snapshot_names().into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Names of images.
 pub(crate) fn images() -> Vec<CompletionCandidate> {
-    let list = ask("/v1/images").map_or_else(Vec::new, |list: ImageList| list.images);
-    list.into_iter().map(|image| CompletionCandidate::new(image.name)).collect()
+    image_names().into_iter().map(CompletionCandidate::new).collect()
 }
 
 /// Names of kernels.
 pub(crate) fn kernels() -> Vec<CompletionCandidate> {
+    kernel_names().into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn snapshot_names() -> Vec<String> {
+    let list = ask("/v1/snapshots").map_or_else(Vec::new, |list: SnapshotList| list.snapshots);
+    let meant = |snapshot: &SnapshotView| {
+        count_words(snapshot.vm_name.as_str()) + count_words(snapshot.vm.as_str()) > 0
+    };
+    list.into_iter().filter(meant).map(|snapshot| snapshot.name.into()).collect()
+}
+
+fn image_names() -> Vec<String> {
+    let list = ask("/v1/images").map_or_else(Vec::new, |list: ImageList| list.images);
+    list.into_iter().map(|image| image.name).collect()
+}
+
+fn kernel_names() -> Vec<String> {
     let list = ask("/v1/kernels").map_or_else(Vec::new, |list: KernelList| list.kernels);
-    list.into_iter().map(|kernel| CompletionCandidate::new(kernel.name)).collect()
+    list.into_iter().map(|kernel| kernel.name).collect()
 }
 
 /// Paths of the interface, with names of VMs where those stand.

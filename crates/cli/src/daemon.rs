@@ -6,7 +6,11 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_cli::{Chunks, DryRun, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude};
+use banger_cli::{
+    Chunks, Configuration, Configured, DryRun, ImageBundle, KernelBundle, MadeBundle, SshClient,
+    SshInclude,
+};
+use banger_daemon::config;
 use banger_daemon::image;
 use banger_daemon::kernel::{self, BundleRequest};
 use banger_daemon::lifecycle::{self, Options};
@@ -48,6 +52,15 @@ pub(super) fn build() -> String {
 /// The description of the interface; nothing where it cannot be written, which no test has seen.
 pub(super) fn describe() -> serde_json::Value {
     serde_json::to_value(banger_daemon::http::description()).unwrap_or_default()
+}
+
+/// What is configured.
+pub(super) fn configuration() -> Result<Configuration, Problem> {
+    let config::Shown { file, exists, settings, warnings } = config::show(&options(&[])?)?;
+    let settings = settings.into_iter().map(|config::ShownSetting { key, value, text, origin }| {
+        Configured { key, value, text, origin: origin.to_string() }
+    });
+    Ok(Configuration { file, exists, settings: settings.collect(), warnings })
 }
 
 /// Reads a log: all of it or its last lines, and on without an end.

@@ -37,6 +37,8 @@ pub struct Hooks {
     /// Includes that in the user's own configuration (true), takes it out again (false), or only
     /// looks whether it is there.
     pub ssh_include: fn(Option<bool>) -> Result<SshInclude, Problem>,
+    /// Reads the configuration as a daemon that starts now would.
+    pub configuration: fn() -> Result<Configuration, Problem>,
     /// Reads a log of bounded size, the older of its files included: all of it or this many of
     /// its last lines, then, if the last is true, what is written to it, without an end.
     pub read_log: fn(PathBuf, Option<usize>, bool) -> Chunks,
@@ -46,6 +48,32 @@ pub struct Hooks {
 
 /// What a log is read with: chunks, and why there are no more.
 pub type Chunks = mpsc::Receiver<io::Result<Bytes>>;
+
+/// What is configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether it is there.
+    pub exists: bool,
+    /// Every key, in the order to show.
+    pub settings: Vec<Configured>,
+    /// What is odd about the file, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configured {
+    /// Its name, with the table in front (`vm_defaults.vcpu`).
+    pub key: &'static str,
+    /// Its value as the file would have it; null where the file can only leave it out.
+    pub value: serde_json::Value,
+    /// Its value for people: a line, or for a list a line an entry.
+    pub text: String,
+    /// Where it came from: `config`, `auto` or `builtin`.
+    pub origin: String,
+}
 
 /// A kernel to pack.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,7 @@
 //! | `builder` | builds outside of the daemon's service |
 //! | `update` | putting another release of these programs into the place of this one |
 //! | `complete` | shell completion with names from the daemon |
+//! | `manual` | pages of the manual, from the grammar |
 //! | `operations` | what calls the daemon's interface has, as its description says |
 
 mod builder;
@@ -32,6 +33,7 @@ mod environment;
 mod errors;
 mod foreground;
 pub mod hooks;
+mod manual;
 mod operations;
 mod progress;
 mod reference;
@@ -52,7 +54,8 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 
 pub use hooks::{
-    Chunks, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle, SshClient, SshInclude,
+    Chunks, Configuration, Configured, DryRun, Hooks, ImageBundle, KernelBundle, MadeBundle,
+    SshClient, SshInclude,
 };
 
 /// Runs the program this process was started as, to its end.

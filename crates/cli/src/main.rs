@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         build: daemon::build,
         ssh_client: daemon::ssh_client,
         ssh_include: daemon::ssh_include,
+        configuration: daemon::configuration,
         read_log: daemon::read_log,
         describe: daemon::describe,
     })

@@ -47,8 +47,17 @@ Every value has one of three origins, the first that has something to say:
 | `auto` | worked out from this host: `vm_defaults.vcpu` and `vm_defaults.memory` only |
 | `builtin` | the program |
 
-`banger doctor` shows the sizes of new VMs with their origins. What a command is told itself
-(`--memory 4G`) comes before all three, for that VM.
+`banger config show` shows every value with its origin, and needs no daemon; `banger config path`
+prints where the file is. What a command is told itself (`--memory 4G`) comes before all three, for
+that VM.
+
+```console
+$ banger config show
+$ banger config show --json
+```
+
+As JSON: `path` and `exists` of the file, `settings` (a list with `key`, `value` as the file would have
+it, null where there is none, and `origin`), and `warnings`.
 
 The daemon reads the file when it starts. After a change, end it; the next command starts it anew,
 and VMs that run go on running:
@@ -62,10 +71,10 @@ them for that VM.
 
 ## Mistakes
 
-- A key that does not exist is a warning in the daemon's log (`banger daemon status` says where
-  that is), with the nearest key that does. The rest of the file holds.
+- A key that does not exist is a warning of `banger config show` and in the daemon's log (`banger
+  daemon status` says where that is), with the nearest key that does. The rest of the file holds.
 - A value of the wrong type, or a file that is not TOML, is an error: the daemon does not start, and
-  says file, line and key.
+  says file, line and key, as `banger config show` does.
 ";
 
 const TABLE: &str = "

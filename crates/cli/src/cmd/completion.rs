@@ -13,10 +13,12 @@ use crate::errors::{CliError, Outcome};
 /// The script asks banger for names as you type; install it once, and it stays right.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Put into ~/.bashrc:
-  source <(banger completion bash)
-Put into ~/.config/fish/config.fish:
-  banger completion fish | source")]
+Put the line of your shell into the file that it reads when it starts:
+  source <(banger completion bash)                               ~/.bashrc
+  source <(banger completion zsh)                                ~/.zshrc, after compinit
+  banger completion fish | source                                ~/.config/fish/config.fish
+  banger completion powershell | Out-String | Invoke-Expression  $PROFILE
+  eval (banger completion elvish | slurp)                        ~/.config/elvish/rc.elv")]
 pub(crate) struct Args {
     /// The shell
     shell: Shell,

@@ -2,11 +2,13 @@
 
 mod api;
 mod completion;
+mod config;
 mod daemon;
 mod doctor;
 mod image;
 mod internal;
 mod kernel;
+mod resolved;
 mod snapshot;
 mod ssh_config;
 mod system;
@@ -17,6 +19,7 @@ mod vm;
 use std::ffi::{OsStr, OsString};
 
 use banger_proto::{build, exit_code};
+use clap::error::ErrorKind;
 use clap::{
     ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum as _,
 };
@@ -28,6 +31,8 @@ use crate::errors::{CliError, Outcome};
 use crate::hooks::Hooks;
 use crate::signals::Signals;
 use crate::ui::Ui;
+
+use resolved::resolve_defaults;
 
 /// Disposable, fully isolated Linux VMs, one command each
 ///
@@ -74,6 +79,8 @@ enum Command {
     System(system::Command),
     #[command(subcommand, hide = true)]
     Internal(internal::Command),
+    #[command(subcommand)]
+    Config(config::Command),
     Doctor(doctor::Args),
     Api(api::Args),
     SshConfig(ssh_config::Args),
@@ -121,10 +128,17 @@ pub(crate) fn main(environment: Environment, hooks: Hooks) -> u8 {
     if environment.completing {
         return complete::answer(environment, hooks.describe);
     }
-    let grammar = Cli::command().color(asked_colour(&environment));
-    let cli = grammar
-        .try_get_matches_from(&environment.args)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let grammar = || Cli::command().color(asked_colour(&environment));
+    let matches = match grammar().try_get_matches_from(&environment.args) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            // Only help has to know; where the configuration is wrong, it helps all the same.
+            let configured = (hooks.configuration)().map(|found| found.settings);
+            resolve_defaults(grammar(), &configured.unwrap_or_default())
+                .try_get_matches_from(&environment.args)
+        }
+        matches => matches,
+    };
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
@@ -159,6 +173,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Internal(command) => internal::run_command(context, command).await,
         Command::System(command) => system::run_command(context, command).await,
         Command::Daemon(command) => daemon::run_command(context, command).await,
+        Command::Config(command) => config::run_command(context, command),
         Command::Doctor(args) => doctor::doctor(context, args).await,
         Command::Api(args) => api::api(context, args).await,
         Command::SshConfig(args) => ssh_config::ssh_config(context, &args),

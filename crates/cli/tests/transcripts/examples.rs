@@ -17,6 +17,14 @@ pub(crate) fn walk(command: &Command, words: &str, visit: &mut impl FnMut(&str, 
     }
 }
 
+/// The same with the commands that are shown.
+pub(crate) fn walk_shown(command: &Command, words: &str, visit: &mut impl FnMut(&str, &Command)) {
+    visit(words, command);
+    for child in command.get_subcommands().filter(|child| !child.is_hide_set()) {
+        walk_shown(child, &format!("{words} {}", child.get_name()), visit);
+    }
+}
+
 pub(crate) fn after_help(command: &Command) -> String {
     command.get_after_help().map(ToString::to_string).unwrap_or_default()
 }

@@ -45,6 +45,20 @@ impl Host {
         command
     }
 
+    /// A shell that finds the program by its name, not yet started, in the user's home.
+    pub(crate) fn shell(&self, shell: &str, args: &[&str]) -> Command {
+        let programs = Path::new(env!("CARGO_BIN_EXE_banger")).parent().unwrap();
+        let mut command = Command::new(shell);
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+            .current_dir(self.path("home"));
+        command
+    }
+
     /// Runs the program to its end with an empty input.
     pub(crate) fn run(&self, args: &[&str]) -> String {
         self.run_with_input(args, b"")

@@ -4,7 +4,13 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod arguments;
+#[cfg(test)]
 mod bootstrap;
+#[cfg(test)]
+mod completion;
+#[cfg(test)]
+mod config;
 #[cfg(test)]
 mod copying;
 #[cfg(test)]
@@ -43,6 +49,8 @@ mod links;
 mod panics;
 #[cfg(test)]
 mod prepare;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod file;
 mod file_sync;
 mod host;
 mod resolve;
+mod show;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use file::{
 pub use file_sync::{FileSync, FileSyncEntry, plan_file_sync};
 pub use host::{HostFacts, observe_host};
 pub use resolve::resolve;
+pub use show::{Shown, ShownSetting, show};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -196,4 +198,18 @@ pub fn load_config(path: &Path) -> Result<(ConfigFile, Vec<String>), ConfigError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Default::default()),
         Err(error) => Err(ConfigError::Read(error)),
     }
+}
+
+/// Every value as it is on this host, for somebody with this home, and what is odd about the file.
+///
+/// # Errors
+/// As [`load_config`], and when an entry of a list makes no sense.
+pub fn load_resolved(
+    path: &Path,
+    home: Option<&Path>,
+    host: HostFacts,
+) -> Result<(Config, Vec<String>), ConfigError> {
+    let (file, warnings) = load_config(path)?;
+    let file_sync = plan_file_sync(&file.file_sync, home, path)?;
+    Ok((Config { file_sync, ..resolve(file, host) }, warnings))
 }

@@ -43,7 +43,7 @@ pub use error::LifecycleError;
 pub use listen::{ListenError, Listener};
 pub use lock::{Lock, LockError};
 
-use crate::config::{Config, load_config, observe_host, plan_file_sync, resolve};
+use crate::config::{Config, load_resolved, observe_host};
 use crate::dns::{DnsServer, Names};
 use crate::engine::{Engine, Host};
 use crate::exec::{Builder, HostEnv};
@@ -166,10 +166,8 @@ fn try_run(options: Options, announcement: &mut Announcement) -> Result<(), Life
     let inherited = listen::take_inherited()?;
     directories::ensure_all(&options.paths, options.uid)?;
     let mut lock = Lock::take(&options.paths.daemon_lock(), &options.paths.daemon_socket())?;
-    let (file, warnings) = load_config(&options.paths.config_file)?;
     let path = &options.paths.config_file;
-    let file_sync = plan_file_sync(&file.file_sync, options.env.home(), path)?;
-    let config = Config { file_sync, ..resolve(file, observe_host()) };
+    let (config, warnings) = load_resolved(path, options.env.home(), observe_host())?;
     log::start(&options.paths.daemon_log(), options.log_level.as_deref(), config.log_level.value)
         .map_err(LifecycleError::Log)?;
     for warning in warnings {

@@ -2,7 +2,7 @@
 
 use banger_proto::api::ImageView;
 use banger_proto::exit_code;
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 
 use crate::cmd::Context;
 use crate::complete;
@@ -16,7 +16,7 @@ use crate::reference::image_path;
 #[command(after_help = "Example:\n  banger image delete mine alpine:latest")]
 pub(crate) struct Args {
     /// The images
-    #[arg(required = true, value_name = "IMAGE", add = ArgValueCandidates::new(complete::images))]
+    #[arg(required = true, value_name = "IMAGE", add = ArgValueCompleter::new(complete::other_images))]
     images: Vec<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use banger_proto::api::KernelView;
 use banger_proto::exit_code;
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 
 use crate::cmd::Context;
 use crate::complete;
@@ -13,7 +13,7 @@ use crate::errors::{CliError, Outcome};
 #[command(after_help = "Example:\n  banger kernel delete mine")]
 pub(crate) struct Args {
     /// The kernels
-    #[arg(required = true, value_name = "KERNEL", add = ArgValueCandidates::new(complete::kernels))]
+    #[arg(required = true, value_name = "KERNEL", add = ArgValueCompleter::new(complete::other_kernels))]
     kernels: Vec<String>,
 }
 

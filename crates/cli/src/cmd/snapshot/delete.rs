@@ -2,7 +2,7 @@
 
 use banger_proto::api::SnapshotView;
 use banger_proto::{SnapshotName, exit_code};
-use clap_complete::ArgValueCandidates;
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use crate::cmd::Context;
 use crate::complete;
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(
         required = true,
         value_name = "SNAPSHOT",
-        add = ArgValueCandidates::new(complete::snapshots)
+        add = ArgValueCompleter::new(complete::other_snapshots)
     )]
     snapshots: Vec<SnapshotName>,
 }

@@ -30,13 +30,13 @@ pub(super) struct MachineArgs {
     /// Kernel to boot [default: the image's own]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::kernels))]
     kernel: Option<String>,
-    /// Number of virtual processors
+    /// Number of virtual processors [default: the configured one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     vcpu: Option<u32>,
-    /// Memory, like 512M or 4G; a bare number means MiB
+    /// Memory, like 512M or 4G; a bare number means MiB [default: the configured one]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
-    /// Size of the VM's own disk, like 8G; it takes room only as it fills
+    /// Size of the VM's own disk, like 8G; it takes room only as it fills [default: the configured one]
     #[arg(long, value_name = "SIZE")]
     disk_size: Option<ByteSize>,
     /// Bytes a second that the VM reads and writes of each of its disks at most, like 100M

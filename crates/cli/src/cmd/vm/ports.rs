@@ -4,7 +4,7 @@ use banger_proto::api::{PortView, VmPorts};
 use banger_proto::exit_code;
 use banger_proto::guest::PortProtocol;
 use banger_proto::harmless::render_line;
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 use futures_util::future::join_all;
 
 use crate::cmd::Context;
@@ -26,7 +26,7 @@ Examples:
 To have a port of the host's own for it: banger vm run -p 8080:80")]
 pub(crate) struct Args {
     /// The VMs: names, ids or beginnings of ids
-    #[arg(required = true, value_name = "VM", add = ArgValueCandidates::new(complete::other_vms))]
+    #[arg(required = true, value_name = "VM", add = ArgValueCompleter::new(complete::other_vms))]
     vms: Vec<VmRef>,
     /// Print JSON: a list with one element for each VM that answered
     #[arg(long)]

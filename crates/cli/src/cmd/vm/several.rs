@@ -3,7 +3,7 @@
 
 use banger_proto::api::{VmList, VmView};
 use banger_proto::exit_code;
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 use futures_util::{StreamExt as _, stream};
 
 use crate::client::Client;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 100;
 #[derive(Debug, clap::Args)]
 pub(crate) struct SeveralArgs {
     /// The VMs: names, ids or beginnings of ids
-    #[arg(required = true, value_name = "VM", add = ArgValueCandidates::new(complete::other_vms))]
+    #[arg(required = true, value_name = "VM", add = ArgValueCompleter::new(complete::other_vms))]
     vms: Vec<VmRef>,
     #[command(flatten)]
     tell: TellArgs,

@@ -2,7 +2,7 @@
 
 use banger_proto::api::{StatsReport, VmStats};
 use banger_proto::{ByteSize, exit_code};
-use clap_complete::ArgValueCandidates;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Events;
 use crate::cmd::Context;
@@ -21,7 +21,7 @@ use crate::ui::Ui;
 #[command(after_help = "Examples:\n  banger vm stats\n  banger vm stats --watch web db")]
 pub(crate) struct Args {
     /// The VMs: names, ids or beginnings of ids [default: all]
-    #[arg(value_name = "VM", add = ArgValueCandidates::new(complete::other_vms))]
+    #[arg(value_name = "VM", add = ArgValueCompleter::new(complete::other_vms))]
     vms: Vec<VmRef>,
     /// Go on every second until Ctrl-C; as JSON, one object a line
     #[arg(short, long)]

@@ -18,20 +18,23 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/vms/{vm}/fork", post(fork))
 }
 
-fn snapshot(name: &str) -> Value {
+fn snapshot(id: &str, vm: &str, name: &str) -> Value {
     json!({
-        "vm": "aabbccddeeff", "vm_name": "web", "name": name, "taken_at": "2999-01-01T00:00:00Z",
+        "vm": id, "vm_name": vm, "name": name, "taken_at": "2999-01-01T00:00:00Z",
         "memory": true, "size": 1u64 << 30,
     })
 }
 
+/// Two of one VM, and one of another.
 async fn list() -> Json<Value> {
-    Json(json!({ "snapshots": [snapshot("first")] }))
+    let of_web = |name| snapshot("aabbccddeeff", "web", name);
+    let of_db = snapshot("aacc00000000", "db", "birth");
+    Json(json!({ "snapshots": [of_web("first"), of_web("before"), of_db] }))
 }
 
 async fn take(State(shared): State<Arc<Shared>>, Path(vm): Path<String>) -> Response {
     match find(&shared, &vm) {
-        Some(_) => Json(snapshot("second")).into_response(),
+        Some(_) => Json(snapshot("aabbccddeeff", "web", "second")).into_response(),
         None => unknown(&vm),
     }
 }
