@@ -10,7 +10,7 @@
 //! | `client` | HTTP to the daemon, and starting it when there is none |
 //! | `session` | a command in the guest, wired to this terminal |
 //! | `terminal`, `stdin`, `signals`, `sys` | the parts of that wiring that belong to the host |
-//! | `progress`, `table`, `ui` | how things look |
+//! | `progress`, `table`, `age`, `ui` | how things look |
 //! | `confirm` | asking before what cannot be taken back |
 //! | `errors` | failures: kind, text, exit code |
 //! | `reference` | names and ids as people type them |
@@ -19,6 +19,7 @@
 //! | `builder` | builds outside of the daemon's service |
 //! | `complete` | shell completion with names from the daemon |
 
+mod age;
 mod builder;
 mod client;
 mod cmd;
