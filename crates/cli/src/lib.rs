@@ -11,6 +11,7 @@
 //! | `session` | a command in the guest, wired to this terminal |
 //! | `terminal`, `stdin`, `signals`, `sys` | the parts of that wiring that belong to the host |
 //! | `progress`, `table`, `age`, `ui` | how things look |
+//! | `top` | all VMs on one screen |
 //! | `confirm` | asking before what cannot be taken back |
 //! | `errors` | failures: kind, text, exit code |
 //! | `reference` | names and ids as people type them |
@@ -42,6 +43,7 @@ mod sys;
 mod system;
 mod table;
 mod terminal;
+mod top;
 mod ui;
 
 use std::process::ExitCode;

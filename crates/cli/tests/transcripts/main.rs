@@ -41,6 +41,8 @@ mod system;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod vms;
