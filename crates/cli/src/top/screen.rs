@@ -1,7 +1,9 @@
 //! The whole terminal, as long as it is ours: raw, on its alternate screen, given back on every way
 //! out.
 
-use std::io::{self, Stdout, Write as _};
+use std::cell::RefCell;
+use std::io::{self, Write as _};
+use std::rc::Rc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +27,8 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// A terminal that is ours.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<CrosstermBackend<Output>>,
+    output: Output,
     /// The size that it was made for.
     size: TerminalSize,
     // In this order: what was shown before comes back, then the modes.
@@ -51,9 +54,10 @@ impl Screen {
         let mut stdout = io::stdout();
         let begun = execute!(stdout, EnterAlternateScreen, EnableBracketedPaste, Hide);
         let size = terminal::size();
-        let terminal = begun.and_then(|()| open(size));
+        let output = Output::default();
+        let terminal = begun.and_then(|()| open(size, output.clone()));
         let terminal = terminal.map_err(|error| CliError::stdout(&error))?;
-        Ok(Self { terminal, size, _alternate: alternate, _raw: raw })
+        Ok(Self { terminal, output, size, _alternate: alternate, _raw: raw })
     }
 
     /// Shows the picture that `draw` makes, in the size that the terminal has now.
@@ -62,7 +66,7 @@ impl Screen {
     /// When the terminal cannot be written to.
     pub(crate) fn show(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<(), CliError> {
         self.fit().map_err(|error| CliError::stdout(&error))?;
-        let shown = self.terminal.draw(draw).map(|_| ());
+        let shown = self.terminal.draw(draw).map(|_| ()).and_then(|()| self.output.check());
         shown.map_err(|error| CliError::stdout(&error))
     }
 
@@ -71,7 +75,7 @@ impl Screen {
         let size = terminal::size();
         if size != self.size {
             execute!(io::stdout(), Clear(ClearType::All))?;
-            self.terminal = open(size)?;
+            self.terminal = open(size, self.output.clone())?;
             self.size = size;
         }
         Ok(())
@@ -80,9 +84,43 @@ impl Screen {
 
 /// An empty picture of this size. Fixed: by itself the library would ask the terminal that this process is
 /// controlled by, which need not be the one that it writes to, and start a program where there is none.
-fn open(size: TerminalSize) -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+fn open(size: TerminalSize, output: Output) -> io::Result<Terminal<CrosstermBackend<Output>>> {
     let viewport = Viewport::Fixed(Rect::new(0, 0, size.cols, size.rows));
-    Terminal::with_options(CrosstermBackend::new(io::stdout()), TerminalOptions { viewport })
+    Terminal::with_options(CrosstermBackend::new(output), TerminalOptions { viewport })
+}
+
+/// Standard output, whose failures are told when they are asked for: the library says on standard error
+/// that it cannot show the cursor at the end, and panics where that is gone, too.
+#[derive(Debug, Clone, Default)]
+struct Output {
+    failed: Rc<RefCell<Option<io::Error>>>,
+}
+
+impl Output {
+    /// Whether all was written so far.
+    fn check(&self) -> io::Result<()> {
+        self.failed.borrow_mut().take().map_or(Ok(()), Err)
+    }
+
+    fn keep<T>(&self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                *self.failed.borrow_mut() = Some(error);
+                Ok(instead)
+            }
+            result => result,
+        }
+    }
+}
+
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.keep(io::stdout().write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.keep(io::stdout().flush(), ())
+    }
 }
 
 impl Drop for Alternate {
