@@ -127,6 +127,23 @@ impl CliError {
         }
     }
 
+    /// Whether a signal ended the work.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self.kind, Kind::Interrupted(_))
+    }
+
+    /// The failure as lines, for a screen that has its own place for them: headline, causes, hints. As
+    /// the words came: they are made harmless where they are shown.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let Problem { code, message, causes, hints, .. } = &*self.problem;
+        let label = label(code).filter(|_| self.kind == Kind::Failure);
+        let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
+        let all = std::iter::once(format!("{label}{message}"))
+            .chain(causes.iter().map(|cause| format!("caused by: {cause}")))
+            .chain(hints.iter().map(|hint| format!("hint: {hint}")));
+        all.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     /// Shows the failure on standard error, unless there is nothing to say.
     pub(crate) fn show(&self, ui: &Ui) {
         match self.kind {
@@ -204,6 +221,22 @@ mod tests {
           hint: did you mean `web`?
           (op 00aabbccddee)
         ");
+    }
+
+    #[test]
+    fn lines_are_the_same_words() {
+        let problem = Problem::new(Code::NotFound, "no VM `webb`")
+            .cause("console:\npanic")
+            .hint("`banger ls` shows all VMs");
+        assert_eq!(
+            CliError::from(problem).lines(),
+            [
+                "not found: no VM `webb`",
+                "caused by: console:",
+                "panic",
+                "hint: `banger ls` shows all VMs",
+            ]
+        );
     }
 
     #[test]

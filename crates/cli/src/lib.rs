@@ -10,7 +10,8 @@
 //! | `client` | HTTP to the daemon, and starting it when there is none |
 //! | `session` | a command in the guest, wired to this terminal |
 //! | `terminal`, `stdin`, `signals`, `sys` | the parts of that wiring that belong to the host |
-//! | `progress`, `table`, `ui` | how things look |
+//! | `progress`, `table`, `age`, `ui` | how things look |
+//! | `top` | all VMs on one screen |
 //! | `confirm` | asking before what cannot be taken back |
 //! | `errors` | failures: kind, text, exit code |
 //! | `reference` | names and ids as people type them |
@@ -22,6 +23,7 @@
 //! | `manual` | pages of the manual, from the grammar |
 //! | `operations` | what calls the daemon's interface has, as its description says |
 
+mod age;
 mod builder;
 mod client;
 mod cmd;
@@ -46,6 +48,7 @@ mod sys;
 mod system;
 mod table;
 mod terminal;
+mod top;
 mod ui;
 mod update;
 

@@ -21,6 +21,8 @@ pub(crate) struct Ui {
     pub(crate) stdout_terminal: bool,
     /// Whether standard error is one.
     pub(crate) stderr_terminal: bool,
+    /// Whether pictures on standard output are coloured.
+    pub(crate) stdout_colour: bool,
     /// Whether standard error is coloured.
     colour: bool,
 }
@@ -28,16 +30,19 @@ pub(crate) struct Ui {
 impl Ui {
     /// Looks at the streams. `--color` wins over `NO_COLOR`, which wins over the terminal.
     pub(crate) fn observe(choice: ColorChoice, no_color: bool) -> Self {
+        let stdout_terminal = io::stdout().is_terminal();
         let stderr_terminal = io::stderr().is_terminal();
+        let colour = |terminal: bool| match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && !no_color,
+        };
         Self {
             stdin_terminal: io::stdin().is_terminal(),
-            stdout_terminal: io::stdout().is_terminal(),
+            stdout_terminal,
             stderr_terminal,
-            colour: match choice {
-                ColorChoice::Always => true,
-                ColorChoice::Never => false,
-                ColorChoice::Auto => stderr_terminal && !no_color,
-            },
+            stdout_colour: colour(stdout_terminal),
+            colour: colour(stderr_terminal),
         }
     }
 
@@ -48,6 +53,7 @@ impl Ui {
             stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,
+            stdout_colour: false,
             colour: false,
         }
     }

@@ -3,6 +3,7 @@
 //! Every request has a connection of its own: connecting costs microseconds, and closing the
 //! connection is how a request is cancelled.
 
+mod body;
 mod connect;
 mod events;
 mod files;
@@ -130,25 +131,6 @@ impl Client {
             .header(CONTENT_TYPE, "application/octet-stream");
         let answer = self.send_request(request, upload::body(input)).await?;
         Ok(Events::new(answer.response.into_body(), answer.op_id, answer.connection))
-    }
-
-    /// `GET path`, handing the body to `write` as it arrives.
-    pub(crate) async fn copy(
-        &self,
-        path: &str,
-        mut write: impl FnMut(&[u8]) -> Result<(), CliError>,
-    ) -> Result<(), CliError> {
-        let answer = self.send(Method::GET, path, Bytes::new(), Versioned::Yes).await?;
-        let op_id = answer.op_id;
-        let _connection = answer.connection;
-        let mut body = answer.response.into_body();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| lost(&error).of_operation(op_id.clone()))?;
-            if let Some(data) = frame.data_ref() {
-                write(data)?;
-            }
-        }
-        Ok(())
     }
 
     /// `POST path` with `body`, then the bare connection with exec frames on it.

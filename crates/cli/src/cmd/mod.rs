@@ -12,6 +12,7 @@ mod resolved;
 mod snapshot;
 mod ssh_config;
 mod system;
+pub(crate) mod top;
 mod update;
 mod version;
 mod vm;
@@ -47,6 +48,7 @@ Start here:
   banger run --rm . -- make test      this repository's tests in a VM that goes afterwards
 Then:
   banger ls                           your VMs
+  banger top                          the same as it changes, with keys to work on them
   banger doctor                       whether this host is fit"
 )]
 pub(crate) struct Cli {
@@ -98,6 +100,7 @@ enum Command {
     Ls(vm::list::Args),
     #[command(about = "Short for `vm delete`")]
     Rm(vm::delete::Args),
+    Top(top::Args),
 }
 
 /// What every command is given.
@@ -186,6 +189,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Ssh(args) => vm::ssh::ssh(context, args).await,
         Command::Ls(args) => vm::list::list(context, args).await,
         Command::Rm(args) => vm::delete::delete(context, args).await,
+        Command::Top(args) => top::top(context, args).await,
     }
 }
 

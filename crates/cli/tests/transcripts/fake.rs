@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use banger_link::framed::{FrameReader, FrameWriter, framed};
 use banger_proto::api::{
     CreateVm, DaemonStatus, DnsStatus, Event, ExecVm, ImageView, OP_ID_HEADER, Stage, StateName,
-    VmList, VmView,
+    VmEvent, VmList, VmView,
 };
 use banger_proto::guest::frame::Kind;
 use banger_proto::guest::{ExecExit, STDIN_WINDOW, StdinTaken, TerminalSize};
@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     idle: AtomicBool,
     log: Mutex<Vec<String>>,
     logged: Condvar,
+    news: insight::News,
 }
 
 impl Shared {
@@ -128,6 +129,23 @@ impl Fake {
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut VmView)) {
         let mut vms = self.shared.vms.lock().unwrap();
         change(vms.iter_mut().find(|vm| vm.name.as_str() == name).unwrap());
+    }
+
+    /// Has a VM come to be in a state, and tells whoever listens to events.
+    pub(crate) fn bring(&self, name: &str, state: StateName) {
+        self.change(name, |vm| vm.state = state);
+        let vm = find(&self.shared, name).unwrap();
+        self.shared.news.tell(|seq| VmEvent::State {
+            seq,
+            at: "2026-08-05T12:00:00Z".into(),
+            vm: vm.id,
+            name: vm.name,
+            state,
+            guest: None,
+            paused_idle_seconds: None,
+            ended: None,
+            problem: None,
+        });
     }
 
     /// Waits until something was logged.
@@ -215,6 +233,9 @@ async fn delete(
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, problem);
     }
     shared.vms.lock().unwrap().retain(|other| other.id != vm.id);
+    let (id, name) = (vm.id.clone(), vm.name.clone());
+    let at = "2026-08-05T12:00:00Z".to_owned();
+    shared.news.tell(|seq| VmEvent::Deleted { seq, at, vm: id, name });
     Json(vm).into_response()
 }
 

@@ -66,6 +66,8 @@ mod system;
 #[cfg(test)]
 mod terminal;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod troubleshooting;
 #[cfg(test)]
 mod update;

@@ -1,14 +1,11 @@
 //! What `docs/cli.md` and the manual say of the command line is what the program has.
-//!
-//! `UPDATE_DOCS=1 cargo test -p banger-cli --test transcripts docs_` writes the file instead of
-//! comparing it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use clap::{Arg, Command};
 
+use crate::documents::assert_page;
 use crate::examples::{after_help, walk_shown};
 use crate::host::Host;
 
@@ -86,19 +83,7 @@ fn cell(text: &str) -> String {
 
 #[test]
 fn docs_cli_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
-    let expected = render_reference();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, expected).unwrap();
-        return;
-    }
-    let actual = std::fs::read_to_string(&path).unwrap();
-    let line = actual.lines().zip(expected.lines()).take_while(|(a, b)| a == b).count() + 1;
-    assert!(
-        actual == expected,
-        "docs/cli.md is out of date from line {line}; write it anew: \
-         UPDATE_DOCS=1 cargo test -p banger-cli --test transcripts docs_cli"
-    );
+    assert_page("cli.md", &render_reference());
 }
 
 #[test]

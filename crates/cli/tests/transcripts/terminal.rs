@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use banger_proto::api::StateName;
 use insta::assert_snapshot;
@@ -26,10 +27,12 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn open() -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        // No program gets the other end: it would keep its own terminal from hanging up.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        let line = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let line = ioctl_tiocgptpeer(&master, flags).unwrap();
         let keyboard = File::from(master);
         let mut output = keyboard.try_clone().unwrap();
         let (sender, screen) = channel();
@@ -83,7 +86,12 @@ impl Terminal {
         }
     }
 
-    fn is_raw(&self) -> bool {
+    /// What has come since it was asked last, waiting until `until` or for something.
+    pub(crate) fn receive(&mut self, until: Instant) -> Option<Vec<u8>> {
+        self.screen.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    }
+
+    pub(crate) fn is_raw(&self) -> bool {
         !tcgetattr(&self.line).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 }

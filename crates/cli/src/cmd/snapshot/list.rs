@@ -4,8 +4,8 @@ use banger_proto::api::{SnapshotList, SnapshotView};
 use banger_proto::exit_code;
 use clap_complete::ArgValueCandidates;
 
+use crate::age::render_age;
 use crate::cmd::Context;
-use crate::cmd::vm::list::render_age;
 use crate::complete;
 use crate::errors::Outcome;
 use crate::reference::VmRef;

@@ -15,7 +15,7 @@ use crate::signals::Signals;
 use crate::terminal;
 
 /// How the command runs.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct AttachArgs {
     /// Directory to run in [default: the workspace, else the image's, else the user's home]
     #[arg(long, value_name = "DIR", value_parser = parse_workdir)]
@@ -33,7 +33,7 @@ pub(super) struct AttachArgs {
 }
 
 /// What to run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Attachment {
     /// How.
     pub(super) args: AttachArgs,

@@ -40,7 +40,8 @@ impl<R: Serialize + Clone> Boot<R> {
     }
 }
 
-async fn boot_one(
+/// Boots one VM and waits until it is ready.
+pub(in crate::cmd) async fn boot_one(
     client: Client,
     vm: VmView,
     call: &str,

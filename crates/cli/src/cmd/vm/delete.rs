@@ -28,7 +28,12 @@ pub(crate) async fn delete(context: &Context, args: Args) -> Outcome {
     several.each(targets, "deleting", act).await
 }
 
-async fn delete_one(client: Client, vm: VmView, force: bool) -> Result<VmView, CliError> {
+/// Deletes one VM; one that runs is shut down before, unless `force`.
+pub(in crate::cmd) async fn delete_one(
+    client: Client,
+    vm: VmView,
+    force: bool,
+) -> Result<VmView, CliError> {
     let path = vm_path(&vm.id, "");
     if !force && matches!(vm.state, StateName::Running | StateName::Paused) {
         // What runs inside may have something to bring to its end elsewhere. Whether it could is

@@ -8,6 +8,7 @@ use clap_complete::ArgValueCandidates;
 use super::attach::{AttachArgs, Attachment, attach};
 use super::machine::parse_variable;
 use super::workspace::prepare_again;
+use crate::client::Client;
 use crate::cmd::Context;
 use crate::complete;
 use crate::errors::{CliError, Outcome};
@@ -78,6 +79,22 @@ async fn exec_in(context: &Context, args: Args) -> Outcome {
         return Ok(exit_code::OK);
     }
     attach(context, &client, &vm, attachment(args), &mut signals).await
+}
+
+/// A shell in `vm` on our terminal, as without a command; its exit code.
+///
+/// # Errors
+/// As those of the command, with the exit codes of any other.
+pub(in crate::cmd) async fn shell(
+    context: &Context,
+    client: &Client,
+    vm: &VmView,
+    signals: &mut Signals,
+) -> Outcome {
+    if let Some(notice) = stale(vm) {
+        context.ui.note(notice);
+    }
+    attach(context, client, vm, Attachment::default(), signals).await
 }
 
 fn attachment(args: Args) -> Attachment {

@@ -1,7 +1,7 @@
 //! `banger vm`
 
 mod attach;
-mod boot;
+pub(super) mod boot;
 mod bootstrap;
 mod cp;
 mod create;
@@ -14,13 +14,13 @@ mod kill;
 pub(super) mod list;
 mod logs;
 mod machine;
-mod pause;
+pub(super) mod pause;
 mod ping;
 mod ports;
 mod proxy;
 mod prune;
 mod restart;
-mod resume;
+pub(super) mod resume;
 pub(super) mod run;
 mod set;
 mod several;
@@ -28,7 +28,7 @@ mod show;
 pub(super) mod ssh;
 mod start;
 mod stats;
-mod stop;
+pub(super) mod stop;
 mod wait;
 mod workspace;
 

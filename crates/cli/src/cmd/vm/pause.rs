@@ -24,6 +24,7 @@ pub(crate) async fn pause(context: &Context, args: Args) -> Outcome {
     several.each(targets, "pausing", pause_one).await
 }
 
-async fn pause_one(client: Client, vm: VmView) -> Result<VmView, CliError> {
+/// Pauses one VM.
+pub(in crate::cmd) async fn pause_one(client: Client, vm: VmView) -> Result<VmView, CliError> {
     client.post(&vm_path(&vm.id, "/pause"), &serde_json::json!({})).await
 }

@@ -21,6 +21,7 @@ pub(crate) async fn resume(context: &Context, args: Args) -> Outcome {
     several.each(targets, "resuming", resume_one).await
 }
 
-async fn resume_one(client: Client, vm: VmView) -> Result<VmView, CliError> {
+/// Has one VM go on.
+pub(in crate::cmd) async fn resume_one(client: Client, vm: VmView) -> Result<VmView, CliError> {
     client.post(&vm_path(&vm.id, "/resume"), &serde_json::json!({})).await
 }

@@ -35,7 +35,7 @@ pub(crate) async fn stop(context: &Context, args: Args) -> Outcome {
 }
 
 /// Stops one VM, given `grace_seconds` to power off by itself.
-pub(super) async fn stop_one(
+pub(in crate::cmd) async fn stop_one(
     client: Client,
     vm: VmView,
     grace_seconds: Option<u32>,

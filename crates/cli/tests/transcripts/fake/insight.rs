@@ -1,17 +1,19 @@
 //! What the fake says about what VMs use and how they are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, http::Uri};
-use banger_proto::api::{StatsReport, VmHealth};
+use banger_proto::api::{StatsReport, VmEvent, VmHealth};
 use banger_proto::{Code, Problem};
 use futures_util::stream;
+use tokio::sync::broadcast;
 
 use super::{Shared, find, refuse, unknown};
 
@@ -21,6 +23,48 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/vms/{vm}/health", get(health))
         .route("/v1/vms/{vm}/ports", get(ports))
         .route("/v1/stats", get(stats))
+        .route("/v1/events", get(events))
+}
+
+/// What happens to VMs, for whoever listens.
+pub(super) struct News {
+    sender: broadcast::Sender<VmEvent>,
+    /// Number of the last change.
+    last: AtomicU64,
+}
+
+impl Default for News {
+    fn default() -> Self {
+        Self { sender: broadcast::channel(64).0, last: AtomicU64::new(0) }
+    }
+}
+
+impl News {
+    pub(super) fn tell(&self, event: impl FnOnce(u64) -> VmEvent) {
+        let seq = self.last.fetch_add(1, Ordering::SeqCst) + 1;
+        // Nobody may be listening.
+        let _ = self.sender.send(event(seq));
+    }
+}
+
+/// Everything from now on; what was before is not known.
+async fn events(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+    let listener = shared.news.sender.subscribe();
+    let seq = shared.news.last.load(Ordering::SeqCst);
+    shared.log(format!("events {}", uri.query().unwrap_or("-")));
+    let first = match uri.query() {
+        Some(_) => VmEvent::Missed { seq },
+        None => VmEvent::Position { seq },
+    };
+    let lines = stream::unfold((listener, Some(first)), async |(mut listener, first)| {
+        let event = match first {
+            Some(event) => event,
+            None => listener.recv().await.ok()?,
+        };
+        let line = serde_json::to_string(&event).unwrap() + "\n";
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), (listener, None)))
+    });
+    Body::from_stream(lines).into_response()
 }
 
 /// `slow` does not answer.
