@@ -85,12 +85,14 @@ place:
 	$(BIN) completion bash > $(TO)/share/bash-completion/completions/banger
 	$(BIN) completion zsh > $(TO)/share/zsh/site-functions/_banger
 	$(BIN) completion fish > $(TO)/share/fish/vendor_completions.d/banger.fish
+	$(BIN) internal man $(TO)/share/man/man1 >/dev/null
 	install -D -m 0644 -t $(TO)/share/doc/banger LICENSE README.md CHANGELOG.md
 
 uninstall: ## Remove what `install` has put there, and nothing else
 	rm -f $(TO)/bin/banger $(addprefix $(TO)/lib/banger/banger-,agent supervisor helper)
 	rm -f $(TO)/share/bash-completion/completions/banger $(TO)/share/zsh/site-functions/_banger
 	rm -f $(TO)/share/fish/vendor_completions.d/banger.fish
+	rm -f $(TO)/share/man/man1/banger.1 $(TO)/share/man/man1/banger-*.1
 	rm -f $(addprefix $(TO)/share/doc/banger/,LICENSE README.md CHANGELOG.md)
 	-rmdir --ignore-fail-on-non-empty $(TO)/lib/banger $(TO)/share/doc/banger
 

@@ -87,6 +87,10 @@ fn every_variable_is_documented() {
     let mut read = BTreeSet::new();
     for file in files {
         for name in read_by(&std::fs::read_to_string(&file).unwrap()) {
+            // What a build is told; nobody reads it afterwards.
+            if name.starts_with("BANGER_BUILD_") {
+                continue;
+            }
             let is_known = documented.iter().any(|(known, _)| *known == name)
                 || OF_THE_GUEST.contains(&name.as_str());
             assert!(is_known, "{}: `{name}` is not in docs/advanced.md", file.display());
