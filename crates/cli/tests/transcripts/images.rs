@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::fake::Fake;
 use crate::host::Host;
 
-#[expect(clippy::unwrap_used, reason = "a part of tests that fails by panicking")]
 fn image(more: Value) -> ImageView {
     let mut image = json!({
         "name": "debian-bookworm", "description": "Debian 12", "digest": "00ff", "size": 330_301_440,

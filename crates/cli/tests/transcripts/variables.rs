@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use banger_proto::env;
 
 /// The packages whose programs run on the host; the others are the guest's.
-const ON_THE_HOST: [&str; 8] =
-    ["cli", "daemon", "fetch", "helper", "link", "proto", "rootfs", "tree"];
+const ON_THE_HOST: [&str; 9] =
+    ["cli", "daemon", "fetch", "helper", "link", "proto", "release", "rootfs", "tree"];
 
 /// What is read under a name that a call has, instead of one of the constants.
 const READERS: [&str; 2] = ["var(\"", "var_os(\""];
