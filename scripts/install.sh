@@ -122,6 +122,7 @@ install_release() {
 # Links what shells and man look for into the release in use, where it has such a file.
 link_shared() {
     local path
+    [ -d "$prefix/lib/banger/current/share" ] || return 0
     (cd "$prefix/lib/banger/current/share" && find bash-completion zsh fish man -type f 2>/dev/null) |
         while read -r path; do
             as_owner mkdir -p "$prefix/share/$(dirname "$path")"

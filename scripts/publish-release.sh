@@ -80,7 +80,6 @@ openssl ec -pubin -in "$stage/key.pem" -noout -text 2>/dev/null | grep -q prime2
 pem=$(cat "$stage/key.pem")
 
 echo "publish-release.sh: building $version of ${commit:0:12}" >&2
-export SOURCE_DATE_EPOCH=$epoch
 BANGER_BUILD_VERSION=${version#v} BANGER_BUILD_COMMIT=$commit \
     BANGER_BUILD_TIME=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ) \
     BANGER_BUILD_RELEASES=$releases BANGER_BUILD_KEY=$pem \
@@ -110,7 +109,7 @@ echo "publish-release.sh: packing" >&2
 mkdir -p "$out/$version"
 tar --create --directory "$stage" --sort=name --format=ustar --mtime="@$epoch" --owner=0 --group=0 \
     --numeric-owner --mode=u=rwX,go=rX "$name" | gzip -9 --no-name > "$out/$version/$name.tar.gz"
-scripts/debian-package.sh "$stage/$name" "${version#v}" "$out/$version" >&2
+SOURCE_DATE_EPOCH=$epoch scripts/debian-package.sh "$stage/$name" "${version#v}" "$out/$version" >&2
 cp "$stage/$name/share/doc/banger/sbom.cdx.json" "$out/$version/banger-$version.cdx.json"
 cp "$stage/install.sh" "$out/$version/install.sh"
 (

@@ -6,6 +6,9 @@ use std::process::Command;
 
 use banger_e2e::{Home, Ran, WebServer, checkout, files};
 
+/// Variables by which programs and their parts are found.
+const FOR_CARGO: [&str; 5] = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+
 /// Releases that are really built, packed and signed, and a server that has them.
 struct Releases {
     dir: PathBuf,
@@ -37,9 +40,10 @@ impl Releases {
             .arg(home.path().join("key"))
             .args(["--manifest", list, "--out"])
             .arg(&self.dir)
-            // What cargo tells the programs that it runs is not for another cargo.
-            .env_remove("CARGO")
-            .env_remove("RUSTC")
+            // What cargo tells this program is not for another cargo: it would compile anew what asks
+            // for it.
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| FOR_CARGO.contains(&name.as_str())))
             .output()
             .expect("the script");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
