@@ -91,6 +91,9 @@ install_release() {
         die "$version does not work on this machine: nothing was installed"
 
     local release=$version-${wanted:0:12} lib=$prefix/lib/banger
+    # The same one again, which may be in use: beside it, so that there is one at any moment. The next
+    # update removes the other.
+    [ ! -e "$lib/releases/$release" ] || release=$release-$(date +%s%N)
     choose_owner
     if [ -e "$prefix/bin/banger" ] && [ ! -L "$prefix/bin/banger" ]; then
         die "$prefix/bin/banger was installed in another way: remove it first, the way it came"
@@ -102,12 +105,7 @@ install_release() {
     as_owner mkdir -p "$lib/releases" "$prefix/bin"
     as_owner rm -rf "$lib/releases/.new-$release"
     as_owner cp -r "$work/tree/$name" "$lib/releases/.new-$release"
-    if [ -e "$lib/releases/$release" ]; then
-        as_owner rm -rf "$lib/releases/.old-$release"
-        as_owner mv -T "$lib/releases/$release" "$lib/releases/.old-$release"
-    fi
     as_owner mv -T "$lib/releases/.new-$release" "$lib/releases/$release"
-    as_owner rm -rf "$lib/releases/.old-$release"
     as_owner ln -sfn "releases/$release" "$lib/.current-new"
     as_owner mv -T "$lib/.current-new" "$lib/current"
     as_owner ln -sfn ../lib/banger/current/bin/banger "$prefix/bin/banger"

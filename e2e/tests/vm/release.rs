@@ -179,8 +179,12 @@ fn the_installer_believes_the_key_alone() {
     Ran::of(half, installer.trim_end().trim_end_matches("main \"$@\"").as_bytes()).expect_code(0);
     assert!(!prefix.exists());
 
+    // Once, and again over what was damaged meanwhile.
     install(&home, &releases, &words).expect_code(0);
-    assert!(prefix.join("bin/banger").exists());
+    let program = prefix.join("bin/banger");
+    std::fs::write(&program, "damaged").expect("the program");
+    install(&home, &releases, &words).expect_code(0);
+    assert!(std::fs::read_to_string(&program).expect("the program").starts_with("#!/bin/sh"));
     install(&home, &releases, &format!("{words} --uninstall")).expect_code(0);
     assert_eq!(left(&prefix), Vec::<String>::new());
     // The one that is in the source has no key, and says so.
