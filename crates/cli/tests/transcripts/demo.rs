@@ -45,4 +45,8 @@ fn what_went_wrong_or_tells_too_much_is_not_kept() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("tells of ['my-own-1-host']"), "{said}");
     assert!(!cast.exists());
+    // A machine that is called like a word of a command tells nothing by it.
+    let (cast, output) = record(&host, "echo vm\n", &["vm"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(cast.exists());
 }
