@@ -103,7 +103,8 @@ install_release() {
     say "  $prefix/bin/banger   a link to them, and links to completions beneath $prefix/share"
     ask "Install it?"
     as_owner mkdir -p "$lib/releases" "$prefix/bin"
-    as_owner rm -rf "$lib/releases/.new-$release"
+    # Also what one left that was killed.
+    as_owner rm -rf "$lib/releases"/.new-*
     as_owner cp -r "$work/tree/$name" "$lib/releases/.new-$release"
     as_owner mv -T "$lib/releases/.new-$release" "$lib/releases/$release"
     as_owner ln -sfn "releases/$release" "$lib/.current-new"
@@ -119,13 +120,14 @@ install_release() {
 
 # Links what shells and man look for into the release in use, where it has such a file.
 link_shared() {
-    local path
-    [ -d "$prefix/lib/banger/current/share" ] || return 0
-    (cd "$prefix/lib/banger/current/share" && find bash-completion zsh fish man -type f 2>/dev/null) |
-        while read -r path; do
-            as_owner mkdir -p "$prefix/share/$(dirname "$path")"
-            as_owner ln -sfn "$prefix/lib/banger/current/share/$path" "$prefix/share/$path"
-        done
+    local share=$prefix/lib/banger/current/share kind path
+    for kind in bash-completion zsh fish man; do
+        [ ! -d "$share/$kind" ] ||
+            (cd "$share" && find "$kind" -type f) | while read -r path; do
+                as_owner mkdir -p "$prefix/share/$(dirname "$path")"
+                as_owner ln -sfn "$share/$path" "$prefix/share/$path"
+            done
+    done
 }
 
 uninstall() {

@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
         --key) key=$(realpath "$2") ;;
         --public-key) public=$(realpath "$2") ;;
         --sign) sign=$2 ;;
-        --manifest) manifest=$2 ;;
+        --manifest) manifest=$(realpath "$2") ;;
         --upload) upload=$2 ;;
         --out) out=$2 ;;
         *) die "unknown option \`$1\`" ;;
@@ -61,6 +61,16 @@ cd "$(dirname "$0")/.."
     die "there are changes that are not committed: a release is of a commit"
 commit=$(git rev-parse HEAD)
 epoch=$(git log -1 --format=%ct)
+# Before anything is built, so that what is published is not written over.
+if [ -n "$manifest" ]; then
+    list=$(cat "$manifest")
+else
+    list=$(curl -fsS "$releases/manifest.json") || die "no list at $releases: is this the first release? (--manifest /dev/null)"
+fi
+[ -n "$list" ] || list='{"schema": 1, "releases": []}'
+jq -e --arg version "$version" 'all(.releases[]; .version != $version)' <<< "$list" >/dev/null ||
+    die "$version is in the list already: releases do not change"
+
 mkdir -p "$out"
 out=$(realpath "$out")
 name=banger-$version-x86_64-linux
@@ -100,6 +110,7 @@ said=$("$stage/$name/bin/banger" version --json)
 [ "$(jq -r .release_key <<< "$said")" = "$pem" ] || die "the program has another key"
 [ "$(bash -c 'eval "$(sed -n "/^# KEY BEGINS/,/^# KEY ENDS/p" "$0")"; echo "$KEY"' "$stage/install.sh")" = "$pem" ] ||
     die "the installer has another key"
+[ "$(grep -c '^ *KEY=' "$stage/install.sh")" = 1 ] || die "the installer has more than one key"
 for program in agent supervisor helper; do
     "$stage/$name/lib/banger/banger-$program" --version | grep -qF " ${version#v} (${commit:0:12}, " ||
         die "banger-$program is of another version"
@@ -127,28 +138,23 @@ cp "$stage/install.sh" "$out/$version/install.sh"
         die "the signature is not of the key that the programs have"
 )
 
-echo "publish-release.sh: adding it to the list" >&2
-if [ -n "$manifest" ]; then
-    list=$(cat "$manifest")
-else
-    list=$(curl -fsS "$releases/manifest.json") || die "no list at $releases: is this the first release? (--manifest /dev/null)"
-fi
-[ -n "$list" ] || list='{"schema": 1, "releases": []}'
-jq -e --arg version "$version" 'all(.releases[]; .version != $version)' <<< "$list" >/dev/null ||
-    die "$version is in the list already: releases do not change"
 jq --arg version "$version" --arg at "$(date -u -d "@$epoch" +%F)" \
     '.releases += [{version: $version, published: $at, targets: ["x86_64-linux"]}]' \
     <<< "$list" > "$out/manifest.json"
 cp "$stage/install.sh" "$out/install.sh"
 
 if [ -n "$upload" ]; then
-    for file in "$version"/{"$name.tar.gz",*.deb,*.cdx.json,install.sh,SHA256SUMS,SHA256SUMS.sig} install.sh manifest.json; do
-        for path in "$out"/$file; do
-            echo "publish-release.sh: uploading ${path#"$out/"}" >&2
-            FILE=$path NAME=${path#"$out/"} bash -c "$upload"
+    upload() { # NAME...
+        local name
+        for name; do
+            echo "publish-release.sh: uploading $name" >&2
+            FILE=$out/$name NAME=$name bash -c "$upload"
         done
-    done
-    curl -fsS "$releases/$version/SHA256SUMS" | cmp -s - "$out/$version/SHA256SUMS" ||
-        die "$releases/$version has other hashes than were uploaded"
+    }
+    cd "$out"
+    upload "$version"/{"$name.tar.gz",*.deb,*.cdx.json,install.sh,SHA256SUMS,SHA256SUMS.sig}
+    curl -fsS "$releases/$version/SHA256SUMS" | cmp -s - "$version/SHA256SUMS" ||
+        die "$releases/$version has other hashes than were uploaded: nobody is told of it"
+    upload install.sh manifest.json
 fi
 echo "$out/$version"
