@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::{Home, shared};
 
 /// What a host has besides the essential packages.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 20] = [
     // The system.
     "systemd",
     "systemd-sysv",
@@ -31,6 +31,8 @@ const PACKAGES: [&str; 19] = [
     "uidmap",
     "git",
     "openssh-client",
+    // What its installer needs.
+    "openssl",
     // What the tests ask and serve with.
     "curl",
     "busybox",

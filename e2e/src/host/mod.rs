@@ -107,7 +107,13 @@ impl Host {
     /// Runs a script of the user's, logged in as people do.
     #[must_use]
     pub fn user(&self, script: &str) -> Ran {
-        self.home.exec(NAME, &["runuser", "-l", USER, "-c", script])
+        self.log_in(USER, script)
+    }
+
+    /// Runs a script of another account's, as [`Host::user`] does.
+    #[must_use]
+    pub fn log_in(&self, account: &str, script: &str) -> Ran {
+        self.home.exec(NAME, &["runuser", "-l", account, "-c", script])
     }
 
     /// Reboots the host.
@@ -137,14 +143,22 @@ impl Host {
         let archive = self.home.path().join("small.tar");
         image.file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n").write(&archive);
         self.copy(&archive, "/srv/small.tar");
+        self.supply(USER);
+    }
+
+    /// Gives an account that has banger what VMs are made of.
+    ///
+    /// # Panics
+    /// When that cannot be.
+    pub fn supply(&self, account: &str) {
         // KVM of an emulated processor is slower than banger takes KVM for.
-        self.user(&format!(
+        let script = format!(
             "mkdir -p ~/.config/banger ~/.local/share/banger/kernels && \
              printf 'ready_timeout = 600\nwarm_starts = false\n' >~/.config/banger/config.toml && \
              cp -r /srv/kernel ~/.local/share/banger/kernels/debian-bookworm-cloud && \
              banger image import --name {SMALL} /srv/small.tar && banger daemon stop"
-        ))
-        .expect_code(0);
+        );
+        self.log_in(account, &script).expect_code(0);
     }
 
     /// Copies a file or directory of this machine into the host.

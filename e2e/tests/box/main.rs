@@ -5,34 +5,49 @@
 //! |---|---|
 //! | `user` | an ordinary user, without root |
 //! | `system` | banger as a service of the system, also over a reboot |
+//! | `release` | releases: installed with and without root, updated beside VMs, as a package, removed |
 //! | `firecracker` | VMs run by Firecracker, where `BANGER_FIRECRACKER_BIN` names one that runs anywhere |
 //!
-//! One host serves both: making it takes longer than what is done in it.
+//! One host serves all: making it takes longer than what is done in it.
 
 mod firecracker;
+mod release;
 mod system;
 mod user;
 
 use banger_e2e::SMALL;
-use banger_e2e::host::Host;
+use banger_e2e::host::{Host, USER};
 
 /// What runs in a VM to be reached by others: its name, at port 8080.
 const SERVE: &str = "mkdir -p /srv && hostname >/srv/name && httpd -p 8080 -h /srv";
 
-/// Set to anything, nothing else is tested.
-const ONLY_FIRECRACKER: &str = "BANGER_ONLY_FIRECRACKER";
+/// Names of modules, with blanks between them: nothing else is tested.
+const ONLY: &str = "BANGER_HOST_ONLY";
 
 #[test]
 fn a_host_with_banger() {
+    let only = std::env::var(ONLY).ok();
+    let wanted = |module| {
+        only.as_ref().is_none_or(|only| only.split_whitespace().any(|name| name == module))
+    };
     let mut host = Host::boot();
-    if std::env::var_os(ONLY_FIRECRACKER).is_none() {
+    host.root(&format!("echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}"))
+        .expect_code(0);
+    if wanted("user") {
         user::vms_of_an_ordinary_user(&host);
+    }
+    if wanted("system") {
         system::a_service_of_the_system(&mut host);
         host.user("banger vm delete --force web idle").expect_code(0);
     }
-    match std::env::var_os("BANGER_FIRECRACKER_BIN") {
-        Some(program) => firecracker::vms_of_firecracker(&host, program.as_ref()),
-        None => eprintln!("skipped: Firecracker, as BANGER_FIRECRACKER_BIN names none"),
+    if wanted("release") {
+        release::from_one_release_to_the_next(&host);
+    }
+    if wanted("firecracker") {
+        match std::env::var_os("BANGER_FIRECRACKER_BIN") {
+            Some(program) => firecracker::vms_of_firecracker(&host, program.as_ref()),
+            None => eprintln!("skipped: Firecracker, as BANGER_FIRECRACKER_BIN names none"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! banger as a service of the system.
 
-use banger_e2e::host::{Host, USER};
+use banger_e2e::host::Host;
 
 use super::{SERVE, create, observe};
 
@@ -8,8 +8,6 @@ use super::{SERVE, create, observe};
 const OTHER: &str = "other";
 
 pub(crate) fn a_service_of_the_system(host: &mut Host) {
-    host.root(&format!("echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}"))
-        .expect_code(0);
     host.root(&format!("useradd -m {OTHER}")).expect_code(0);
     let before = observe(host);
     expect_failures_taken_back(host, &before);
@@ -133,7 +131,7 @@ fn expect_others_kept_out(host: &Host) {
 }
 
 /// Which start of its kernel a VM runs since.
-fn boot_of(host: &Host, vm: &str) -> String {
+pub(crate) fn boot_of(host: &Host, vm: &str) -> String {
     let read = host.user(&format!("banger vm exec {vm} -- cat /proc/sys/kernel/random/boot_id"));
     read.expect_code(0).stdout
 }

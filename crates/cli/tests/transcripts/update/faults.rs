@@ -219,6 +219,46 @@ fn two_updates_at_once_are_one() {
     assert!(installed.run(&["update"]).starts_with("v0.2.0 is in use"));
 }
 
+#[test]
+fn a_server_that_is_gone_or_says_nothing() {
+    let host = Host::new();
+    let releases = Releases::new(&host);
+    let installed = Installed::new(&host, &releases);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let from_there = |patience: &str, words: &[&str]| {
+        let mut command = Command::new("timeout");
+        // As somebody who has waited long enough.
+        command.args(["--preserve-status", "--signal=INT", patience, "env"]);
+        command.arg(format!("BANGER_RELEASES=http://127.0.0.1:{port}")).arg(installed.command());
+        installed.run_by(&mut command, words)
+    };
+    let told = from_there("1", &["update"]);
+    assert!(told.ends_with("-- exit 130"), "{told}");
+    drop(server);
+    let told = from_there("60", &["update", "--check"]);
+    assert!(told.contains(&format!("http://127.0.0.1:{port}/manifest.json")), "{told}");
+    assert!(told.ends_with("-- exit 1"), "{told}");
+    assert_untouched(&installed);
+}
+
+/// While a release is tried, it can be left; once it is in use, the update goes on to its end.
+#[test]
+fn a_signal_before_the_switch_and_one_after_it() {
+    let host = Host::new();
+    let releases = Releases::new(&host);
+    releases.publish("v0.2.0", &with_answer("version --json", "kill -TERM $PPID; exec sleep 60"));
+    let installed = Installed::new(&host, &releases);
+    let told = installed.run(&["update"]);
+    assert!(told.ends_with("-- exit 143"), "{told}");
+    assert_untouched(&installed);
+
+    releases.publish("v0.2.1", &with_answer("daemon start", "kill -TERM $PPID"));
+    let told = installed.run(&["update"]);
+    assert!(told.starts_with("v0.2.1 is in use, v0.1.0 was before\n"), "{told}");
+    assert_eq!(installed.said(), "banger 0.2.1");
+}
+
 /// Killed in every call that changes the file system, one after the other. Each time a whole release
 /// is in use, and the next update has nothing in its way.
 #[test]
