@@ -13,6 +13,9 @@ CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=banger --remap-path-prefix=$(CARGO_DIR)=cargo
 STATIC := RUSTFLAGS="-C target-feature=+crt-static $(REMAP)" cargo build --target $(TRIPLE)
 PREFIX ?= /usr/local
+# Tests with VMs, which nobody gets who did not ask for them. They are asked for by their names alone: with
+# `-p` cargo chooses other features for what they share with everything else, and compiles it once more.
+E2E := --test crash --test images --test releases --test vm
 # Where `install` puts things.
 TO := $(DESTDIR)$(PREFIX)
 
@@ -49,28 +52,28 @@ check: ## Check formatting, and that the lock file fits
 
 lint: ## Run clippy with warnings denied
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p banger-e2e --test box -- -D warnings
+	cargo clippy --workspace --test '*' -- -D warnings
 
 unit: ## Run unit, integration and documentation tests (no VMs)
-	cargo test --workspace --exclude banger-e2e
+	cargo test --workspace
 
 e2e: setup-tests build ## Run the tests with real VMs, two at a time
-	cargo test -p banger-e2e -- --test-threads=2
+	cargo test --workspace $(E2E) -- --test-threads=2
 
 fuzz: ## Fuzz the parsers of hostile input, a minute in all on two processors
 	scripts/fuzz.sh 15
 
 host: setup-tests build ## Install banger as a service on a whole Debian in a VM, use it, reboot, remove it
-	cargo test -p banger-e2e --test box
+	cargo test --workspace --test box
 
 crash: setup-tests build ## Run the whole crash matrix, of which `e2e` does every third cell
-	BANGER_CRASH_EVERY=1 cargo test -p banger-e2e --test crash -- --test-threads=2
+	BANGER_CRASH_EVERY=1 cargo test --workspace --test crash -- --test-threads=2
 
 crash-under-load: setup-tests build ## Run the crash matrix while guests are busy and VMs come and go
-	BANGER_CRASH_EVERY=1 BANGER_CRASH_LOAD=1 cargo test -p banger-e2e --test crash -- --test-threads=1
+	BANGER_CRASH_EVERY=1 BANGER_CRASH_LOAD=1 cargo test --workspace --test crash -- --test-threads=1
 
 bench: setup-tests build ## Run the benchmarks against their floors
-	cargo build --release -p banger-e2e --examples
+	cargo build --release --workspace --examples
 	@for run in bench/*/run; do echo "== $$run"; "$$run" || failed=1; done; exit $${failed:-0}
 
 install: build place ## Install to PREFIX (default /usr/local), under DESTDIR if set

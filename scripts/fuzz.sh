@@ -10,7 +10,8 @@ command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --version 0.1
 export RUSTC_BOOTSTRAP=1
 mapfile -t targets < <(cargo fuzz list)
 [ ${#targets[@]} -gt 0 ]
-cargo run --quiet -p banger-rootfs --example layer_seeds -- fuzz/corpus/layers
+cargo build --quiet --workspace --example layer_seeds
+target/debug/examples/layer_seeds fuzz/corpus/layers
 cargo fuzz build
 printf '%s\n' "${targets[@]}" |
     xargs -P "$(nproc)" -I{} cargo fuzz run {} -- -max_total_time="$seconds" -verbosity=0

@@ -47,7 +47,7 @@ impl Host {
 /// The program of the tests called `name`, as cargo makes it.
 fn built(name: &str) -> PathBuf {
     let output = Command::new(env!("CARGO"))
-        .args(["test", "-q", "-p", env!("CARGO_PKG_NAME"), "--test", name, "--no-run"])
+        .args(["test", "-q", "--workspace", "--test", name, "--no-run"])
         .args(["--message-format", "json"])
         .current_dir(shared::checkout())
         .output()

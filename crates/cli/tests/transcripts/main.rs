@@ -58,6 +58,8 @@ mod run;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod snippets;
+#[cfg(test)]
 mod ssh;
 #[cfg(test)]
 mod start;
