@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::documents::checkout;
+use crate::examples::{check, commands};
 use crate::host::Host;
 
 /// Records `script`; where the recording goes, and how that ended.
@@ -49,4 +51,19 @@ fn what_went_wrong_or_tells_too_much_is_not_kept() {
     let (cast, output) = record(&host, "echo vm\n", &["vm"]);
     assert!(output.status.success(), "{output:?}");
     assert!(cast.exists());
+}
+
+/// `docs/demo.cast` was recorded once, and its commands have to be those of this program still.
+#[test]
+fn the_recording_is_of_commands_that_there_are() {
+    let cast = std::fs::read_to_string(checkout().join("docs/demo.cast")).unwrap();
+    let mut lines = cast.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert_eq!(lines.next().unwrap()["version"], 2);
+    let shown: String = lines.map(|event| event[2].as_str().unwrap().to_owned()).collect();
+    let typed: Vec<_> =
+        shown.lines().filter_map(|line| line.strip_prefix("$ ")).flat_map(commands).collect();
+    assert!(typed.len() >= 8, "{typed:?}");
+    for words in typed {
+        check(&words).unwrap();
+    }
 }

@@ -112,7 +112,7 @@ fn command_lines(text: &str) -> Vec<(usize, String)> {
 }
 
 /// The words after the program's name in each command of a line that starts it.
-fn commands(line: &str) -> Vec<Vec<String>> {
+pub(crate) fn commands(line: &str) -> Vec<Vec<String>> {
     let is_ours = |word: &str| word == "banger" || word.ends_with("/banger");
     let is_variable = |word: &str| word.contains('=') && !word.starts_with('-');
     let mut found = Vec::new();
@@ -148,7 +148,7 @@ pub(crate) fn documents() -> Vec<PathBuf> {
 }
 
 /// Whether the program takes `typed`, which has its name left out.
-fn check(typed: &[String]) -> Result<(), String> {
+pub(crate) fn check(typed: &[String]) -> Result<(), String> {
     let words = std::iter::once("banger").chain(typed.iter().map(String::as_str));
     match banger_cli::command().try_get_matches_from(words) {
         Ok(_) => Ok(()),
