@@ -105,6 +105,12 @@ impl Terminal {
         }
     }
 
+    /// What was shown since it was asked last, waiting until `until` or for something.
+    #[must_use]
+    pub fn receive(&mut self, until: Instant) -> Option<Vec<u8>> {
+        self.output.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    }
+
     /// Waits for the program's end and returns how it ended and what it still showed.
     ///
     /// # Panics

@@ -23,6 +23,7 @@ mod snapshots;
 mod soak;
 mod ssh;
 mod terminal;
+mod top;
 mod upgrade;
 mod workspace;
 mod workspace_home;

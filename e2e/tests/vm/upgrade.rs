@@ -10,7 +10,7 @@ use banger_e2e::{Home, Ran};
 
 /// A copy of the programs under test that passes for an earlier build: a build is known by the
 /// time and size of its file.
-fn earlier_build(home: &Home) -> PathBuf {
+pub(crate) fn earlier_build(home: &Home) -> PathBuf {
     let old = home.path().join("old");
     std::fs::create_dir(&old).expect("a directory");
     let copied = std::process::Command::new("cp")
@@ -26,7 +26,7 @@ fn earlier_build(home: &Home) -> PathBuf {
     program
 }
 
-fn run(home: &Home, program: &Path, args: &[&str]) -> Ran {
+pub(crate) fn run(home: &Home, program: &Path, args: &[&str]) -> Ran {
     let mut command = home.command(program);
     command.args(args);
     Ran::of(command, b"").expect_code(0)

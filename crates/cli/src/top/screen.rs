@@ -149,3 +149,67 @@ fn restore_on_panic() {
         }));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Has this test take the terminal that it is on, and panic.
+    const PANIC: &str = "BANGER_TEST_PANIC";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_its_message() {
+        if std::env::var_os(PANIC).is_some() {
+            // Where a panic aborts, nothing is dropped.
+            std::mem::forget(Screen::enter(false).unwrap());
+            panic!("the message");
+        }
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let line = ioctl_tiocgptpeer(&master, flags).unwrap();
+        let end = || line.try_clone().unwrap();
+        let test = "top::screen::tests::a_panic_gives_the_terminal_back_before_its_message";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(PANIC, "")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+
+        let mut output = File::from(master);
+        let mut screen = vt100::Parser::default();
+        let (mut shown, mut taken) = (Vec::new(), false);
+        // Only where lines are broken for it was the terminal as before.
+        while !shown.ends_with(b"the message\r\n") {
+            let deadline = Timespec::try_from(DEADLINE).unwrap();
+            let ready = poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&deadline)).unwrap();
+            assert_eq!(ready, 1, "{:?}", String::from_utf8_lossy(&shown));
+            let mut byte = [0];
+            output.read_exact(&mut byte).unwrap();
+            screen.process(&byte);
+            shown.extend(byte);
+            taken |= screen.screen().alternate_screen();
+        }
+        let screen = screen.screen();
+        assert!(taken && !screen.alternate_screen());
+        assert!(!screen.hide_cursor() && !screen.bracketed_paste());
+        assert_eq!(child.wait().unwrap().code(), Some(101));
+        assert!(tcgetattr(&line).unwrap().local_modes.contains(LocalModes::ICANON));
+    }
+}

@@ -1,14 +1,16 @@
 //! Sessions on a terminal: a pseudo-terminal that this test holds the other end of.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{PipeWriter, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use banger_proto::api::StateName;
 use insta::assert_snapshot;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -23,6 +25,9 @@ pub(crate) struct Terminal {
     line: OwnedFd,
     screen: Receiver<Vec<u8>>,
     shown: String,
+    reader: JoinHandle<()>,
+    /// The reader ends when this goes.
+    stop: PipeWriter,
 }
 
 impl Terminal {
@@ -34,17 +39,21 @@ impl Terminal {
         unlockpt(&master).unwrap();
         let line = ioctl_tiocgptpeer(&master, flags).unwrap();
         let keyboard = File::from(master);
-        let mut output = keyboard.try_clone().unwrap();
+        let output = keyboard.try_clone().unwrap();
         let (sender, screen) = channel();
-        std::thread::spawn(move || {
+        let (stopped, stop) = std::io::pipe().unwrap();
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = output.read(&mut buffer) {
+            let mut either =
+                [PollFd::new(&output, PollFlags::IN), PollFd::new(&stopped, PollFlags::IN)];
+            while poll(&mut either, None).is_ok() && either[1].revents().is_empty() {
+                let Ok(read @ 1..) = (&output).read(&mut buffer) else { break };
                 if sender.send(buffer[..read].to_vec()).is_err() {
                     break;
                 }
             }
         });
-        let terminal = Self { keyboard, line, screen, shown: String::new() };
+        let terminal = Self { keyboard, line, screen, shown: String::new(), reader, stop };
         terminal.resize(24, 80);
         terminal
     }
@@ -89,6 +98,15 @@ impl Terminal {
     /// What has come since it was asked last, waiting until `until` or for something.
     pub(crate) fn receive(&mut self, until: Instant) -> Option<Vec<u8>> {
         self.screen.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    }
+
+    /// Closes it, as the window of a terminal is closed.
+    pub(crate) fn hang_up(self) {
+        let Self { keyboard, reader, stop, .. } = self;
+        drop(stop);
+        // The terminal hangs up when nobody has this end any more.
+        reader.join().unwrap();
+        drop(keyboard);
     }
 
     pub(crate) fn is_raw(&self) -> bool {

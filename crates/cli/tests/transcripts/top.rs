@@ -1,12 +1,13 @@
 //! `banger top` on a terminal, by what is to be seen on it: a screen that understands what it is sent.
 
 use std::num::NonZero;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use banger_proto::api::StateName;
 use insta::assert_snapshot;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::fake::{DEADLINE, Fake};
 use crate::host::Host;
@@ -31,10 +32,14 @@ impl Seen {
         text: &str,
         variables: &[(&str, &str)],
     ) -> Self {
-        let terminal = Terminal::open();
-        terminal.resize(rows, cols);
         let mut command = host.banger(&["top"]);
         command.envs(variables.iter().copied());
+        Self::start_command(command, (rows, cols), text)
+    }
+
+    fn start_command(command: Command, (rows, cols): (u16, u16), text: &str) -> Self {
+        let terminal = Terminal::open();
+        terminal.resize(rows, cols);
         let child = terminal.start(command);
         let mut seen =
             Self { terminal, screen: vt100::Parser::new(size(rows), size(cols), 0), child };
@@ -83,6 +88,16 @@ impl Seen {
         self.terminal.resize(rows, cols);
         self.screen.screen_mut().set_size(size(rows), size(cols));
         kill_process(Pid::from_child(&self.child), Signal::WINCH).unwrap();
+    }
+
+    /// Closes the terminal, and waits for the end; gives the exit code.
+    fn hang_up(mut self) -> Option<i32> {
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        std::mem::replace(&mut self.terminal, Terminal::open()).hang_up();
+        let deadline = Timespec::try_from(DEADLINE).unwrap();
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&deadline)).unwrap();
+        assert_eq!(ended, 1, "it goes on without a terminal");
+        self.child.wait().unwrap().code()
     }
 
     /// Waits for its end, after which the terminal is as it was; gives the exit code and what is then
@@ -331,6 +346,30 @@ fn every_way_out_restores_the_terminal() {
         seen.wait_for("banger: ended by a signal; the VMs go on");
         assert_eq!(seen.end().0, Some(code), "{signal:?}");
     }
+}
+
+/// A terminal that goes is told by a signal to those whose own it is, and by nothing but its end to others.
+#[test]
+fn a_terminal_that_hangs_up_ends_it() {
+    let host = Host::new();
+    let _fake = two(&host);
+    let owner = || {
+        let banger = host.banger(&["top"]);
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(banger.get_program()).args(banger.get_args()).env_clear();
+        let set = banger.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(set).current_dir(host.path("home"));
+        Seen::start_command(command, (24, 80), "> web ")
+    };
+    // Whichever of the two is noticed first.
+    let code = owner().hang_up();
+    assert!(matches!(code, Some(1 | 129)), "{code:?}");
+    let mut shell = owner();
+    shell.press("e");
+    shell.wait_for("shell 80x24");
+    let code = shell.hang_up();
+    assert!(matches!(code, Some(1 | 129)), "{code:?}");
+    assert_eq!(Seen::start(&host, (24, 80), "> web ").hang_up(), Some(1));
 }
 
 #[test]

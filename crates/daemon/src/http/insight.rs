@@ -81,7 +81,8 @@ pub(super) struct Wanted {
     follow: bool,
 }
 
-/// What VMs use, on the host and in their guests. The first line comes after one interval.
+/// What VMs use, on the host and in their guests. The first line comes after one interval. Who follows
+/// does not make the daemon busy, as with events.
 #[utoipa::path(get, path = "/v1/stats", params(Wanted),
     responses((status = OK, body = StatsReport, content_type = "application/x-ndjson"),
         (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem)))]
@@ -93,6 +94,8 @@ pub(super) async fn stats(
     let vms: Vec<&str> = wanted.vms.split(',').filter(|vm| !vm.is_empty()).collect();
     let interval = Duration::from_millis(wanted.interval_ms.unwrap_or(DEFAULT_INTERVAL_MS));
     let feed = api.engine.stats(&vms, interval)?;
+    // Whoever wants one report gets it before the daemon is replaced; a next one comes from any daemon.
+    let guard = (!wanted.follow).then_some(guard);
     let reports = stream::unfold((feed, guard), async |(mut feed, guard)| {
         Some((feed.next().await?, (feed, guard)))
     });

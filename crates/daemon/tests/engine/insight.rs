@@ -126,9 +126,15 @@ async fn numbers_of_those_that_run_and_what_is_known_of_the_others() {
 async fn numbers_go_on_and_follow_the_vms() {
     let env = TestEnv::new();
     let daemon = TestDaemon::start(&env).await;
-    create(&daemon, "web").await;
+    let busy = async || daemon.client.get::<DaemonStatus>("/v1/daemon").await.busy;
     let mut reports: Lines<StatsReport> =
         daemon.client.follow("/v1/stats?interval_ms=100&follow=true").await;
+    // Following makes nobody busy; a single report is owed to who asked for it.
+    assert_eq!(busy().await, 0);
+    let one: Lines<StatsReport> = daemon.client.follow("/v1/stats?interval_ms=3600000").await;
+    assert_eq!(busy().await, 1);
+    drop(one);
+    create(&daemon, "web").await;
     let count =
         |wanted: usize| move |report: &StatsReport| (report.vms.len() == wanted).then_some(());
     reports.find(count(1)).await;

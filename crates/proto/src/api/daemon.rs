@@ -26,7 +26,7 @@ pub struct DaemonStatus {
     pub vms: u32,
     /// Number of them that run.
     pub vms_running: u32,
-    /// Number of requests under way, this one excluded.
+    /// Number of requests under way, without this one and those that follow events or stats.
     pub busy: u32,
     /// The name server for programs on this host.
     #[serde(default)]
