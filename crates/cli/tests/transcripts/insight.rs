@@ -127,14 +127,23 @@ fn stats_are_json_where_no_person_looks() {
 #[test]
 fn watched_stats_are_a_line_each() {
     let host = Host::new();
-    let _fake = with_vms(&host);
-    let mut child = host.banger(&["vm", "stats", "-w"]).stdout(Stdio::piped()).spawn().unwrap();
+    let fake = with_vms(&host);
+    let mut command = host.banger(&["vm", "stats", "-w"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let vms = [2, 1].map(|_| {
+    let mut next = || {
         let line = lines.next().unwrap().unwrap();
         serde_json::from_str::<StatsReport>(&line).unwrap().vms.len()
-    });
-    assert_eq!(vms, [2, 1]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    };
+    assert_eq!([next(), next()], [2, 1]);
+    // Another daemon comes, and after that none.
+    drop(fake);
+    std::fs::remove_file(host.socket()).unwrap();
+    let fake = with_vms(&host);
+    assert_eq!([next(), next()], [2, 1]);
+    drop(fake);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("lost the connection to the daemon"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -1,10 +1,13 @@
 //! `banger vm stats`
 
+use std::time::Duration;
+
 use banger_proto::api::{StatsReport, VmStats};
 use banger_proto::{ByteSize, exit_code};
 use clap_complete::ArgValueCompleter;
+use tokio::time::{Instant, sleep};
 
-use crate::client::Events;
+use crate::client::{Client, Events};
 use crate::cmd::Context;
 use crate::complete;
 use crate::errors::{CliError, Outcome};
@@ -12,6 +15,11 @@ use crate::reference::VmRef;
 use crate::table::render_table;
 use crate::terminal;
 use crate::ui::Ui;
+
+/// How long a daemon that went away may take to be followed by the next one: an update takes a moment.
+const HANDOVER: Duration = Duration::from_secs(5);
+/// Between two looks for it.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Show what VMs use: processors, memory, disks
 ///
@@ -34,7 +42,8 @@ pub(crate) struct Args {
 pub(crate) async fn stats(context: &Context, args: Args) -> Outcome {
     let vms: Vec<String> = args.vms.iter().map(ToString::to_string).collect();
     let path = format!("/v1/stats?vms={}&follow={}", vms.join(","), args.watch);
-    let mut reports: Events<StatsReport> = context.daemon_to_ask().await?.follow(&path).await?;
+    let client = context.daemon_to_ask().await?;
+    let mut reports: Events<StatsReport> = client.follow(&path).await?;
     let ui = &context.ui;
     let table = ui.stdout_terminal && !args.json;
     if !args.watch {
@@ -48,11 +57,34 @@ pub(crate) async fn stats(context: &Context, args: Args) -> Outcome {
     }
     let mut screen = Screen::default();
     loop {
-        let report = reports.next().await?;
+        let report = match reports.next().await {
+            Err(error) if error.is_lost() => {
+                reports = follow_next(&client, &path, error).await?;
+                continue;
+            }
+            next => next?,
+        };
         if table {
             screen.show(ui, &render_report(&report))?;
         } else {
             ui.print_json_line(&report)?;
+        }
+    }
+}
+
+/// Asks the daemon that comes after one that went away with `lost`. Whoever only looks on keeps no
+/// daemon from being replaced, and starts none that somebody has stopped.
+async fn follow_next(
+    client: &Client,
+    path: &str,
+    lost: CliError,
+) -> Result<Events<StatsReport>, CliError> {
+    let until = Instant::now() + HANDOVER;
+    loop {
+        match client.follow(path).await {
+            Err(error) if error.is_lost() && Instant::now() < until => sleep(AGAIN).await,
+            Err(error) if error.is_lost() => return Err(lost),
+            next => return next,
         }
     }
 }
