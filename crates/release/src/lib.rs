@@ -20,12 +20,14 @@
 //! | `get` | from a server to a verified archive |
 //! | `unpack` | from an archive to a directory |
 //! | `place` | the directory of releases: staging, use, return, removal |
+//! | `share` | links to the completions and manual pages of the one in use |
 
 mod choose;
 mod error;
 mod get;
 mod manifest;
 mod place;
+mod share;
 mod signature;
 mod sums;
 mod unpack;
@@ -36,6 +38,7 @@ pub use error::ReleaseError;
 pub use get::{Archive, Progress, Server};
 pub use manifest::{Manifest, Release};
 pub use place::{InUse, Place, Staged};
+pub use share::link_shared;
 pub use signature::{Key, KeyError};
 pub use sums::Sums;
 pub use version::{ParseVersionError, TARGET, Version};

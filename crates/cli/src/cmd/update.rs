@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::api::Event;
 use banger_proto::exit_code;
-use banger_release::{Archive, Choice, InUse, Place, Server, Version, Wanted, choose};
+use banger_release::{Archive, Choice, InUse, Place, Server, Version, Wanted, choose, link_shared};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -117,7 +117,11 @@ async fn install(
         return Err(go_back(&place, &before, &handover, &command, error).await);
     }
     place.remove_unused(&before, &kept())?;
+    let linked = link_shared(&source.installation);
     progress.clear();
+    if let Err(error) = linked {
+        context.ui.note(format!("note: completions and manual pages stay as they were: {error}"));
+    }
     explain(context, &source.installation.releases(), &handover);
     Ok(())
 }

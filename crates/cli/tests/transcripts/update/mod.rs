@@ -35,6 +35,8 @@ fn the_newest_release_takes_the_place() {
     -- exit 0
     ");
     assert_eq!(installed.said(), "banger 0.2.0");
+    let page = fs::read_to_string(host.path("home/.local/share/man/man1/banger.1"));
+    assert_eq!(page.unwrap(), "v0.2.0");
     // Tried where it was unpacked, then as the daemon, which did not run before.
     assert_snapshot!(calls(&host), @r"
     0.2.0 version --json

@@ -68,6 +68,9 @@ impl Releases {
         for companion in ["banger-agent", "banger-supervisor", "banger-helper"] {
             write_program(&tree.join("lib/banger").join(companion), "");
         }
+        let page = tree.join("share/man/man1/banger.1");
+        fs::create_dir_all(page.parent().unwrap()).unwrap();
+        fs::write(page, version).unwrap();
         self.pack(version);
     }
 
