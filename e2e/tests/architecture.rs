@@ -1,4 +1,5 @@
-//! The shape of the code, held by a test: which crate may see which, and how large a file gets.
+//! The shape of the code, held by a test: which crate may see which, how large a file gets, and where what is not
+//! of this project comes from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -186,4 +187,38 @@ fn files_are_small_and_named_for_what_they_know() {
             assert!(product.trim_start().starts_with("//!"), "{place} does not say what it is for");
         }
     }
+}
+
+/// The registry whose packages never change under a version.
+const REGISTRY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+
+#[test]
+fn what_building_and_testing_fetch_is_pinned() {
+    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let text = fs::read_to_string(checkout().join(lock)).expect("a lock file");
+        let fetched: Vec<&str> =
+            text.split("[[package]]").filter(|package| package.contains("\nsource = ")).collect();
+        assert!(fetched.len() > 50, "{lock} has {} packages", fetched.len());
+        for package in fetched {
+            let pinned = package.contains(REGISTRY) && package.contains("\nchecksum = \"");
+            assert!(pinned, "{lock}: its bytes may change:{package}");
+        }
+    }
+    let scripts = fs::read_dir(checkout().join("scripts")).expect("scripts").flatten();
+    let files = scripts.map(|entry| entry.path()).filter(|path| path.is_file());
+    let files = files.chain(["Makefile", ".ci/run"].map(|name| checkout().join(name)));
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a script");
+        for line in text.lines().filter(|line| line.contains("cargo install")) {
+            let pinned = line.contains("--locked") && line.contains("--version");
+            assert!(pinned, "{}: `{line}` takes what is newest", file.display());
+        }
+        let runs_a_download = text.lines().any(|line| {
+            let fetches = line.contains("curl ") || line.contains("wget ");
+            fetches && (line.contains("| sh") || line.contains("| bash")) && !line.starts_with('#')
+        });
+        assert!(!runs_a_download, "{} runs what it fetches", file.display());
+    }
+    let workflows = checkout().join(".github/workflows");
+    assert!(!workflows.exists(), "actions of others are to be pinned by commit: hold that here");
 }
