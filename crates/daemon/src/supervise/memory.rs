@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use tokio::task::JoinHandle;
 
 use crate::disk;
 
@@ -19,21 +20,27 @@ pub(super) struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Memory of this many bytes: a copy of what `saved` has, or empty.
+    /// Memory of this many bytes, empty.
     ///
     /// # Errors
-    /// When it cannot be had, or `saved` not be read.
-    pub(super) fn make(bytes: u64, saved: Option<&Path>) -> io::Result<Self> {
+    /// When it cannot be had.
+    pub(super) fn make(bytes: u64) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("guest", flags)?);
         file.set_len(bytes)?;
         // Whoever takes the VMM over is not to choose how much is saved. Holes are still made where the guest
         // has no use for its memory.
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        if let Some(saved) = saved {
-            disk::copy_data(fs_err::File::open(saved)?.file(), &file)?;
-        }
         Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Begins to copy what `saved` has into it, which takes about as long as a VMM takes to come up. Nobody may
+    /// look into it before that has ended.
+    pub(super) fn fill(&self, saved: &Path) -> JoinHandle<io::Result<()>> {
+        let (file, saved) = (Arc::clone(&self.file), saved.to_owned());
+        tokio::task::spawn_blocking(move || {
+            disk::copy_data(fs_err::File::open(saved)?.file(), &file)
+        })
     }
 
     /// Writes it to a new file, of which what is empty takes no room. Its guest has to stand still.
@@ -70,7 +77,7 @@ mod tests {
         const LENGTH: u64 = 3 << 30;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
-        let memory = GuestMemory::make(LENGTH, None).unwrap();
+        let memory = GuestMemory::make(LENGTH).unwrap();
         memory.file.write_all_at(b"something", LENGTH - 9).unwrap();
         for another in [LENGTH / 2, LENGTH * 2] {
             assert!(memory.file.set_len(another).is_err(), "{another}");
@@ -81,12 +88,15 @@ mod tests {
         assert_eq!(memory.save(&path).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!((metadata.len(), metadata.mode() & 0o777), (LENGTH, 0o600));
-        let again = GuestMemory::make(LENGTH, Some(&path)).unwrap();
+        let again = GuestMemory::make(LENGTH).unwrap();
+        again.fill(&path).await.unwrap().unwrap();
         let mut bytes = [0; 9];
         again.file.read_exact_at(&mut bytes, LENGTH - 9).unwrap();
         assert_eq!(&bytes, b"something");
         for allocated in [metadata.blocks(), again.file.metadata().unwrap().blocks()] {
             assert!(allocated * 512 < 1 << 20, "{allocated} blocks");
         }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(again.fill(&path).await.unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -158,7 +158,9 @@ fn start(
     let (control, qmp_events) = match &spec.control {
         VmmControl::Qmp => {
             let (qmp, connection) = Qmp::new(UnixStream::from_std(sockets.control)?);
-            (Control::Qmp { qmp, memory }, Some(connection))
+            let filling = memory.as_ref().zip(spec.saved.as_ref());
+            let filling = filling.map(|(memory, saved)| memory.fill(saved.memory.as_ref()));
+            (Control::qemu(qmp, memory, filling), Some(connection))
         }
         VmmControl::Firecracker { socket } => {
             (Control::firecracker(Api::new(files.vacate(socket)?)), None)
@@ -195,8 +197,7 @@ fn start(
 /// The guest's memory, where the VMM does not make it.
 fn make_memory(spec: &LaunchSpec) -> io::Result<Option<GuestMemory>> {
     let Some(bytes) = spec.memory else { return Ok(None) };
-    let saved = spec.saved.as_ref().map(|saved| saved.memory.as_ref());
-    let memory = GuestMemory::make(bytes, saved).map_err(|error| {
+    let memory = GuestMemory::make(bytes).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot have the guest's memory: {error}"))
     });
     memory.map(Some)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use banger_proto::supervisor::{SAVED_MEMORY, SAVED_STATE, SavedState};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::memory::GuestMemory;
 use crate::exec::Version;
@@ -28,6 +29,8 @@ pub(super) enum Control {
         qmp: Qmp,
         /// The guest's memory, which QEMU does not save.
         memory: Option<GuestMemory>,
+        /// The end of its copying, where the guest goes on from what was saved.
+        filling: Mutex<Option<JoinHandle<io::Result<()>>>>,
     },
     /// Firecracker's.
     Firecracker {
@@ -74,6 +77,15 @@ pub(super) enum ControlError {
 }
 
 impl Control {
+    /// QEMU's, with the guest's memory, and what copies into that meanwhile.
+    pub(super) fn qemu(
+        qmp: Qmp,
+        memory: Option<GuestMemory>,
+        filling: Option<JoinHandle<io::Result<()>>>,
+    ) -> Self {
+        Self::Qmp { qmp, memory, filling: Mutex::new(filling) }
+    }
+
     /// Firecracker's, whose guest runs.
     pub(super) fn firecracker(api: Api) -> Self {
         Self::Firecracker { api, stand: Mutex::new(Stand::Runs) }
@@ -86,8 +98,12 @@ impl Control {
         deadline: Duration,
     ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp { qmp, .. } => {
+            Self::Qmp { qmp, filling, .. } => {
                 qmp.negotiate(deadline).await?;
+                if let Some(filling) = filling.lock().await.take() {
+                    // Devices find their queues in it when their state is loaded.
+                    filling.await.map_err(io::Error::from)??;
+                }
                 if let Some(saved) = saved {
                     qmp.load(File::open(&saved.state)?, deadline).await?;
                     if !saved.paused {
@@ -174,7 +190,7 @@ impl Control {
         deadline: Duration,
     ) -> Result<(), ControlError> {
         match self {
-            Self::Qmp { qmp, memory } => {
+            Self::Qmp { qmp, memory, .. } => {
                 let memory = memory.as_ref().ok_or(ControlError::NoMemory)?;
                 qmp.save(File::create_new(directory.join(SAVED_STATE))?, deadline).await?;
                 Ok(memory.save(&directory.join(SAVED_MEMORY)).await?)
