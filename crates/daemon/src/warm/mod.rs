@@ -166,8 +166,10 @@ pub(crate) async fn make_wanted(host: Arc<Host>, stopping: CancellationToken) {
         };
         let Some(wanted) = wanted else { return };
         let class = wanted.class.clone();
+        // Its directory, which says what runs for it, goes with it: it has to outlive the sweep.
+        let mut making = std::pin::pin!(make_one(&host, wanted));
         let made = tokio::select! {
-            made = make_one(&host, wanted) => made,
+            made = &mut making => made,
             // What runs for it is ended here, and not left to the next daemon.
             () = stopping.cancelled() => return sweep(&host).await,
         };

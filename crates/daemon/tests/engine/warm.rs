@@ -100,3 +100,15 @@ async fn a_template_that_cannot_be_made_is_nobodys_trouble() {
     assert_eq!(env.world.running().len(), 2);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_daemon_that_ends_leaves_no_template_half_made() {
+    let env = warm();
+    let daemon = TestDaemon::start(&env).await;
+    env.world.next_boot(Boot::Works);
+    env.world.next_boot(Boot::Silent(String::new()));
+    let first = create(&daemon, "first").await;
+    env.world.launched(2).await;
+    daemon.stop().await;
+    assert_eq!(env.world.running(), [first.id]);
+}
