@@ -167,6 +167,10 @@ impl Board {
             // time, and the guest link carries three times as much.
             Accel::Tcg => ("tcg,thread=multi", "max,-erms,-fsrm"),
         };
+        // What is at another address is translated once more. With addresses chosen at random that is all of a
+        // program and its libraries, each time it is started, which takes four times as long as starting it
+        // (QEMU's wiki, Features/TCG, "ASLR").
+        let layout = (host == Accel::Tcg).then(|| "norandmaps".to_owned());
         let clock = match (host, host_khz) {
             (Accel::Kvm, _) => None,
             // The emulated counter is the host's. All that a guest could check it against is its
@@ -174,12 +178,13 @@ impl Board {
             // and its clock would fall behind.
             (Accel::Tcg, Some(khz)) => Some(format!("tsc_early_khz={khz} tsc=reliable")),
             (Accel::Tcg, None) => {
-                let cmdline = Vec::new();
+                let cmdline = Vec::from_iter(layout);
                 return Self { machine: "q35", memory: "pc.ram", bus: "pci", accel, cpu, cmdline };
             }
         };
         // There is no PCI to look for; the kernel would complain on the console.
-        let cmdline = clock.into_iter().chain(["pci=off".to_owned()]).collect();
+        let board = clock.into_iter().chain(["pci=off".to_owned()]);
+        let cmdline = layout.into_iter().chain(board).collect();
         Self { machine: "microvm", memory: "microvm.ram", bus: "device", accel, cpu, cmdline }
     }
 
