@@ -133,6 +133,8 @@ pub struct Context {
     env: Mutex<BTreeMap<String, String>>,
     ssh_keys: Mutex<Option<SshKeys>>,
     card: Mutex<KnownCard>,
+    /// Whether what the host asks for comes before everything else that the guest does.
+    hurry: watch::Sender<bool>,
     /// Held while configuring or renewing.
     configuring: tokio::sync::Mutex<()>,
     /// Whether it was said that there is no mise.
@@ -167,6 +169,7 @@ impl Context {
             env: Mutex::default(),
             ssh_keys: Mutex::default(),
             card: Mutex::default(),
+            hurry: watch::Sender::new(false),
             configuring: tokio::sync::Mutex::default(),
             told_missing_tools: AtomicBool::new(false),
         })
@@ -258,6 +261,16 @@ impl Context {
 
     pub(crate) fn set_card(&self, card: KnownCard) {
         *self.card.lock().unwrap_or_else(PoisonError::into_inner) = card;
+    }
+
+    /// Begins or ends that what the host asks for comes before everything else.
+    pub(crate) fn set_hurry(&self, hurries: bool) {
+        self.hurry.send_replace(hurries);
+    }
+
+    /// Whether it does, to be watched for its end; none if not.
+    pub(crate) fn hurry(&self) -> Option<watch::Receiver<bool>> {
+        self.hurry.borrow().then(|| self.hurry.subscribe())
     }
 
     /// The right to configure or renew, unless somebody has it.

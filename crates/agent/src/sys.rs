@@ -32,6 +32,8 @@ pub(crate) struct ChildSetup {
     pub(crate) credentials: Option<Credentials>,
     /// Whether standard input is a terminal, to be the controlling one.
     pub(crate) terminal: bool,
+    /// Whether it comes before everything else but the agent, until it is [calmed](calm).
+    pub(crate) urgent: bool,
 }
 
 /// A user with all groups.
@@ -68,6 +70,9 @@ pub(crate) fn block_signals_in(command: &mut Command) {
 impl ChildSetup {
     /// Only async-signal-safe work belongs here.
     fn apply(&self) -> rustix::io::Result<()> {
+        if self.urgent {
+            schedule(0, URGENT, COMMAND_PRIORITY);
+        }
         rustix::process::setsid()?;
         reset_signals();
         if self.terminal {
@@ -120,8 +125,13 @@ pub(crate) fn watch(fd: Arc<OwnedFd>, interest: Interest) -> io::Result<Watched>
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
-/// As long as this is there, a thread comes before everything else that the guest does. What it starts does
-/// not inherit that.
+/// How what comes before everything else is scheduled. What it starts does not inherit that.
+const URGENT: c_int = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+/// Among those, who has more comes first: without the agent nobody would hear of what commands do.
+const AGENT_PRIORITY: c_int = 2;
+const COMMAND_PRIORITY: c_int = 1;
+
+/// As long as this is there, a thread of the agent comes before everything else that the guest does.
 #[derive(Debug)]
 pub(crate) struct Urgent(rustix::thread::Pid);
 
@@ -129,21 +139,32 @@ impl Urgent {
     /// For the calling thread. Where it may not be, nothing changes.
     pub(crate) fn begin() -> Self {
         let thread = rustix::thread::gettid();
-        schedule(thread, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 1);
+        schedule(thread.as_raw_pid(), URGENT, AGENT_PRIORITY);
         Self(thread)
     }
 }
 
 impl Drop for Urgent {
     fn drop(&mut self) {
-        schedule(self.0, libc::SCHED_OTHER, 0);
+        schedule(self.0.as_raw_pid(), libc::SCHED_OTHER, 0);
     }
 }
 
-fn schedule(thread: rustix::thread::Pid, policy: c_int, priority: c_int) {
+/// Makes a process that was started as an urgent one like all others, unless it has seen to that itself.
+pub(crate) fn calm(process: rustix::process::Pid) {
+    let process = process.as_raw_pid();
+    // SAFETY: the call takes a number and returns one.
+    if unsafe { libc::sched_getscheduler(process) } == URGENT {
+        schedule(process, libc::SCHED_OTHER, 0);
+    }
+}
+
+/// `thread` is 0 for the calling one. Where it may not be, nothing changes. Is one system call, so that a child
+/// may make it between fork and exec.
+fn schedule(thread: c_int, policy: c_int, priority: c_int) {
     let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel reads the parameters, which live until the call returns, and nothing else.
-    let _ = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), policy, &parameters) };
+    let _ = unsafe { libc::sched_setscheduler(thread, policy, &parameters) };
 }
 
 /// The signal with this number, if Linux has it (1 to 64).
@@ -201,7 +222,45 @@ pub(crate) fn resize_ext4(inside: impl AsFd, blocks: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
     use super::*;
+
+    /// Policy of a process' scheduling (sched(7)), as the kernel counts them; proc(5) has it as the 41st number.
+    fn policy(stat: &str) -> c_int {
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        after_name.split_ascii_whitespace().nth(41 - 3).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn an_urgent_command_starts_others_that_are_not() {
+        let stat = || std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let urgent = Urgent::begin();
+        // All others without privilege.
+        let may_be = policy(&stat());
+        drop(urgent);
+        assert_eq!(policy(&stat()), libc::SCHED_OTHER);
+        for urgent in [true, false] {
+            let cwd = rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap();
+            let setup = ChildSetup { root: None, cwd, credentials: None, terminal: false, urgent };
+            let mut command = Command::new("sh");
+            command.args(["-c", "cat /proc/self/stat; read x"]);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            set_up_child(&mut command, setup);
+            let mut child = command.spawn().unwrap();
+            let mut told = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut told).unwrap();
+            assert_eq!(policy(&told), libc::SCHED_OTHER);
+            let place = format!("/proc/{}/stat", child.id());
+            let look = || policy(&std::fs::read_to_string(&place).unwrap());
+            assert_eq!(look(), if urgent { may_be } else { libc::SCHED_OTHER });
+            calm(rustix::process::Pid::from_child(&child));
+            assert_eq!(look(), libc::SCHED_OTHER);
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+    }
 
     /// A request that the kernel does not know is another error than one that it refuses to those
     /// without privilege.

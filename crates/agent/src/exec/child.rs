@@ -66,6 +66,11 @@ impl Child {
         }
     }
 
+    /// Ends its coming before others.
+    pub(super) fn calm(&self) {
+        sys::calm(self.pid);
+    }
+
     /// Sends a signal to the process alone. One that has ended already is no error.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = rustix::process::kill_process(self.pid, signal);

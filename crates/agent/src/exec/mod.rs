@@ -59,11 +59,13 @@ pub(crate) async fn serve(
 /// Runs a command that was planned for `request` to its end.
 pub(crate) async fn run(
     context: &Arc<Context>,
-    plan: Plan,
+    mut plan: Plan,
     request: &ExecRequest,
     from_host: &mut FromHost,
     to_host: &mut ToHost,
 ) -> Result<(), ServiceError> {
+    let hurry = context.hurry();
+    plan.setup.urgent = hurry.is_some();
     let count = context.count_command();
     let notice = plan.missing_tools.filter(|_| context.tell_missing_tools());
     let exit = match spawn(plan, request.terminal, request.stdin) {
@@ -72,7 +74,7 @@ pub(crate) async fn run(
             if let Some(file) = notice {
                 to_host.send_bytes(Kind::Stderr, mise::render_missing(file).as_bytes()).await?;
             }
-            let Some(exit) = session::run(running, from_host, to_host).await? else {
+            let Some(exit) = session::run(running, hurry, from_host, to_host).await? else {
                 return Ok(());
             };
             exit

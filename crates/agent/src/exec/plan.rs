@@ -61,6 +61,7 @@ impl Plan {
             cwd,
             credentials: changes_user(&context.root, request).then(|| user.credentials.clone()),
             terminal: request.terminal.is_some(),
+            urgent: false,
         };
         let credentials = user.credentials.clone();
         let mut env = environment(context.env(), request, &user);

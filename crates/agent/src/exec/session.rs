@@ -11,6 +11,7 @@
 //! The host's frames are always read, however little the command reads: only so its signals
 //! arrive and its end is noticed.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -34,12 +35,13 @@ use crate::sys;
 const HANG_UP_GRACE: Duration = Duration::from_secs(2);
 
 /// Carries the command's bytes until it ends; then how it ended, or none when the host hung up
-/// first and the command was ended for that.
+/// first and the command was ended for that. One that is urgent is so until `hurry` is over.
 ///
 /// # Errors
 /// When the host sent more input than it may; the command was ended for that, too.
 pub(super) async fn run(
     running: Running,
+    hurry: Option<watch::Receiver<bool>>,
     from_host: &mut FromHost,
     to_host: &mut ToHost,
 ) -> Result<Option<ExecExit>, Problem> {
@@ -58,6 +60,7 @@ pub(super) async fn run(
             exit = child.exited() => Ok(exit.ok()),
             refused = &mut input => refused.map(|()| None),
             _ = &mut output => Ok(None),
+            never = calm(&child, hurry) => match never {},
         };
         match exit {
             Ok(Some(exit)) => {
@@ -74,6 +77,16 @@ pub(super) async fn run(
         hang_up(&child).await;
     }
     exit
+}
+
+/// Has the command be like all others once `hurry` is over.
+async fn calm(child: &Child, hurry: Option<watch::Receiver<bool>>) -> Infallible {
+    if let Some(mut hurry) = hurry {
+        // Whoever could end it is gone with the guest.
+        let _ = hurry.wait_for(|hurries| !hurries).await;
+        child.calm();
+    }
+    std::future::pending().await
 }
 
 /// Ends a command that nobody waits for any more. Its pipes and terminal are closed by now.

@@ -16,8 +16,8 @@ use crate::context::{Context, boot_id};
 use crate::sys::Urgent;
 use crate::{guard, image_program};
 
-/// How long the agent still comes before everything else when the guest has become a VM of its own: what it
-/// wakes takes as long where processors are emulated.
+/// How long the agent and the commands that are begun still come before everything else when the guest has
+/// become a VM of its own: what it wakes takes as long where processors are emulated.
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// How much later it has others restarted, which takes work that the first command would wait for.
@@ -106,12 +106,14 @@ pub(super) async fn renew(
     }
     let init = context.init().unwrap_or(InitKind::Agent);
     let renewed = Configured { init, service: context.service.state(), warnings };
+    context.set_hurry(true);
     let sent = to_host.send_json(Kind::Accepted, &renewed).await;
     let context = Arc::clone(context);
     tokio::spawn(async move {
         // The answer is not out yet, and is what everybody waits for; then comes the first command.
         tokio::time::sleep(AHEAD).await;
         drop(urgent);
+        context.set_hurry(false);
         tokio::time::sleep(AFTER).await;
         system::follow_machine_id(context).await;
     });
