@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
+use rustix::fs::{
+    FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek, sendfile,
+};
 use rustix::io::Errno;
 
 /// What is looked at for being empty at once: the page of most hosts.
@@ -49,6 +51,25 @@ pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Writes the pieces of `source` that are no holes to the same places of `target`, which is nothing but a hole, as
+/// fast as it goes. `target` is nobody else's meanwhile: where it is written next is changed.
+///
+/// # Errors
+/// When it cannot be read, or there is no room.
+pub(crate) fn copy_pieces(source: &File, target: &File) -> io::Result<()> {
+    for_each_piece(source, |begin, end| {
+        let mut at = begin;
+        seek(target, SeekFrom::Start(begin))?;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            if sendfile(target, source, Some(&mut at), left)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Writes what `source` has to the same places of `target`, which is nothing but a hole: what is zeroes stays one.

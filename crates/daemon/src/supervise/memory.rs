@@ -34,12 +34,13 @@ impl GuestMemory {
         Ok(Self { file: Arc::new(file) })
     }
 
-    /// Begins to copy what `saved` has into it, which takes about as long as a VMM takes to come up. Nobody may
-    /// look into it before that has ended.
+    /// Begins to copy what `saved` has into it, which takes about as long as a VMM takes to come up. It is not
+    /// looked through again: [saving](Self::save) has left out what is empty. Nobody may look into it before that
+    /// has ended.
     pub(super) fn fill(&self, saved: &Path) -> JoinHandle<io::Result<()>> {
         let (file, saved) = (Arc::clone(&self.file), saved.to_owned());
         tokio::task::spawn_blocking(move || {
-            disk::copy_data(fs_err::File::open(saved)?.file(), &file)
+            disk::copy_pieces(fs_err::File::open(saved)?.file(), &file)
         })
     }
 
