@@ -45,6 +45,7 @@ impl Engine {
         self.see_through(async move {
             // Before the VM stands still for it.
             engine.name_copies(&record.plan.name, &asked)?;
+            // Not tried before: the copies are the trial, and one that does not come up is undone.
             let Taken { directory, manifest, held } = engine.take(&handle, name_by_time()?).await?;
             let snapshot = Snapshot { directory: directory.path().to_owned(), manifest };
             let made = engine.make_copies(&Arc::new(snapshot), &asked).await;

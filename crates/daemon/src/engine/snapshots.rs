@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::{Engine, Work, stopping};
-use crate::snapshot::{Held, Manifest, Origin, Shelf, Snapshot, failed, not_there, prove};
+use crate::snapshot::{Held, Manifest, Origin, Shelf, Snapshot, compact, failed, not_there, prove};
 use crate::step::{Operation, Step};
 use crate::vm::desk::{Ask, VmHandle};
 use crate::vm::state::VmRecord;
@@ -50,6 +50,7 @@ impl Engine {
                 return Err(name_taken(&name, &vm_name));
             }
             let Taken { directory, manifest, .. } = engine.take(&handle, name.clone()).await?;
+            prove(&engine.inner.host, &manifest, directory.path()).await?;
             let walk = engine.inner.host.followers.walk(&vm_name, Operation::Snapshot);
             walk.enter(Step::KeepSnapshot).await;
             let kept_of = vm_name.clone();
@@ -154,7 +155,7 @@ impl Engine {
         removed
     }
 
-    /// Writes a VM's disk, and its guest's memory if it runs, and makes sure that they are of use.
+    /// Writes a VM's disk, and its guest's memory if it runs. Whether a guest goes on from them is not tried.
     pub(super) async fn take(
         &self,
         handle: &VmHandle,
@@ -162,16 +163,15 @@ impl Engine {
     ) -> Result<Taken, Problem> {
         const WHAT: &str = "cannot make a place for the snapshot";
         let (id, _) = identity(handle);
-        let host = &self.inner.host;
-        let directory = Shelf::of(&host.paths, &id).begin();
+        let directory = Shelf::of(&self.inner.host.paths, &id).begin();
         let directory = directory.map_err(|error| failed(WHAT, &error))?;
         let (reply, answer) = oneshot::channel();
         handle.ask(Ask::Hold { into: directory.path().to_owned(), reply }).await;
         let (mut held, record) = answer.await.unwrap_or_else(|_| Err(stopping()))?;
         let manifest = describe(name, &record, &mut held)?;
-        // Before it is tried: what it is over stays meanwhile, whatever becomes of the VM.
+        // Before anybody begins from it: what it is over stays meanwhile, whatever becomes of the VM.
         manifest.save(directory.path()).map_err(|error| failed(WHAT, &error))?;
-        prove(host, &manifest, directory.path()).await?;
+        compact(directory.path()).await?;
         Ok(Taken { directory, manifest, held })
     }
 

@@ -6,10 +6,12 @@
 //! | `manifest` | what a snapshot says of itself |
 //! | `shelf` | where those of a VM lie: begun, kept, removed |
 //! | `hold` | a VM's part: standing still while its memory and disk are written |
+//! | `compact` | what its guest does not use, given back to the host |
 //! | `prove` | that its guest goes on, tried before it is relied upon |
 //! | `begin` | a VM's disk, made from one |
 
 mod begin;
+mod compact;
 mod hold;
 mod manifest;
 mod prove;
@@ -22,6 +24,7 @@ use banger_proto::api::SnapshotView;
 use banger_proto::{Code, Problem, SnapshotName, VmId, VmName};
 
 pub(crate) use begin::{Origin, Syncing, begin_disk, finish_restoring};
+pub(crate) use compact::compact;
 pub(crate) use hold::{Held, hold, save};
 pub(crate) use manifest::{Manifest, Memory};
 pub(crate) use prove::{PROBE, prove};

@@ -9,7 +9,7 @@
 //!  │   ├── state, memory     the guest's, if it ran
 //!  └── .taking-…/            being written; a kill leaves it, the next daemon removes it
 //!
-//!  write .taking-… ──▶ prove ──▶ rename
+//!  write .taking-… ──▶ compact ──▶ prove ──▶ rename
 //! ```
 
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// Beginning of the names of those that are being written.
 const TAKING: &str = ".taking-";
 /// Bytes in a block of `stat`'s count (stat(2)).
-const STAT_BLOCK: u64 = 512;
+pub(super) const STAT_BLOCK: u64 = 512;
 
 /// The snapshots of one VM.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use crate::engine::{Host, gather_entropy};
 use crate::guest::GuestClient;
 use crate::hypervisor::SAVES;
 use crate::net::Wishes;
-use crate::snapshot::{DISK, Manifest, Memory, PROBE, Snapshot, failed, prove, save};
+use crate::snapshot::{DISK, Manifest, Memory, PROBE, Snapshot, compact, failed, prove, save};
 use crate::step::Operation;
 use crate::vm::boot::render::{Own, Parts, render_disks, render_guest_config, render_vmm_spec};
 use crate::vm::plan::{Entropy, VmPlan, plan_copy};
@@ -64,6 +64,7 @@ pub(super) async fn make(
         workspace: None,
         memory: Some(memory),
     };
+    compact(directory).await?;
     prove(host, &manifest, directory).await?;
     manifest.save(directory).map_err(|error| failed(WHAT, &error))?;
     Ok(Snapshot { directory: directory.to_owned(), manifest })
