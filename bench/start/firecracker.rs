@@ -1,5 +1,6 @@
 //! What banger adds to a boot of Firecracker's: `banger vm run` to the first byte of its command, against the
 //! bare API with the same kernel, initramfs and disks to the end of one command. The bare one has no network.
+//! And ten copies of a VM that runs: `banger vm fork` to the end of a command in each.
 //!
 //! ```text
 //!  firecracker measure IMAGE ROUNDS     here; JSON on standard output
@@ -14,6 +15,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use banger_e2e::SMALL;
@@ -28,6 +30,10 @@ use tokio::net::{UnixListener, UnixStream};
 const INSIDE: &str = "/usr/local/bin/bench-firecracker";
 /// Where the agent rings and is called (`crates/daemon/src/hypervisor/firecracker/config.rs`).
 const PORT: u32 = 1023;
+/// Copies that are made at once.
+const COPIES: usize = 10;
+/// Name of the VM that they are copies of.
+const PARENT: &str = "parent";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,7 +51,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Takes both in turn, and prints the seconds of each.
+/// Takes both in turn, then the copies, and prints the seconds of each.
 fn measure(image: &str, rounds: usize) -> Result<()> {
     let model = Model::look(image)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -63,8 +69,31 @@ fn measure(image: &str, rounds: usize) -> Result<()> {
             pairs.push(json!({ "banger": taken[0], "bare": taken[1] }));
         }
     }
-    println!("{}", Value::from(pairs));
+    let parent = ["--wait", "system", "--name", PARENT, "--image", image];
+    banger(&[&["vm", "create", "--cold"], &parent[..]].concat())?;
+    let copies = (0..rounds).map(|_| copy()).collect::<Result<Vec<_>>>()?;
+    banger(&["vm", "delete", "--force", PARENT])?;
+    println!("{}", json!({ "pairs": pairs, "copies": copies }));
     Ok(())
+}
+
+/// Seconds from the start of `vm fork` to the end of a command in each of the copies.
+fn copy() -> Result<f64> {
+    let names: Vec<String> = (1..=COPIES).map(|copy| format!("{PARENT}-{copy}")).collect();
+    let begin = Instant::now();
+    banger(&["vm", "fork", "-n", &COPIES.to_string(), PARENT])?;
+    let answers: Vec<bool> = thread::scope(|scope| {
+        let ask = |name| move || banger(&["vm", "exec", name, "--", "echo", "here"]).is_ok();
+        let asked: Vec<_> = names.iter().map(|name| scope.spawn(ask(name))).collect();
+        asked.into_iter().map(|answer| answer.join().unwrap_or_default()).collect()
+    });
+    let taken = begin.elapsed();
+    if answers.contains(&false) {
+        return Err("a copy did not do its work".into());
+    }
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    banger(&[&["vm", "delete", "--force"], &all[..]].concat())?;
+    Ok(taken.as_secs_f64())
 }
 
 fn banger(arguments: &[&str]) -> Result<String> {
