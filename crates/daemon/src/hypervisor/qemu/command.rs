@@ -168,8 +168,8 @@ impl Board {
             Accel::Tcg => ("tcg,thread=multi", "max,-erms,-fsrm"),
         };
         // What is at another address is translated once more. With addresses chosen at random that is all of a
-        // program and its libraries, each time it is started, which takes four times as long as starting it
-        // (QEMU's wiki, Features/TCG, "ASLR").
+        // program and its libraries, each time it is started, which takes four times as long so (QEMU's wiki,
+        // Features/TCG, and docs/adr/0014).
         let layout = (host == Accel::Tcg).then(|| "norandmaps".to_owned());
         let clock = match (host, host_khz) {
             (Accel::Kvm, _) => None,
