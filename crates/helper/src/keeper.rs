@@ -7,15 +7,21 @@
 //! rules that are as they were loaded are left alone, the helper's own changes included.
 //!
 //! In a namespace of the user's own nobody else changes rules, so nothing is watched there.
+//!
+//! Where it is sure what is there, only what differs is loaded.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use banger_proto::helper::Rules;
+
 use crate::nft;
 use crate::pace::{Pace, Seldom};
+use crate::place::Place;
 use crate::program::ProgramError;
 use crate::rule_changes::RuleChanges;
+use crate::rules::{render_difference, render_no_rules, render_rules};
 
 /// How soon that is tried again which has failed.
 const RETRY: Duration = Duration::from_secs(10);
@@ -24,6 +30,8 @@ const RETRY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Keeper {
     changes: Option<RuleChanges>,
+    /// Those that were loaded last, unless that failed.
+    loaded: Option<Rules>,
     kept: Option<Kept>,
     pace: Pace,
     said: Seldom,
@@ -57,10 +65,23 @@ impl Keeper {
     /// # Errors
     ///
     /// That of [`nft::load`]; then those before are kept.
-    pub fn load(&mut self, text: &str) -> Result<(), ProgramError> {
+    pub fn load(&mut self, place: &Place, rules: &Rules) -> Result<(), ProgramError> {
+        let whole = render_rules(place, rules);
+        self.listen();
+        let before = self.loaded.take().filter(|_| !self.is_doubtful());
+        match before.and_then(|before| render_difference(&before, rules)) {
+            Some(nothing) if nothing.is_empty() => {}
+            // It fails when somebody else has changed something just now.
+            Some(difference) if self.load_text(&difference, &whole).is_ok() => {}
+            _ => self.load_text(&whole, &whole)?,
+        }
+        self.loaded = Some(rules.clone());
+        Ok(())
+    }
+
+    /// Loads `text`, which leads to the same as `whole`.
+    fn load_text(&mut self, text: &str, whole: &str) -> Result<(), ProgramError> {
         let Some(changes) = &self.changes else { return nft::load(text) };
-        // What happened before does not matter when all is replaced.
-        let _ = changes.take();
         if let Err(error) = nft::load(text) {
             if let Some(kept) = &mut self.kept {
                 kept.doubtful = true;
@@ -72,35 +93,37 @@ impl Keeper {
         // kernel could not keep all, it was this one's thousands of elements, most likely.
         let alone = changes.take().transactions <= 1;
         let listed = listed.filter(|_| alone);
-        self.kept = Some(Kept { text: text.to_owned(), listed, doubtful: !alone });
+        self.kept = Some(Kept { text: whole.to_owned(), listed, doubtful: !alone });
         Ok(())
     }
 
-    /// Lets go of the rules that were loaded.
-    pub fn forget(&mut self) {
+    /// Removes all rules, and keeps none any more.
+    ///
+    /// # Errors
+    ///
+    /// That of [`nft::load`].
+    pub fn remove(&mut self) -> Result<(), ProgramError> {
         *self = Self::default();
+        nft::load(&render_no_rules())
     }
 
     /// What becomes readable when somebody changes rules. While they are in doubt, that is waited for by time
     /// only.
     #[must_use]
     pub fn changes(&self) -> Option<BorrowedFd<'_>> {
-        let doubtful = self.kept.as_ref().is_some_and(|kept| kept.doubtful);
-        self.changes.as_ref().filter(|_| !doubtful).map(RuleChanges::as_fd)
+        self.changes.as_ref().filter(|_| !self.is_doubtful()).map(RuleChanges::as_fd)
     }
 
     /// How long until [`Self::look`] has something to do, if nothing is heard before.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        let doubtful = self.kept.as_ref().is_some_and(|kept| kept.doubtful);
-        doubtful.then(|| self.pace.wait(Instant::now()))
+        self.is_doubtful().then(|| self.pace.wait(Instant::now()))
     }
 
     /// Listens, and loads the rules again if they are not as they were; not more often than [`Pace`] lets it.
     pub fn look(&mut self) {
-        let (Some(changes), Some(kept)) = (&self.changes, &mut self.kept) else { return };
-        let heard = changes.take();
-        kept.doubtful |= heard.lost || heard.transactions > 0;
+        self.listen();
+        let Some(kept) = &mut self.kept else { return };
         let now = Instant::now();
         if !kept.doubtful || !self.pace.wait(now).is_zero() {
             return;
@@ -111,7 +134,7 @@ impl Keeper {
             return;
         }
         let text = kept.text.clone();
-        match self.load(&text) {
+        match self.load_text(&text, &text) {
             Ok(()) => self.say("the rules of VMs were changed by somebody else: loaded again"),
             Err(error) => {
                 self.pace.hold(now + RETRY);
@@ -119,6 +142,18 @@ impl Keeper {
                 self.say(&format!("cannot load the rules of VMs again: {}", causes.join(": ")));
             }
         }
+    }
+
+    /// Hears of what has happened until now.
+    fn listen(&mut self) {
+        let Some(heard) = self.changes.as_ref().map(RuleChanges::take) else { return };
+        if let Some(kept) = &mut self.kept {
+            kept.doubtful |= heard.lost || heard.transactions > 0;
+        }
+    }
+
+    fn is_doubtful(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.doubtful)
     }
 
     fn say(&mut self, what: &str) {

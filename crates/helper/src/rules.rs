@@ -1,6 +1,7 @@
 //! The text of the rules for nftables. Pure; [`crate::nft`] loads it.
 //!
-//! Both tables are replaced whole, in one transaction. What a guest sends meets, in this order:
+//! Both tables are replaced whole, in one transaction, or ([`difference`]) what is said of guests in them is
+//! changed, in one, too. What a guest sends meets, in this order:
 //!
 //! ```text
 //!  tap ─▶ bridge table: is it the guest's own card and address?   no ─▶ dropped
@@ -17,11 +18,17 @@
 //! which the bridge table has made sure of. Isolated ports leave guests no way to each other but by
 //! the gateway, so nothing else of the bridge needs rules.
 
+mod difference;
+mod guest_sets;
+
 use std::fmt::{Display, Write};
 use std::net::Ipv4Addr;
 
 use banger_proto::Subnet;
-use banger_proto::helper::{DNS_PORT, Network, Rules, TAP_PREFIX, UPLINK, tap_name};
+use banger_proto::helper::{DNS_PORT, Network, Rules, TAP_PREFIX, UPLINK};
+
+pub use difference::render_difference;
+use guest_sets::{CARD, GUEST, GuestSet, HOST_PORT, NAT};
 
 use crate::place::{Place, Uplink};
 
@@ -85,11 +92,7 @@ fn uplink(place: &Place) -> String {
 /// both places that name a sender are judged: the bridge learns from the one, neighbours from the other.
 fn render_bridge_table(text: &mut String, rules: &Rules) {
     let _ = writeln!(text, "table bridge {TABLE} {{");
-    let cards = rules
-        .guests
-        .iter()
-        .map(|guest| format!("\"{}\" . {} . {}", tap_name(&guest.vm), guest.mac(), guest.address));
-    render_set(text, "card", "ifname . ether_addr . ipv4_addr", cards);
+    render_guest_set(text, &CARD, rules);
     let _ = write!(
         text,
         "  chain pre {{
@@ -105,19 +108,18 @@ fn render_bridge_table(text: &mut String, rules: &Rules) {
 }
 
 fn render_sets(text: &mut String, rules: &Rules) {
-    let guests = &rules.guests;
-    render_set(text, "guest", "ipv4_addr", guests.iter().map(|guest| guest.address));
-    let nat = guests.iter().filter(|guest| guest.nat).map(|guest| guest.address);
-    render_set(text, "nat", "ipv4_addr", nat);
-    let host_ports = guests.iter().flat_map(|guest| {
-        guest.host_ports.iter().map(|port| format!("{} . {port}", guest.address))
-    });
-    render_set(text, "host_port", "ipv4_addr . inet_service", host_ports);
+    for set in [GUEST, NAT, HOST_PORT] {
+        render_guest_set(text, &set, rules);
+    }
     let host = outermost(&rules.host_addresses)
         .into_iter()
         .map(|network| format!("{}/{}", network.address, network.prefix));
     render_set(text, "host4", "ipv4_addr; flags interval", host);
     render_set(text, "never", "ipv4_addr; flags interval", [NEVER]);
+}
+
+fn render_guest_set(text: &mut String, set: &GuestSet, rules: &Rules) {
+    render_set(text, set.name, set.of, (set.elements)(rules));
 }
 
 /// A line for each element, so that rules of many guests can be read and compared.
@@ -289,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    fn rules() -> Rules {
+    pub(super) fn rules() -> Rules {
         let guest = |vm: &str, last, nat, host_ports: &[u16]| GuestRules {
             vm: vm.parse().unwrap(),
             address: Ipv4Addr::new(172, 30, 0, last),

@@ -25,7 +25,6 @@ use crate::peer::Peer;
 use crate::place::{Place, Uplink};
 use crate::program::ProgramError;
 use crate::request::Checked;
-use crate::rules::{render_no_rules, render_rules};
 use crate::sysctl::{Sysctl, SysctlError};
 
 /// Why an operation did not succeed.
@@ -186,9 +185,7 @@ fn dispatch(
         Request::RemoveTap { vm } => tap::remove(netlink, vm)?,
         Request::ApplyRules(rules) => apply(place, keeper, netlink, rules)?,
         Request::RevertRules {} => {
-            keeper.forget();
-            let done = keeper.load(&render_no_rules());
-            done.map_err(|error| OperationError::Rules("remove", error))?;
+            keeper.remove().map_err(|error| OperationError::Rules("remove", error))?;
         }
         Request::ListenDns { subnet } => descriptors.extend(listen::dns(place, netlink, *subnet)?),
         Request::ListenTcp { subnet, port } => {
@@ -212,9 +209,7 @@ fn apply(
     if place.uplink == Uplink::Host {
         keeper.watch().map_err(OperationError::Watch)?;
     }
-    keeper
-        .load(&render_rules(place, rules))
-        .map_err(|error| OperationError::Rules("load", error))?;
+    keeper.load(place, rules).map_err(|error| OperationError::Rules("load", error))?;
     // In the host this is everybody's: it stays as it is until a guest needs it, for answers come in by
     // another interface than the bridge.
     if place.uplink == Uplink::Host && rules.guests.iter().any(|guest| guest.nat) {
