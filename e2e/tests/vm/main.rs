@@ -25,6 +25,7 @@ mod ssh;
 mod terminal;
 mod top;
 mod upgrade;
+mod warm;
 mod workspace;
 mod workspace_home;
 mod workspace_prepare;

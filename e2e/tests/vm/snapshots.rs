@@ -94,7 +94,7 @@ fn a_guest_at_work_goes_on_from_its_snapshot_as_often_as_one_likes() {
 
 /// What only one VM can have, line by line, as the guest tells it; the last line is from its kernel's own
 /// randomness.
-fn identity(home: &Home, vm: &str) -> Vec<String> {
+pub(crate) fn identity(home: &Home, vm: &str) -> Vec<String> {
     let script = "hostname; cat /etc/machine-id; cat /sys/class/net/e*/address; \
                   hostname -I | cut -d ' ' -f 1; \
                   sha256sum < /run/banger/ssh/host_key; head -c 16 /dev/urandom | od -An -tx1";
