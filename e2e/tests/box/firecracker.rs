@@ -53,6 +53,7 @@ pub(crate) fn vms_of_firecracker(host: &Host, program: &Path) {
     stands_still_and_goes_on(host);
     goes_back_to_what_was_saved(host);
     is_copied(host);
+    copies_of_copies_have_all(host);
 
     host.user("banger vm kill two && banger vm delete --force one two && banger daemon stop")
         .expect_code(0);
@@ -202,4 +203,31 @@ fn is_copied(host: &Host) {
     assert_eq!(shared, 10, "{maps}");
     let copies: Vec<String> = (1..=10).map(|copy| format!("one-{copy}")).collect();
     host.user(&format!("banger vm delete --force {}", copies.join(" "))).expect_code(0);
+}
+
+/// What was in memory once and was not touched since is in no copy's own memory, nor in that of the host when it
+/// needs it for something else.
+fn copies_of_copies_have_all(host: &Host) {
+    let remember = "busybox mkdir -p /mnt && busybox mount -t tmpfs none /mnt && cd /mnt && \
+                    busybox head -c 16777216 /dev/urandom >data && busybox sha256sum data >sum";
+    let check = "cd /mnt && busybox sha256sum -c sum";
+    let exec = |vm: &str, script: &str| {
+        host.user(&format!("banger vm exec {vm} -- sh -c '{script}'")).expect_code(0);
+    };
+    exec("one", remember);
+    let mut parent = "one".to_owned();
+    for copy in ["copy", "copy-of-copy", "last"] {
+        host.user(&format!("banger vm fork {parent} --name {copy}")).expect_code(0);
+        // Its own, beside what it has from its parent.
+        exec(copy, &format!("busybox head -c 4194304 /dev/urandom >/mnt/{copy}"));
+        host.root("sync; echo 3 >/proc/sys/vm/drop_caches").expect_code(0);
+        parent = copy.to_owned();
+    }
+    host.user("banger snapshot create last kept").expect_code(0);
+    host.root("sync; echo 3 >/proc/sys/vm/drop_caches").expect_code(0);
+    host.user("banger snapshot restore -f last kept").expect_code(0);
+    for vm in ["last", "copy-of-copy", "copy", "one"] {
+        exec(vm, check);
+    }
+    host.user("banger vm delete --force copy copy-of-copy last").expect_code(0);
 }

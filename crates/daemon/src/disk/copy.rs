@@ -31,19 +31,26 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// As there.
 pub(crate) fn copy_unsynced(from: &Path, to: &Path) -> io::Result<()> {
-    let source = fs_err::File::open(from)?;
+    copy_file(fs_err::File::open(from)?.file(), to)
+}
+
+/// As [`copy_unsynced`], of a file that need not be in a directory any more.
+///
+/// # Errors
+/// As there.
+pub(crate) fn copy_file(source: &File, to: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true).mode(0o600);
     let target = fs_err::OpenOptions::from_options(options).open(to)?;
-    if ioctl_ficlone(target.file(), source.file()).is_err() {
+    if ioctl_ficlone(target.file(), source).is_err() {
         let length = source.metadata()?.len();
         target.set_len(length)?;
-        for_each_piece(source.file(), |begin, end| {
+        for_each_piece(source, |begin, end| {
             let (mut read, mut written) = (begin, begin);
             while read < end {
                 let left = usize::try_from(end - read).unwrap_or(usize::MAX);
                 let (near, far) = (Some(&mut read), Some(&mut written));
-                if copy_file_range(source.file(), near, target.file(), far, left)? == 0 {
+                if copy_file_range(source, near, target.file(), far, left)? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }

@@ -16,7 +16,7 @@ use banger_proto::{ByteSize, Code, Problem};
 use banger_rootfs::blank::write_blank;
 use banger_rootfs::ext4::{Ext4Error, Identity};
 
-pub(crate) use copy::{copy, copy_data, copy_pieces, copy_unsynced, dig_holes};
+pub(crate) use copy::{copy, copy_data, copy_file, copy_pieces, copy_unsynced, dig_holes};
 pub use space::{NoSpace, check_space};
 
 /// Label of writable disks: what they are to a VM.

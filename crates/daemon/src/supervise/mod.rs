@@ -12,6 +12,7 @@
 //! | `link`, `splice` | the guest link's host end and the streams on it |
 //! | `guest_port` | the guest link's way by a virtio socket |
 //! | `accept` | taking connections on its sockets |
+//! | `memory`, `resident` | what is saved of a guest's memory: QEMU's, Firecracker's |
 //! | `control`, `state` | the control socket, the state and its file |
 //! | `vmm_control` | what the VMM is asked for, whichever it is |
 //! | `files` | the runtime directory |
@@ -36,6 +37,7 @@ mod memory;
 mod ownership;
 pub(crate) mod processes;
 mod recorder;
+mod resident;
 mod scope;
 mod splice;
 mod state;

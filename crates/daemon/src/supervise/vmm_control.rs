@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use banger_proto::supervisor::{SAVED_MEMORY, SAVED_STATE, SavedState};
@@ -11,8 +12,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::memory::GuestMemory;
+use super::resident::{Resident, host_swaps};
 use crate::exec::Version;
-use crate::hypervisor::firecracker::api::{Api, ApiError};
+use crate::hypervisor::firecracker::api::{Api, ApiError, SnapshotType};
 use crate::hypervisor::qemu::qmp::{Qmp, QmpError};
 
 /// How long Firecracker may take to write a guest's memory: some gigabytes, on a slow disk.
@@ -38,6 +40,8 @@ pub(super) enum Control {
         api: Api,
         /// How its guest stands still.
         stand: Mutex<Stand>,
+        /// What there is of its memory, where that can be saved without the rest.
+        resident: OnceLock<Resident>,
     },
 }
 
@@ -88,7 +92,7 @@ impl Control {
 
     /// Firecracker's, whose guest runs.
     pub(super) fn firecracker(api: Api) -> Self {
-        Self::Firecracker { api, stand: Mutex::new(Stand::Runs) }
+        Self::Firecracker { api, stand: Mutex::new(Stand::Runs), resident: OnceLock::new() }
     }
 
     /// Waits until the VMM answers, and has its guest go on from `saved` if it is to.
@@ -111,11 +115,15 @@ impl Control {
                     }
                 }
             }
-            Self::Firecracker { api, stand } => {
-                let Some(saved) = saved else {
-                    return Ok(api.answers("Running", deadline).await.map(drop)?);
-                };
-                let version = api.answers("Not started", deadline).await?;
+            Self::Firecracker { api, stand, resident } => {
+                let expected = if saved.is_some() { "Not started" } else { "Running" };
+                let version = api.answers(expected, deadline).await?;
+                let base = saved.map(|saved| Path::new(&saved.memory));
+                if let Some(observed) = Resident::observe(version, base)? {
+                    // A guest begins once.
+                    let _ = resident.set(observed);
+                }
+                let Some(saved) = saved else { return Ok(()) };
                 let tap = saved.tap.as_deref().filter(|_| version >= NAMES_TAPS);
                 api.load_snapshot(&saved.state, &saved.memory, tap, saved.paused, deadline).await?;
                 if saved.paused {
@@ -167,7 +175,7 @@ impl Control {
     pub(super) async fn resume(&self, vmm: Pid, deadline: Duration) -> Result<(), ControlError> {
         match self {
             Self::Qmp { qmp, .. } => Ok(qmp.go_on(deadline).await?),
-            Self::Firecracker { api, stand } => {
+            Self::Firecracker { api, stand, .. } => {
                 let mut stand = stand.lock().await;
                 match *stand {
                     Stand::Runs => {}
@@ -195,7 +203,13 @@ impl Control {
                 qmp.save(File::create_new(directory.join(SAVED_STATE))?, deadline).await?;
                 Ok(memory.save(&directory.join(SAVED_MEMORY)).await?)
             }
-            Self::Firecracker { api, stand } => {
+            Self::Firecracker { api, stand, resident } => {
+                let [state, memory] = [SAVED_STATE, SAVED_MEMORY].map(|name| directory.join(name));
+                let resident = resident.get().filter(|_| !host_swaps());
+                if let Some(resident) = resident {
+                    // While the guest runs.
+                    resident.lay_out(&memory).await?;
+                }
                 let mut stand = stand.lock().await;
                 if *stand == Stand::Stopped {
                     kill_process(vmm, Signal::CONT).map_err(ControlError::Signal)?;
@@ -205,9 +219,17 @@ impl Control {
                     api.pause(deadline).await?;
                     *stand = Stand::Paused;
                 }
-                let [state, memory] = [SAVED_STATE, SAVED_MEMORY].map(|name| directory.join(name));
-                let text = |path: &Path| path.to_string_lossy().into_owned();
-                Ok(api.create_snapshot(&text(&state), &text(&memory), SAVE_DEADLINE).await?)
+                let [state, memory] =
+                    [state, memory].map(|path| path.to_string_lossy().into_owned());
+                let write = |kind| api.create_snapshot(kind, &state, &memory, SAVE_DEADLINE);
+                if resident.is_some() {
+                    write(SnapshotType::Diff).await?;
+                    if !host_swaps() {
+                        return Ok(());
+                    }
+                    // It has begun to meanwhile.
+                }
+                Ok(write(SnapshotType::Full).await?)
             }
         }
     }

@@ -2,6 +2,7 @@
 //! socket, and refuses what the published description of its API does not allow.
 
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ async fn run(behaviour: &str, arguments: &str) -> Result<(), String> {
     }
     let guest = configured.as_ref().map(|config| Guest::new(config, false)).transpose()?;
     let state = if guest.is_some() { Vm::Running } else { Vm::NotStarted };
-    let state = Mutex::new((state, configured));
+    let state = Mutex::new(Guarded { vm: state, config: configured, is_loaded: false });
     let reset = Arc::new(Notify::new());
     let saving = Duration::from_millis(if words.contains(SLOW) { 500 } else { 0 });
     let (of_vmm, reset_by) = (Arc::clone(&off), Arc::clone(&reset));
@@ -193,8 +194,7 @@ enum Vm {
 
 /// The VMM.
 struct Vmm {
-    /// How it is, and its configuration once it has one.
-    state: Mutex<(Vm, Option<Value>)>,
+    state: Mutex<Guarded>,
     begin: mpsc::Sender<Guest>,
     description: Option<FirecrackerApi>,
     off: Arc<Notify>,
@@ -202,6 +202,15 @@ struct Vmm {
     reset: Arc<Notify>,
     /// How long saving takes.
     saving: Duration,
+}
+
+/// What requests change.
+struct Guarded {
+    vm: Vm,
+    /// Once it has one.
+    config: Option<Value>,
+    /// Whether its guest's memory is a file that is mapped.
+    is_loaded: bool,
 }
 
 async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
@@ -222,7 +231,7 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
     let done = || StatusCode::NO_CONTENT.into_response();
     match (method, &*path) {
         (Method::GET, "/") => {
-            let name = match state.0 {
+            let name = match state.vm {
                 Vm::NotStarted => "Not started",
                 Vm::Running => "Running",
                 Vm::Paused => "Paused",
@@ -234,22 +243,30 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
             done()
         }
         (Method::PATCH, "/vm") => {
-            state.0 = if body["state"] == "Paused" { Vm::Paused } else { Vm::Running };
+            state.vm = if body["state"] == "Paused" { Vm::Paused } else { Vm::Running };
             done()
         }
         (Method::PUT, "/snapshot/create") => {
-            if state.0 != Vm::Paused {
+            if state.vm != Vm::Paused {
                 return fault("the VM is not paused".to_owned());
             }
             tokio::time::sleep(vmm.saving).await;
-            let config = state.1.as_ref().unwrap().to_string();
+            let config = state.config.as_ref().unwrap().to_string();
             fs_err::write(text(&body["snapshot_path"]), config).unwrap();
-            fs_err::write(text(&body["mem_file_path"]), "memory").unwrap();
+            let memory = text(&body["mem_file_path"]);
+            match (body["snapshot_type"] == "Diff", state.is_loaded) {
+                // All of it but what it began with, if there is such a thing.
+                (true, true) => {
+                    let file = fs_err::OpenOptions::new().write(true).open(memory).unwrap();
+                    file.file().write_all_at(b"m", 0).unwrap();
+                }
+                _ => fs_err::write(memory, "memory").unwrap(),
+            }
             vmm.reset.notify_one();
             done()
         }
         (Method::PUT, "/snapshot/load") => {
-            assert_eq!(state.0, Vm::NotStarted);
+            assert_eq!(state.vm, Vm::NotStarted);
             let saved = fs_err::read(text(&body["snapshot_path"])).unwrap();
             let Ok(config) = serde_json::from_slice::<Value>(&saved) else {
                 return fault("not a state".to_owned());
@@ -257,15 +274,15 @@ async fn answer(State(vmm): State<Arc<Vmm>>, request: Request) -> Response {
             let memory = fs_err::read(text(&body["mem_backend"]["backend_path"])).unwrap();
             assert_eq!(memory, b"memory");
             let guest = Guest::new(&config, true).unwrap();
-            *state = (Vm::Paused, Some(config));
+            *state = Guarded { vm: Vm::Paused, config: Some(config), is_loaded: true };
             if body["resume_vm"] == true {
-                state.0 = Vm::Running;
+                state.vm = Vm::Running;
                 vmm.begin.send(guest).await.unwrap();
             }
             done()
         }
         (Method::PATCH, path) => {
-            let drives = state.1.as_ref().unwrap()["drives"].as_array().unwrap();
+            let drives = state.config.as_ref().unwrap()["drives"].as_array().unwrap();
             let drive = drives.iter().find(|drive| {
                 drive["drive_id"] == body["drive_id"]
                     && drive["path_on_host"] == body["path_on_host"]

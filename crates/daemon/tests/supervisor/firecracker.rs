@@ -153,7 +153,15 @@ async fn a_saved_guest_goes_on_in_another_vm() {
     let vm = soon(rig.hypervisor.launch(&VmmSpec { saved, ..spec }, &rig.walk)).await.unwrap();
     // Nobody rings there.
     soon(GuestClient::new(Arc::clone(&vm)).hello()).await.unwrap();
+
+    // It is saved whole in its turn, and what it began from may be gone.
+    fs_err::remove_dir_all(rig.path("saved")).unwrap();
+    let again = rig.path("again");
+    fs_err::create_dir(&again).unwrap();
+    soon(vm.save(&again)).await.unwrap();
     soon(vm.kill()).await.unwrap();
+    let spec = VmmSpec { vm: VmId::from_random([9; 6]), ..rig.spec.clone() };
+    soon(rig.hypervisor.prove(&spec, &again, &rig.walk)).await.unwrap();
 }
 
 #[tokio::test]
@@ -188,6 +196,7 @@ async fn what_was_not_saved_by_it_is_refused() {
     let directory = rig.path("saved");
     fs_err::create_dir(&directory).unwrap();
     fs_err::write(directory.join("state"), "nonsense").unwrap();
+    fs_err::write(directory.join("memory"), "memory").unwrap();
     let proven = soon(rig.hypervisor.prove(&rig.spec, &directory, &rig.walk)).await;
     let error = proven.unwrap_err().to_string();
     assert!(error.contains("refused `PUT /snapshot/load`: not a state"), "{error}");

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -58,6 +58,15 @@ pub(crate) enum ApiError {
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     socket: PathBuf,
+}
+
+/// What is written of a guest's memory (`SnapshotCreateParams`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) enum SnapshotType {
+    /// All of it.
+    Full,
+    /// What has been used, over what there is in the file.
+    Diff,
 }
 
 /// A refusal, as the API describes it (`Error`).
@@ -135,13 +144,14 @@ impl Api {
     /// Writes memory and state of a guest that stands still.
     pub(crate) async fn create_snapshot(
         &self,
+        kind: SnapshotType,
         state: &str,
         memory: &str,
         deadline: Duration,
     ) -> Result<(), ApiError> {
         const PATH: &str = "/snapshot/create";
         let body =
-            json!({ "snapshot_type": "Full", "snapshot_path": state, "mem_file_path": memory });
+            json!({ "snapshot_type": kind, "snapshot_path": state, "mem_file_path": memory });
         self.change("PUT /snapshot/create", Method::PUT, PATH, body, deadline).await
     }
 
