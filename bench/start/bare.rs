@@ -19,6 +19,8 @@ use crate::guest::{self, Result};
 
 /// Where the agent rings and is called (`crates/daemon/src/hypervisor/firecracker/config.rs`).
 const PORT: u32 = 1023;
+/// Far longer than Firecracker takes to listen for requests.
+const LISTENS: Duration = Duration::from_secs(60);
 /// A process that says when it is there and becomes Firecracker when it gets a line.
 const START: &str =
     "echo && read -r line && exec firecracker --api-sock api.sock --level Error >/dev/null";
@@ -181,10 +183,12 @@ struct Api {
 impl Api {
     async fn put(&self, path: &str, body: &Value) -> Result<()> {
         let body = body.to_string();
+        let since = Instant::now();
         let mut stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,
-                // It is about to listen.
+                Err(error) if since.elapsed() > LISTENS => return Err(error.into()),
+                // It is about to listen, and nothing tells when.
                 Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
             }
         };
