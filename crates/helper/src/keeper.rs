@@ -70,9 +70,10 @@ impl Keeper {
         self.listen();
         let before = self.loaded.take().filter(|_| !self.is_doubtful());
         match before.and_then(|before| render_difference(&before, rules)) {
-            Some(nothing) if nothing.is_empty() => {}
             // It fails when somebody else has changed something just now.
-            Some(difference) if self.load_text(&difference, &whole).is_ok() => {}
+            Some(difference)
+                if !difference.is_empty() && self.load_text(&difference, &whole).is_ok() => {}
+            // Also for who asks for the same once more: to have it put right.
             _ => self.load_text(&whole, &whole)?,
         }
         self.loaded = Some(rules.clone());

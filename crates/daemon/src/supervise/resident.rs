@@ -21,6 +21,8 @@ use crate::exec::Version;
 const SAVES_RESIDENT: Version = Version::new(1, 15);
 /// The swap areas of the host, one a line after the first (proc(5)).
 const SWAPS: &str = "/proc/swaps";
+/// How that one begins.
+const SWAPS_HEAD: &str = "Filename";
 
 /// What is known of a guest's memory.
 #[derive(Debug)]
@@ -56,12 +58,14 @@ impl Resident {
 
 /// Whether the host may have put pages elsewhere.
 pub(super) fn host_swaps() -> bool {
-    // A host that does not tell may.
-    fs_err::read_to_string(SWAPS).map_or(true, |areas| has_areas(&areas))
+    fs_err::read_to_string(SWAPS).map_or(true, |areas| may_have_areas(&areas))
 }
 
-fn has_areas(areas: &str) -> bool {
-    areas.lines().skip(1).any(|line| !line.trim().is_empty())
+/// Whoever does not tell may have some.
+fn may_have_areas(areas: &str) -> bool {
+    let mut lines = areas.lines();
+    let tells = lines.next().is_some_and(|head| head.starts_with(SWAPS_HEAD));
+    !tells || lines.any(|line| !line.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -72,10 +76,10 @@ mod tests {
 
     #[test]
     fn areas_are_lines_after_the_first() {
-        assert!(!has_areas(""));
-        assert!(!has_areas(HEADER));
+        assert!(may_have_areas(""));
+        assert!(!may_have_areas(HEADER));
         let area = "/dev/zram0                              partition\t4194300\t\t0\t\t100\n";
-        assert!(has_areas(&format!("{HEADER}{area}")));
+        assert!(may_have_areas(&format!("{HEADER}{area}")));
     }
 
     #[tokio::test]

@@ -41,6 +41,10 @@ fn tables_stay_while_guests_come_and_go() {
     assert!(change(&namespaces, &helper, &[another, open(2)]));
     assert!(change(&namespaces, &helper, &[]));
 
+    // Who asks for the same again wants it put right.
+    namespaces.do_inside("nft flush ruleset");
+    assert!(!change(&namespaces, &helper, &[]));
+
     // What is not there cannot be changed.
     assert!(change(&namespaces, &helper, &[open(1)]));
     namespaces.do_inside("nft flush ruleset");
