@@ -17,6 +17,10 @@ const STREAM: &str = "stream";
 /// Most bytes that are written in a second: more than anybody can. Without it QEMU writes 128 MiB, for the
 /// sake of networks.
 const BANDWIDTH: u64 = 1 << 40;
+/// How often QEMU makes a guest that goes on tell its network where it is now, for the sake of networks that it
+/// was moved in. Here its card leads to nobody who knew it, and it may be about to get another address: it would
+/// be work for nothing, under the wrong name.
+const ANNOUNCEMENTS: u32 = 0;
 
 impl Qmp {
     /// Stops the guest and writes its state to `file`, all but the memory.
@@ -26,8 +30,6 @@ impl Qmp {
     pub(crate) async fn save(&self, file: File, deadline: Duration) -> Result<(), QmpError> {
         self.stop(deadline).await?;
         self.prepare(file, deadline).await?;
-        let bandwidth = json!({ "max-bandwidth": BANDWIDTH });
-        self.execute("migrate-set-parameters", Some(bandwidth), deadline).await?;
         let uri = json!({ "uri": format!("fd:{STREAM}") });
         self.migrate("migrate", uri, deadline).await
     }
@@ -63,6 +65,8 @@ impl Qmp {
         let capabilities = [capability("events"), capability("x-ignore-shared")];
         let capabilities = json!({ "capabilities": capabilities });
         self.execute("migrate-set-capabilities", Some(capabilities), deadline).await?;
+        let parameters = json!({ "max-bandwidth": BANDWIDTH, "announce-rounds": ANNOUNCEMENTS });
+        self.execute("migrate-set-parameters", Some(parameters), deadline).await?;
         let name = json!({ "fdname": STREAM });
         self.execute_with("getfd", Some(name), Some(file.into()), deadline).await
     }
