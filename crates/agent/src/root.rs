@@ -36,7 +36,7 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| named(errno, path))?;
-        Ok(RootDir { fd })
+        Ok(RootDir { fd, has_started: false })
     }
 
     /// Whether a command must change its root to get there.
@@ -49,9 +49,15 @@ impl Root {
 #[derive(Debug)]
 pub(crate) struct RootDir {
     fd: OwnedFd,
+    has_started: bool,
 }
 
 impl RootDir {
+    /// The root of a guest that has started: what a start writes is in its writable layer by now.
+    pub(crate) fn started(self) -> Self {
+        Self { has_started: true, ..self }
+    }
+
     /// Opens `path` with `flags`, following links inside the root.
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -76,10 +82,45 @@ impl RootDir {
     /// replaced, not followed). A file that has them already is left alone, so that nothing is
     /// copied up into the writable layer for no change.
     pub(crate) fn ensure_file(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        if self.is_file(path) && self.read(path, bytes.len() as u64 + 1)? == bytes {
+        match self.is_file_of(path, bytes)? {
+            true => Ok(()),
+            false => self.replace(path, bytes, mode, |_| Ok(())),
+        }
+    }
+
+    /// The same for a file that every start makes anew, and nobody has anything in. After a [start](Self::started)
+    /// the file is written over: a new one in its place has ext4 look for room and write it out at once
+    /// (`auto_da_alloc`), which is most of what it costs a guest to become another VM. Before, it may be the
+    /// image's, and a whole copy of that would come first.
+    pub(crate) fn rewrite_file(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        if self.is_file_of(path, bytes)? {
             return Ok(());
         }
-        self.replace(path, bytes, mode, |_| Ok(()))
+        match self.has_started.then(|| self.open_own(path, mode)).flatten() {
+            Some((file, length)) => {
+                overwrite(&file, length, bytes).map_err(|errno| named(errno, path))
+            }
+            None => self.replace(path, bytes, mode, |_| Ok(())),
+        }
+    }
+
+    fn is_file_of(&self, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+        Ok(self.is_file(path) && self.read(path, bytes.len() as u64 + 1)? == bytes)
+    }
+
+    /// Opens the file `path` to be written over if it is one that this process would make: its own, of this mode
+    /// and under no other name; with its length in bytes. A link is not followed.
+    fn open_own(&self, path: &Path, mode: u32) -> Option<(OwnedFd, u64)> {
+        let (parent, name) = self.parent_of(path).ok()?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, name, flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let is_own = FileType::from_raw_mode(stat.st_mode).is_file()
+            && stat.st_nlink == 1
+            && stat.st_mode & 0o7777 == mode
+            && stat.st_uid == rustix::process::geteuid().as_raw()
+            && stat.st_gid == rustix::process::getegid().as_raw();
+        is_own.then_some((file, stat.st_size.cast_unsigned()))
     }
 
     /// Writes what `edit` makes of the file `path`, which stays its owner's with its mode. A link
@@ -175,6 +216,18 @@ impl AsFd for RootDir {
     }
 }
 
+/// Makes `file`, which has `length` bytes, have exactly these. Whoever reads it meanwhile never finds nothing.
+fn overwrite(file: &OwnedFd, length: u64, bytes: &[u8]) -> rustix::io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::pwrite(file, &bytes[written..], written as u64)?;
+    }
+    match length > written as u64 {
+        true => rustix::fs::ftruncate(file, written as u64),
+        false => Ok(()),
+    }
+}
+
 fn partial_name(name: &OsStr) -> std::ffi::OsString {
     let mut partial = std::ffi::OsString::from(".");
     partial.push(name);
@@ -189,7 +242,7 @@ pub(crate) fn named(errno: rustix::io::Errno, path: &Path) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -219,6 +272,45 @@ mod tests {
         }
         assert!(inside.path().join("hostname").symlink_metadata().unwrap().is_file());
         assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_every_start_writes_stays_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        let root = Root::Directory(dir.path().into()).open().unwrap();
+        let file = Path::new("/hosts");
+        root.rewrite_file(file, b"the image's", 0o644).unwrap();
+        let images = std::fs::File::open(&path).unwrap();
+        root.rewrite_file(file, b"another", 0o644).unwrap();
+        assert_ne!(images.metadata().unwrap().ino(), path.metadata().unwrap().ino());
+
+        let root = root.started();
+        let rewrite = |text: &str| {
+            root.rewrite_file(file, text.as_bytes(), 0o644).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            let stat = path.symlink_metadata().unwrap();
+            assert_eq!((stat.mode() & 0o7777, stat.nlink()), (0o644, 1));
+            stat.ino()
+        };
+        let first = rewrite("the first\n");
+        for text in ["one that is longer\n", "short\n", "short\n", ""] {
+            assert_eq!(rewrite(text), first);
+        }
+
+        // One that is not of its making is another's.
+        let other = dir.path().join("other");
+        std::fs::hard_link(&path, &other).unwrap();
+        assert_ne!(rewrite("after the link\n"), first);
+        assert_eq!(std::fs::read(&other).unwrap(), b"");
+        let before = std::fs::metadata(&path).unwrap().ino();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_ne!(rewrite("after the mode\n"), before);
+        std::fs::remove_file(&path).unwrap();
+        symlink("other", &path).unwrap();
+        rewrite("after the link to it\n");
+        assert_eq!(std::fs::read(&other).unwrap(), b"");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

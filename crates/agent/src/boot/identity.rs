@@ -49,21 +49,14 @@ fn render_failures<const N: usize>(done: [(&str, io::Result<()>); N]) -> Vec<Str
 
 /// Writes the files of `/etc` that say who the guest is.
 pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), BootError> {
-    let files = [
-        ("/etc/hostname", format!("{}\n", config.hostname), 0o644),
-        ("/etc/hosts", render_hosts(config), 0o644),
-        (MACHINE_ID, format!("{}\n", config.machine_id), 0o444),
-    ];
+    let files =
+        [("/etc/hostname", format!("{}\n", config.hostname)), ("/etc/hosts", render_hosts(config))];
     root.ensure_directory(Path::new("/etc")).map_err(BootError::preparing("`/etc`"))?;
-    let had_id = root.read(Path::new(MACHINE_ID), ID_LIMIT);
-    for (path, text, mode) in files {
-        root.ensure_file(Path::new(path), text.as_bytes(), mode)
+    for (path, text) in files {
+        root.rewrite_file(Path::new(path), text.as_bytes(), 0o644)
             .map_err(BootError::preparing(format!("`{path}`")))?;
     }
-    if let Ok(had_id) = had_id {
-        replace_bus_id(root, &had_id, &config.machine_id)
-            .map_err(BootError::preparing(format!("`{BUS_ID}`")))?;
-    }
+    write_machine_id(root, &config.machine_id)?;
     // Images leave it to whoever runs them, and programs are at a loss without it. One that is
     // there, or a link to where a resolver will write it, is the image's own affair.
     if !root.has(Path::new(RESOLVER)) {
@@ -73,18 +66,28 @@ pub(super) fn write_files(root: &RootDir, config: &GuestConfig) -> Result<(), Bo
     Ok(())
 }
 
+fn write_machine_id(root: &RootDir, id: &str) -> Result<(), BootError> {
+    let failed = |path| BootError::preparing(format!("`{path}`"));
+    let line = format!("{id}\n");
+    if !bus_has_machine_id(root) {
+        let path = Path::new(MACHINE_ID);
+        return root.rewrite_file(path, line.as_bytes(), 0o444).map_err(failed(MACHINE_ID));
+    }
+    // Whole and one right after the other: if only one were written when the guest is killed, they would differ
+    // for good.
+    for path in [MACHINE_ID, BUS_ID] {
+        root.ensure_file(Path::new(path), line.as_bytes(), 0o444).map_err(failed(path))?;
+    }
+    Ok(())
+}
+
 /// Where the message bus has the machine's id in a file of its own, and not a link to the other,
 /// that one is to be the same. One that never was is the image's own affair.
-fn replace_bus_id(root: &RootDir, had: &[u8], id: &str) -> io::Result<()> {
-    let path = Path::new(BUS_ID);
-    let same = |bus_id: Vec<u8>| bus_id.trim_ascii() == had.trim_ascii();
-    if had.trim_ascii().is_empty()
-        || !root.is_file(path)
-        || !root.read(path, ID_LIMIT).is_ok_and(same)
-    {
-        return Ok(());
-    }
-    root.ensure_file(path, format!("{id}\n").as_bytes(), 0o444)
+fn bus_has_machine_id(root: &RootDir) -> bool {
+    let read = |path| root.read(Path::new(path), ID_LIMIT);
+    let (Ok(id), true) = (read(MACHINE_ID), root.is_file(Path::new(BUS_ID))) else { return false };
+    let same = |bus_id: Vec<u8>| bus_id.trim_ascii() == id.trim_ascii();
+    !id.trim_ascii().is_empty() && read(BUS_ID).is_ok_and(same)
 }
 
 fn render_hosts(config: &GuestConfig) -> String {

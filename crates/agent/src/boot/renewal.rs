@@ -18,7 +18,7 @@ pub(super) fn apply(context: &Context, config: &GuestConfig) -> Result<Vec<Strin
     if let Some(network) = &config.network {
         context.set_card(KnownCard::Mac(network.mac));
     }
-    let root = context.root.open().map_err(BootError::preparing("the guest's root"))?;
+    let root = context.root.open().map_err(BootError::preparing("the guest's root"))?.started();
     warnings.extend(write_files(&root, config, context.init())?);
     Ok(warnings)
 }
@@ -77,7 +77,7 @@ mod tests {
             std::fs::create_dir(dir.path().join("root")).unwrap();
             let root = Root::Directory(dir.path().into()).open().unwrap();
             assert_eq!(files::write(&root, config).unwrap(), Vec::<String>::new());
-            Self { dir, root }
+            Self { dir, root: root.started() }
         }
 
         fn read(&self, path: &str) -> String {

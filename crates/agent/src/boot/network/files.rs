@@ -35,7 +35,7 @@ pub(in crate::boot) fn write_resolver(root: &RootDir, network: &GuestNetwork) ->
         "# Written by banger at every start.\nnameserver {}\nsearch {}\n",
         network.resolver, network.search
     );
-    warn(RESOLVER, root.ensure_file(Path::new(RESOLVER), text.as_bytes(), 0o644))
+    warn(RESOLVER, root.rewrite_file(Path::new(RESOLVER), text.as_bytes(), 0o644))
 }
 
 /// Has the image's managers of networks leave the card alone. For a fresh `/run`, and for one of a
@@ -74,7 +74,7 @@ pub(in crate::boot) fn keep_managers_away(root: &RootDir, network: &GuestNetwork
 
 fn write(root: &RootDir, path: &Path, text: &str) -> io::Result<()> {
     root.ensure_directory(path.parent().unwrap_or(path))?;
-    root.ensure_file(path, text.as_bytes(), 0o644)
+    root.rewrite_file(path, text.as_bytes(), 0o644)
 }
 
 fn warn(path: &str, written: io::Result<()>) -> Vec<String> {
