@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use banger_proto::guest::{
     Configured, GuestConfig, Health, InitKind, InitState, SetClock, SshKeys,
@@ -282,7 +282,7 @@ impl Context {
     pub(crate) fn health(&self) -> Health {
         let Progress { init, state } = *self.progress.borrow();
         Health {
-            boot_id: boot_id(),
+            boot_id: boot_id().to_owned(),
             uptime_ms: uptime_ms(),
             init,
             state,
@@ -302,11 +302,13 @@ impl Drop for CommandCount {
     }
 }
 
-/// The kernel's boot id; empty when there is no `/proc`.
-pub(crate) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
+/// The kernel's boot id; empty when there is no `/proc`. It stays what it was when it is first asked for.
+pub(crate) fn boot_id() -> &'static str {
+    static BOOT_ID: LazyLock<String> = LazyLock::new(|| {
+        let told = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        told.map(|id| id.trim().to_owned()).unwrap_or_default()
+    });
+    &BOOT_ID
 }
 
 /// Milliseconds since the kernel started.

@@ -105,7 +105,10 @@ pub(super) async fn start(context: &Arc<Context>, asked: StartJob) -> Result<Arc
         started_unix_ms: now_ms(),
         ended_unix_ms: None,
     };
-    let record = |job, start_ticks, pipes| Record { job, boot_id: boot_id(), start_ticks, pipes };
+    let record = |job, start_ticks, pipes| {
+        let boot_id = boot_id().to_owned();
+        Record { job, boot_id, start_ticks, pipes }
+    };
     let (job, running) = match spawn_lasting(plan, command.terminal, command.stdin) {
         Ok(Running { child, stdin, stdout, stderr, terminal }) => {
             job.pid = child.pid();

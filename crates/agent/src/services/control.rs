@@ -31,7 +31,7 @@ pub(super) async fn hello(
     let reply = AgentHello {
         generation: hello.generation.min(GUEST_GENERATION),
         agent_version: build::current().version.to_owned(),
-        boot_id: boot_id(),
+        boot_id: boot_id().to_owned(),
         configured: context.is_configured(),
     };
     Ok(to_host.send_json(Kind::Accepted, &reply).await?)
