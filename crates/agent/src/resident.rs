@@ -10,7 +10,7 @@ use banger_link::{LinkError, Magic, serve_guest};
 use banger_proto::guest::cmdline as words;
 use rustix::process::{Resource, Rlimit};
 
-use crate::boot::{GuestMachine, load_modules};
+use crate::boot::{GuestMachine, Need, load_modules};
 use crate::cmdline;
 use crate::context::Context;
 use crate::guard::Legacy;
@@ -64,7 +64,7 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
     let files = Rlimit { current: Some(65_536), maximum: Some(1_048_576) };
     let _ = rustix::process::setrlimit(Resource::Nofile, files);
     if legacy.is_none() {
-        for warning in load_modules() {
+        for warning in load_modules(Need::Boot) {
             eprintln!("banger-agent: {warning}");
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use banger_proto::guest::{Configured, GuestConfig, InitChoice, InitKind, InitState, SetClock};
 use banger_proto::{Code, Problem};
@@ -13,14 +14,19 @@ use rustix::process::Pid;
 use super::overlay::open_new_root;
 use super::systemd::Notify;
 use super::{
-    BootError, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, files, grow, identity, network,
-    newroot, overlay, renewal, systemd,
+    BootError, Need, SYSTEMD_POWER_OFF, SYSTEMD_REBOOT, device_files, files, grow, identity,
+    load_modules, network, newroot, overlay, renewal, systemd,
 };
 use crate::context::{Context, KnownCard, Machine};
 use crate::door::{Door, Order};
 use crate::guard;
 use crate::image_program::STOP_GRACE;
 use crate::sys;
+
+/// How much later than the guest runs what no start waits for is loaded. The first command has begun by then.
+const LATER: Duration = Duration::from_secs(5);
+/// How long that waits for services which do not come up.
+const LONGEST_START: Duration = Duration::from_secs(120);
 
 /// The guest that this process was booted in. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +46,7 @@ impl GuestMachine {
         })?;
         let _ = self.door.set(door);
         tokio::spawn(self.clone().take_part_in_ending(Arc::clone(context)));
+        tokio::spawn(load_late_modules(Arc::clone(context)));
         Ok(())
     }
 
@@ -121,6 +128,18 @@ impl GuestMachine {
             }
         };
         Ok(Configured { init, service: None, warnings })
+    }
+}
+
+async fn load_late_modules(context: Arc<Context>) {
+    let mut progress = context.watch_progress();
+    let runs = progress.wait_for(|now| now.state == InitState::Running);
+    // Whatever the services are doing by then.
+    let _ = tokio::time::timeout(LONGEST_START, runs).await;
+    tokio::time::sleep(LATER).await;
+    let loaded = tokio::task::spawn_blocking(|| load_modules(Need::Late)).await;
+    for warning in loaded.unwrap_or_default() {
+        eprintln!("banger-agent: {warning}");
     }
 }
 

@@ -37,7 +37,7 @@ use std::io;
 
 pub(crate) use early::mount_kernel_interfaces;
 pub(crate) use machine::GuestMachine;
-pub(crate) use modules::load as load_modules;
+pub(crate) use modules::{Need, load as load_modules};
 
 /// Where the new root is put together, in the initramfs. Process 1 moves it from there.
 pub(crate) const NEW_ROOT: &str = "/newroot";
