@@ -4,7 +4,8 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use banger_link::{LinkError, Magic, serve_guest};
 use banger_proto::guest::cmdline as words;
@@ -18,7 +19,14 @@ use crate::jobs::Jobs;
 use crate::port::Port;
 use crate::root::Root;
 use crate::services::serve_stream;
+use crate::sys;
 use crate::vsock::{self, GuestPort};
+
+/// Threads for calls that block, from the beginning: one for what the host asks for, one for who listens at
+/// ports. A guest that goes on as another VM needs both at once, and would start one before all else.
+const THREADS: usize = 2;
+/// How long a thread without work waits for some. It costs little while it waits.
+const THREADS_STAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the agent cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +84,14 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
         Some(_) => UnixStream::pair()?.0,
     };
     let transport = Transport::open()?;
+    sys::keep_memory();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(512 << 10)
+        .thread_keep_alive(THREADS_STAY)
         .build()?;
     runtime.block_on(async {
+        start_threads();
         let machine = GuestMachine::default();
         let context = Context::new(Root::Init, Box::new(machine.clone()));
         machine.attach(door, &context)?;
@@ -106,6 +117,15 @@ fn serve(legacy: Option<Legacy>) -> Result<std::convert::Infallible, ResidentErr
             }
         }
     })
+}
+
+/// Has the runtime have [`THREADS`]: it starts one when none is free.
+fn start_threads() {
+    let all_run = Arc::new(Barrier::new(THREADS));
+    for _ in 0..THREADS {
+        let all_run = Arc::clone(&all_run);
+        tokio::task::spawn_blocking(move || all_run.wait());
+    }
 }
 
 /// What carries the guest link.

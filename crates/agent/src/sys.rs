@@ -1,8 +1,8 @@
 //! The agent's only unsafe code: what a child does between fork and exec, waiting for files,
-//! and three ioctls.
+//! how memory is kept, and three ioctls.
 #![expect(
     unsafe_code,
-    reason = "code between fork and exec, registering files, ioctls without a safe wrapper"
+    reason = "code between fork and exec, registering files, calls without a safe wrapper"
 )]
 
 use std::ffi::c_int;
@@ -165,6 +165,23 @@ fn schedule(thread: c_int, policy: c_int, priority: c_int) {
     let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel reads the parameters, which live until the call returns, and nothing else.
     let _ = unsafe { libc::sched_setscheduler(thread, policy, &parameters) };
+}
+
+/// Has the process keep some memory that it does not use (mallopt(3)): giving it to the kernel and having it back
+/// is most of what a connection of the host's costs that is over in a moment. Threads share it, since one of
+/// their own costs as much again.
+pub(crate) fn keep_memory() {
+    /// Most bytes kept.
+    const KEPT: c_int = 2 << 20;
+    /// Bytes of one piece from which on it is the kernel's affair: more than a stream's window (256 KiB).
+    const LARGE: c_int = 512 << 10;
+    #[cfg(target_env = "gnu")]
+    for (what, number) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, KEPT), (libc::M_MMAP_THRESHOLD, LARGE)]
+    {
+        // SAFETY: numbers for the allocator, which takes them at any time.
+        unsafe { libc::mallopt(what, number) };
+    }
 }
 
 /// The signal with this number, if Linux has it (1 to 64).
