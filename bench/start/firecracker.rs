@@ -3,9 +3,9 @@
 //! And ten copies of a VM that runs: `banger vm fork` to the end of a command in each.
 //!
 //! A guest boots a good fifth faster here when its memory lies at an address that lets KVM have large pages for it,
-//! which a host's kernel may leave to chance. A Firecracker of the releases has its memory lie alike however it is
-//! told to boot; in one that is linked with glibc it depends on which of its threads allocates first, so that the
-//! two sides differ by that. Such a one is to be built with a single arena (`M_ARENA_MAX` of mallopt(3)).
+//! which a host's kernel may leave to chance. In a Firecracker that is linked with glibc it depends on which of its
+//! threads allocates first, since each has an arena, and the two sides differ by that. Such a one is to be built
+//! with a single arena (`M_ARENA_MAX` of mallopt(3)); musl, of the releases, has none per thread.
 //!
 //! ```text
 //!  firecracker measure IMAGE ROUNDS     here; JSON on standard output

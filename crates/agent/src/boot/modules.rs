@@ -12,7 +12,7 @@ const DIRECTORY: &str = "/modules";
 
 /// Files of modules that no start waits for, and that need nothing of their own but what the others
 /// have brought. With the balloon a kernel begins to tell the host of all its free memory two seconds later
-/// (`PAGE_REPORTING_DELAY` of Linux' mm/page_reporting.c), which is when the first command runs.
+/// (`PAGE_REPORTING_DELAY` of Linux' mm/page_reporting.c), about when the first command runs in software emulation.
 const LATE: [&str; 1] = ["virtio_balloon.ko"];
 
 /// Which modules.
